@@ -1,0 +1,33 @@
+# One image for coordinator and workers: docker build -t longrope .
+# Workers on NVIDIA GPUs:                docker build --build-arg LONGROPE_TORCH=cuda -t longrope .
+
+FROM debian:12-slim AS build
+ARG LONGROPE_TORCH=cpu
+ENV LONGROPE_TORCH=${LONGROPE_TORCH} LANG=C.UTF-8
+WORKDIR /opt/longrope
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates make
+# Dependencies first: they change rarely, so this layer is kept between builds.
+COPY tools/install_dependencies.sh tools/debian-packages.txt tools/requirements-build.txt tools/
+RUN tools/install_dependencies.sh build
+COPY . .
+RUN make build
+# The worker finds Torch's libraries, and these find CUDA's, by the places they have among each other.
+RUN cd .venv/lib/python3*/site-packages \
+  && mkdir -p "/runtime$PWD" \
+  && cp -a --parents torch/lib $(ls -d nvidia 2>/dev/null) "/runtime$PWD" \
+  && cd /opt/longrope && cp -a --parents build/bin /runtime/opt/longrope
+
+FROM debian:12-slim AS runtime
+RUN apt-get update -qq \
+  && apt-get install -y -qq --no-install-recommends \
+     libfmt9 libspdlog1.10 libsqlite3-0 libssl3 libtomlplusplus3 libzmq5 sqlite3 \
+  && rm -rf /var/lib/apt/lists/* \
+  && useradd --system --uid 10001 --home-dir /data longrope \
+  && mkdir -p /data /build/demo \
+  && chown longrope /data /build/demo
+COPY --from=build /runtime/ /
+RUN ln -s /opt/longrope/build/bin/longrope /opt/longrope/build/bin/longrope-worker /usr/local/bin/
+USER longrope
+WORKDIR /data
+ENTRYPOINT ["longrope"]
+CMD ["--help"]

@@ -1,0 +1,57 @@
+# Every target installs what is missing (tools/install_dependencies.sh) and does nothing a second time.
+
+PRESET := $(if $(CI),ci,release)
+JOBS ?= $(shell tools/parallel_jobs.sh)
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint format asan tsan bench clean build-dependencies test-dependencies configure
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build-dependencies:
+	@tools/install_dependencies.sh build
+
+test-dependencies:
+	@tools/install_dependencies.sh test
+
+build: build-dependencies ## Build the programs: build/bin/longrope, build/bin/longrope-worker
+	@cmake --preset $(PRESET) --log-level=WARNING
+	@cmake --build --preset $(PRESET) -j $(JOBS) --target longrope longrope_worker_program
+
+demo: build ## Search factors for the bundled model on this machine and export them
+	@tools/demo.sh
+
+test: lint ## Lint, then all tests, then those without Torch again under sanitizers
+	@cmake --build --preset $(PRESET) -j $(JOBS)
+	@cmake --preset asan --log-level=WARNING
+	@cmake --build --preset asan -j $(JOBS)
+	@ctest --preset $(PRESET) -j $(JOBS)
+	@ctest --preset asan -j $(JOBS)
+
+configure: test-dependencies
+	@cmake --preset $(PRESET) --log-level=WARNING
+
+lint: configure ## Check format, names and likely mistakes
+	@$(PYTHON) tools/lint.py --jobs $(JOBS)
+
+format: test-dependencies ## Format all C++ files
+	@find bench cli common coordinator finetune tests worker -name '*.h' -o -name '*.cpp' 2>/dev/null | \
+	  xargs .venv/bin/clang-format -i
+
+asan: build-dependencies ## Tests without Torch under the address and undefined-behaviour sanitizers
+	@cmake --preset asan --log-level=WARNING
+	@cmake --build --preset asan -j $(JOBS)
+	@ctest --preset asan -j $(JOBS)
+
+tsan: build-dependencies ## Tests without Torch under the thread sanitizer
+	@cmake --preset tsan --log-level=WARNING
+	@cmake --build --preset tsan -j $(JOBS)
+	@ctest --preset tsan -j $(JOBS)
+
+bench: build test-dependencies ## Time the scorer against transformers
+	@$(PYTHON) bench/score_against_transformers.py
+
+clean: ## Remove what was built; the environments (.venv*) stay
+	@rm -rf build

@@ -1,0 +1,39 @@
+# longrope_test(<name> [LABEL <unit|torch|gpu|system>] SOURCES <file>… LIBS <target>…)
+# A GoogleTest program: one for each room, every *_test.cpp listed. LABEL is unit by default.
+#
+# longrope_python_test(<name> [LABEL …] FILE <file>)
+# A pytest file, run with the project's environment (.venv). Without that environment it is left out, aloud. A file
+# that cannot run on this machine skips with a reason that begins with "NOT RUN: "; ctest's summary names it.
+
+set(LONGROPE_TEST_TIMEOUT_SECONDS 300)
+
+function(longrope_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LIBS")
+  if(NOT arg_LABEL)
+    set(arg_LABEL unit)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE longrope_options ${arg_LIBS} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE LONGROPE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${LONGROPE_TEST_TIMEOUT_SECONDS})
+endfunction()
+
+function(longrope_python_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;FILE" "")
+  if(NOT arg_LABEL)
+    set(arg_LABEL unit)
+  endif()
+  if(NOT EXISTS "${LONGROPE_PYTHON}")
+    message(WARNING "${name} is left out: ${LONGROPE_PYTHON} does not exist (tools/install_dependencies.sh makes it)")
+    return()
+  endif()
+  # -p no:cacheprovider: the source tree stays as it is.
+  add_test(NAME ${name}
+    COMMAND "${LONGROPE_PYTHON}" -B -m pytest -q -rs -p no:cacheprovider "${CMAKE_CURRENT_SOURCE_DIR}/${arg_FILE}"
+    WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${LONGROPE_TEST_TIMEOUT_SECONDS}
+    SKIP_REGULAR_EXPRESSION "NOT RUN: "
+    ENVIRONMENT "LONGROPE_SOURCE_DIR=${PROJECT_SOURCE_DIR};LONGROPE_BINARY_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+endfunction()

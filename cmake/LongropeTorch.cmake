@@ -1,0 +1,28 @@
+# Finds LibTorch. A wheel is a whole LibTorch with headers and CMake files, so the project's own environment (.venv)
+# is asked where its copy lies. Torch_DIR or CMAKE_PREFIX_PATH, when given, come first.
+# Include this last: Torch's CMake files set variables of the whole directory.
+
+# The wheels hold Kineto inside libtorch, but TorchConfig.cmake looks for a library of its own and warns. A target that
+# is linked anyway satisfies it.
+set(kineto_LIBRARY c10 CACHE STRING "Stands in for Kineto, which is inside libtorch")
+mark_as_advanced(kineto_LIBRARY)
+
+find_package(Torch 2.11 QUIET CONFIG)
+if(NOT Torch_FOUND)
+  if(NOT EXISTS "${LONGROPE_PYTHON}")
+    message(FATAL_ERROR "Torch was not found and ${LONGROPE_PYTHON} does not exist: run tools/install_dependencies.sh, "
+      "give CMAKE_PREFIX_PATH, or configure with -DLONGROPE_BUILD_WORKER=OFF")
+  endif()
+  execute_process(
+    COMMAND "${LONGROPE_PYTHON}" -c "import torch; print(torch.utils.cmake_prefix_path)"
+    OUTPUT_VARIABLE longrope_torch_prefix OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  find_package(Torch 2.11 REQUIRED CONFIG HINTS "${longrope_torch_prefix}/Torch")
+endif()
+
+# longrope_torch: Torch with the flags its binary interface needs.
+add_library(longrope_torch INTERFACE)
+target_link_libraries(longrope_torch INTERFACE ${TORCH_LIBRARIES})
+separate_arguments(longrope_torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
+target_compile_options(longrope_torch INTERFACE ${longrope_torch_flags})
+# Torch's include folder holds an fmt of its own, which comes before the system's; libfmt has none of its functions.
+target_compile_definitions(longrope_torch INTERFACE FMT_HEADER_ONLY)
