@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace longrope {
+
+/// Token ids of one document and, optionally, which of them count (needle, LongPPL). Never padded, never wrapped.
+struct Document {
+  std::string name;
+  std::vector<std::int32_t> tokens;
+  std::vector<std::uint8_t> scored;  // empty (all count), or [tokens.size()] of 0 and 1
+};
+
+/// SHA-256 in hex over tokens and mask, not the name: the identity of a document in messages and database. The bytes
+/// that are hashed are laid down in schemas/documents_file.md, because other programs compute it too.
+[[nodiscard]] std::string digest(const Document& document);
+
+/// One file of documents (schemas/documents_file.md): a safetensors file with "NAME" int32 [T] and optionally
+/// "NAME.scored" uint8 [T] per document; metadata: format "longrope-documents/1", tokenizer_digest, source.
+struct DocumentsFile {
+  std::vector<Document> documents;  // in name order
+  std::string tokenizer_digest;     // "byte-level" for byte-level models, else SHA-256 of tokenizer.json
+  std::string source;               // where the text came from, for people; may be empty
+};
+
+/// Throws InputError naming file, document and rule: another format, wrong dtype, empty document, empty mask, mask of
+/// another length, negative token.
+[[nodiscard]] DocumentsFile read_documents(const std::filesystem::path& path);
+/// Refuses by the same rules what read_documents would refuse; two documents of one name too.
+void write_documents(const DocumentsFile& file, const std::filesystem::path& path);
+
+/// Refuses what a search cannot score: fewer than `length` tokens, a token >= vocabulary, no scored token within
+/// `length`.
+void require_scorable(const Document& document, std::int64_t length, std::int64_t vocabulary);
+
+/// How many of the first `length` tokens are scored: those after the first that the mask, if any, counts.
+[[nodiscard]] std::int64_t scored_tokens(const Document& document, std::int64_t length);
+
+}  // namespace longrope

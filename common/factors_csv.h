@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/rescale_factors.h"
+
+namespace longrope {
+
+/// The authors' CSV as text: one factor per line, or one comma-separated row per layer, all equal (spec §8.8).
+/// No header, no comments, no blank lines but at the end. Throws InputError naming `place` and line.
+[[nodiscard]] RescaleFactors parse_factors_csv(std::string_view text, std::string_view place);
+
+/// One λ per line, shortest decimals that read back bit-exactly.
+[[nodiscard]] std::string format_factors_csv(const RescaleFactors& factors);
+
+}  // namespace longrope

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/closed_form_factors.h"
+
+namespace longrope {
+
+/// The canonical factors file, `longrope-factors/1` (schemas/factors_file.md; spec §8).
+struct FactorsFile {
+  struct Model {
+    std::string id;
+    std::string sha256;  // model digest, empty when unknown
+    std::int64_t head_dim = 0;
+    RotaryGeometry geometry;
+  };
+  struct Fitness {
+    std::string name;  // "perplexity"
+    double value = 0.0;
+    std::string dataset_digest;
+    std::int64_t samples = 0;
+    std::string dtype;
+  };
+  struct Entry {
+    std::string id;
+    std::int64_t target_length = 0;
+    RescaleFactors factors;
+    std::vector<std::string> composed_from;
+    std::optional<Fitness> fitness;
+  };
+  std::optional<Model> model;
+  std::vector<Entry> entries;
+};
+
+// λ survives both formats bit-exactly (shortest round-trip decimals). All readers treat the file as hostile: size limit
+// 16 MiB, strict JSON with depth and duplicate-key checks, InputError naming file and line or key.
+[[nodiscard]] FactorsFile read_factors_json(const std::filesystem::path& path);
+void write_factors_json(const FactorsFile& file, const std::filesystem::path& path);
+
+/// The authors' CSV: one factor per line, or one row per layer (32 × pairs, all rows equal; else InputError).
+/// Carries λ only: read as n_hat 0 and attention factor none; writing refuses n_hat > 0 and drops the attention factor.
+[[nodiscard]] RescaleFactors read_factors_csv(const std::filesystem::path& path);
+void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path);
+
+/// λ, n_hat and attention factor from a canonical JSON (must hold one entry, or one for `target_length`), a Hugging
+/// Face config.json with rope_scaling or rope_parameters of type longrope (its long_factor), or a CSV; told apart by
+/// content.
+[[nodiscard]] RescaleFactors read_factors(const std::filesystem::path& path,
+                                          std::optional<std::int64_t> target_length = std::nullopt);
+
+}  // namespace longrope

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/closed_form_factors.h"
+
+namespace longrope {
+
+/// What config.json of a Hugging Face directory says; no weights. InputError names file, key and value for anything
+/// missing, of the wrong type, out of range, or of an architecture that is not supported.
+struct ModelDescription {
+  std::filesystem::path directory;
+  std::string name;          // the directory's name
+  std::string architecture;  // "LlamaForCausalLM"
+  std::int64_t vocabulary = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t layers = 0;
+  std::int64_t query_heads = 0;
+  std::int64_t key_value_heads = 0;
+  std::int64_t head_dim = 0;
+  double rms_norm_epsilon = 1e-5;
+  bool tied_embeddings = false;
+  std::optional<std::int64_t> bos_token;
+  RotaryGeometry geometry;    // original_length = max_position_embeddings (or original_max_position_embeddings)
+  std::string weights_dtype;  // "bfloat16" as config.json says
+};
+
+[[nodiscard]] ModelDescription describe_model(const std::filesystem::path& directory);
+
+/// model.safetensors, or the shards that model.safetensors.index.json names (no path may leave the directory).
+/// Throws InputError naming a missing shard.
+[[nodiscard]] std::vector<std::filesystem::path> weight_files(const std::filesystem::path& directory);
+
+/// SHA-256 over config.json and every weight file, in name order: the identity of a model in messages and database.
+[[nodiscard]] std::string model_digest(const std::filesystem::path& directory);
+
+}  // namespace longrope

@@ -1,0 +1,105 @@
+#include "common/rotary_table.h"
+
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "common/error.h"
+
+namespace longrope {
+namespace {
+
+/// Radians per token without and with λ.
+template <typename Real>
+struct Frequencies {
+  std::vector<Real> original;
+  std::vector<Real> rescaled;
+};
+
+Frequencies<double> frequencies_fp64(const RotaryGeometry& geometry, const RescaleFactors& factors) {
+  Frequencies<double> frequencies{inverse_frequencies(geometry), inverse_frequencies(geometry)};
+  for (std::size_t pair = 0; pair < factors.lambda.size(); ++pair) frequencies.rescaled[pair] /= factors.lambda[pair];
+  return frequencies;
+}
+
+/// Operation for operation what transformers' `_compute_longrope_parameters` does on float32 tensors:
+/// 1 / (λ · theta^(2i/d)).
+Frequencies<float> frequencies_hf_fp32(const RotaryGeometry& geometry, const RescaleFactors& factors) {
+  Frequencies<float> frequencies;
+  for (std::size_t pair = 0; pair < geometry.pairs(); ++pair) {
+    const float exponent = static_cast<float>(2 * pair) / static_cast<float>(geometry.rotary_dim);
+    const float power = std::pow(static_cast<float>(geometry.rope_theta), exponent);
+    frequencies.original.push_back(1.0F / power);
+    frequencies.rescaled.push_back(1.0F / (static_cast<float>(factors.lambda[pair]) * power));
+  }
+  return frequencies;
+}
+
+template <typename Real>
+void fill(RotaryTable& table, const Frequencies<Real>& frequencies, const RescaleFactors& factors, std::int64_t begin) {
+  std::size_t cell = 0;
+  for (std::int64_t position = begin; position < begin + table.positions; ++position) {
+    const bool keeps_original = position < factors.n_hat;
+    const std::vector<Real>& per_token = keeps_original ? frequencies.original : frequencies.rescaled;
+    const Real magnitude = keeps_original ? Real{1} : static_cast<Real>(factors.attention.value);
+    for (std::size_t pair = 0; pair < table.pairs; ++pair, ++cell) {
+      const Real angle = static_cast<Real>(position) * per_token[pair];
+      table.cos[cell] = static_cast<float>(std::cos(angle) * magnitude);
+      table.sin[cell] = static_cast<float>(std::sin(angle) * magnitude);
+    }
+  }
+}
+
+}  // namespace
+
+std::string_view to_string(AngleMode mode) {
+  switch (mode) {
+    case AngleMode::kFp64:
+      return "fp64";
+    case AngleMode::kHfFp32:
+      return "hf_fp32";
+  }
+  throw Error(fmt::format("angle mode must be known: {}", static_cast<int>(mode)));
+}
+
+AngleMode parse_angle_mode(std::string_view text) {
+  for (const auto mode : {AngleMode::kFp64, AngleMode::kHfFp32}) {
+    if (text == to_string(mode)) return mode;
+  }
+  throw InputError(fmt::format("angle mode must be fp64 or hf_fp32: {}", text));
+}
+
+double rescaled_angle(const RotaryGeometry& geometry, const RescaleFactors& factors, std::int64_t position,
+                      std::size_t pair) {
+  validate(factors, geometry.pairs(), "rotary table");
+  if (position < 0) throw InputError(fmt::format("position must be >= 0: {}", position));
+  if (pair >= geometry.pairs()) throw InputError(fmt::format("pair must be below {}: {}", geometry.pairs(), pair));
+  const double per_token = inverse_frequencies(geometry)[pair];
+  return static_cast<double>(position) * (position < factors.n_hat ? per_token : per_token / factors.lambda[pair]);
+}
+
+RotaryTable rotary_table(const RotaryGeometry& geometry, const RescaleFactors& factors, std::int64_t begin,
+                         std::int64_t end, AngleMode mode) {
+  validate(factors, geometry.pairs(), "rotary table");
+  if (begin < 0 || end < begin) {
+    throw InputError(fmt::format("positions must not be negative or backwards: {} to {}", begin, end));
+  }
+  RotaryTable table;
+  table.positions = end - begin;
+  table.pairs = geometry.pairs();
+  const auto rows = static_cast<std::size_t>(table.positions);
+  if (rows > std::numeric_limits<std::size_t>::max() / sizeof(float) / table.pairs) {
+    throw InputError(fmt::format("rotary table must fit the address space: {} positions", table.positions));
+  }
+  table.cos.resize(rows * table.pairs);
+  table.sin.resize(rows * table.pairs);
+  if (mode == AngleMode::kFp64) {
+    fill(table, frequencies_fp64(geometry, factors), factors, begin);
+  } else {
+    fill(table, frequencies_hf_fp32(geometry, factors), factors, begin);
+  }
+  return table;
+}
+
+}  // namespace longrope

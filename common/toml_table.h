@@ -1,0 +1,88 @@
+#pragma once
+
+#include "common/error.h"
+
+#include <toml++/toml.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longrope {
+
+/// Bounds of a number, both included unless said otherwise.
+struct NumberRange {
+  double low = 0.0;
+  double high = 1.0;
+  bool low_excluded = false;
+};
+
+/// A TOML node of a configuration file with what its error messages need. Every member function throws InputError
+/// naming the key, the rule, the value, the file and the line.
+struct TomlValue {
+  std::string name;  // of the key; of a table, its dotted path in brackets
+  const toml::node& node;
+  const std::filesystem::path& file;
+
+  [[nodiscard]] std::string place() const;  // " (demo.toml:31)"
+  [[noreturn]] void refuse(const std::string& rule) const;
+
+  [[nodiscard]] std::int64_t integer(std::int64_t low, std::int64_t high) const;
+  [[nodiscard]] double number(const NumberRange& range) const;  // an integer will do
+  [[nodiscard]] bool flag() const;
+  [[nodiscard]] std::string text() const;                   // not empty, no control characters
+  [[nodiscard]] std::filesystem::path path() const;         // relative to the file
+  [[nodiscard]] std::chrono::milliseconds seconds() const;  // 0.001 to a week
+  /// The elements of an array, each under the array's name; none twice.
+  [[nodiscard]] std::vector<TomlValue> elements() const;
+
+  /// What `parse`, which knows no place, makes of the text.
+  template <typename Parse>
+  [[nodiscard]] auto parsed(Parse parse) const {
+    const std::string value = text();
+    try {
+      return parse(value);
+    } catch (const InputError& error) {
+      throw InputError(name + ": " + error.what() + place());
+    }
+  }
+};
+
+/// One key a table may hold and what to do with its value.
+template <typename Target>
+struct TomlKey {
+  std::string_view name;
+  std::function<void(Target&, const TomlValue&)> read;
+  bool required = false;
+};
+template <typename Target>
+using TomlKeys = std::vector<TomlKey<Target>>;
+
+/// Throws InputError for a key of `table` that is not among `known`, naming the one that was probably meant.
+void refuse_unknown_keys(const TomlValue& table, const std::vector<std::string_view>& known);
+
+/// Reads a table key by key. Unknown keys, and required ones that are missing, are InputErrors.
+template <typename Target>
+void read_toml_table(const TomlValue& table, const TomlKeys<Target>& keys, Target& target) {
+  if (!table.node.is_table()) table.refuse("must be a table");
+  std::vector<std::string_view> known;
+  for (const TomlKey<Target>& key : keys) known.push_back(key.name);
+  refuse_unknown_keys(table, known);
+  for (const TomlKey<Target>& key : keys) {
+    if (const toml::node* node = table.node.as_table()->get(key.name)) {
+      key.read(target, TomlValue{std::string(key.name), *node, table.file});
+    } else if (key.required) {
+      throw InputError(std::string(key.name) + " must be given in " + table.name + table.place());
+    }
+  }
+}
+
+/// Parses `text`, the content of `file`; syntax errors and duplicate keys are InputErrors with the line.
+[[nodiscard]] toml::table parse_toml(std::string_view text, const std::filesystem::path& file);
+
+}  // namespace longrope

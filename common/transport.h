@@ -1,0 +1,34 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace longrope {
+
+/// One frame and the peer it came from (the transport's own name for a connection, not the worker's id).
+struct Frame {
+  std::string peer;
+  std::string bytes;
+};
+
+/// The coordinator's side: many peers. Not thread-safe.
+class ServerTransport {
+ public:
+  virtual ~ServerTransport() = default;
+  /// The next frame, waiting at most `timeout`; nullopt when none came or a signal arrived.
+  [[nodiscard]] virtual std::optional<Frame> receive(std::chrono::milliseconds timeout) = 0;
+  /// False when the peer is gone or its queue is full: the frame is dropped.
+  virtual bool send(std::string_view peer, std::string_view bytes) = 0;
+};
+
+/// The worker's side: one coordinator, reconnected to by itself for as long as it takes. Not thread-safe.
+class ClientTransport {
+ public:
+  virtual ~ClientTransport() = default;
+  [[nodiscard]] virtual std::optional<std::string> receive(std::chrono::milliseconds timeout) = 0;
+  virtual void send(std::string_view bytes) = 0;
+};
+
+}  // namespace longrope
