@@ -1,0 +1,72 @@
+#include "coordinator/search/genome.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "common/closed_form_factors.h"
+#include "common/error.h"
+
+namespace longrope {
+
+GenomeSpace genome_space(const SearchSpace& space, double attention_value) {
+  if (space.geometry.rotary_dim < 2 || space.geometry.rotary_dim % 2 != 0) {
+    throw InputError(fmt::format("rotary dimension must be even and positive: {}", space.geometry.rotary_dim));
+  }
+  if (space.geometry.original_length < 1 || space.target_length < 1) {
+    throw InputError(fmt::format("original and target length must be positive: {} and {}",
+                                 space.geometry.original_length, space.target_length));
+  }
+  if (space.grid.steps_per_unit < 1 || !(space.grid.upper_bound >= 1.0)) {
+    throw InputError(
+        fmt::format("grid must have at least one step per unit and an upper bound of at least 1: {} and {}",
+                    space.grid.steps_per_unit, space.grid.upper_bound));
+  }
+  if (space.n_hat_choices.empty()) {
+    throw InputError("n_hat_choices must not be empty");
+  }
+  for (const std::int64_t n_hat : space.n_hat_choices) {
+    if (n_hat < 0) {
+      throw InputError(fmt::format("n_hat_choices must not be negative: {}", n_hat));
+    }
+  }
+  if (space.attention_policies.empty()) {
+    throw InputError("attention_policies must not be empty");
+  }
+  GenomeSpace result;
+  result.pairs = space.geometry.pairs();
+  result.grid = space.grid;
+  result.n_hat_choices = space.n_hat_choices;
+  const double ratio = static_cast<double>(space.target_length) / static_cast<double>(space.geometry.original_length);
+  for (const AttentionPolicy policy : space.attention_policies) {
+    if (policy != AttentionPolicy::kValue) {
+      result.attention_choices.push_back(attention_factor(policy, ratio, space.geometry.original_length));
+      continue;
+    }
+    if (!std::isfinite(attention_value) || attention_value <= 0.0) {
+      throw InputError(fmt::format("attention_value must be finite and positive: {}", attention_value));
+    }
+    result.attention_choices.push_back({.policy = policy, .value = attention_value});
+  }
+  return result;
+}
+
+RescaleFactors to_factors(const Genome& genome, const FactorGrid& grid) {
+  return factors_on_grid(grid, genome.steps, genome.n_hat, genome.attention);
+}
+
+Genome nearest_genome(const GenomeSpace& space, const RescaleFactors& factors) {
+  Genome genome;
+  genome.steps = round_to_grid(space.grid, factors.lambda, factors.n_hat, factors.attention).grid_steps;
+  genome.n_hat = *std::ranges::min_element(
+      space.n_hat_choices, {}, [&factors](std::int64_t choice) { return std::abs(choice - factors.n_hat); });
+  const bool listed = std::ranges::find(space.attention_choices, factors.attention) != space.attention_choices.end();
+  genome.attention = listed ? factors.attention : space.attention_choices.front();
+  return genome;
+}
+
+bool is_monotone(const std::vector<std::int32_t>& steps) { return std::ranges::is_sorted(steps); }
+
+}  // namespace longrope

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "common/rescale_factors.h"
+#include "coordinator/search/search_algorithm.h"
+
+namespace longrope {
+
+/// What mutation and crossover work on: a factor set on the integer grid.
+struct Genome {
+  std::vector<std::int32_t> steps;  // [pairs] non-decreasing; λ_i = 1 + steps[i] / steps_per_unit
+  std::int64_t n_hat = 0;
+  AttentionFactor attention;
+
+  bool operator==(const Genome&) const = default;
+};
+
+/// Every genome a search may breed: any non-decreasing steps on the grid × any choice of the two lists.
+struct GenomeSpace {
+  std::size_t pairs = 0;
+  FactorGrid grid;
+  std::vector<std::int64_t> n_hat_choices;         // at least one
+  std::vector<AttentionFactor> attention_choices;  // at least one; value already computed from the policy
+};
+
+/// Whether a genome may be proposed: false for one that was proposed before.
+using IsNew = std::function<bool(const Genome&)>;
+
+/// `attention_value` is the m of policy "value". Throws InputError when the space is empty or contradictory.
+[[nodiscard]] GenomeSpace genome_space(const SearchSpace& space, double attention_value);
+
+[[nodiscard]] RescaleFactors to_factors(const Genome& genome, const FactorGrid& grid);
+
+/// The genome of the space closest to `factors`: λ rounded to the grid, nearest choice of n̂, the same attention factor
+/// or the first choice when it is not one of them. Identity for factors that came from the space.
+[[nodiscard]] Genome nearest_genome(const GenomeSpace& space, const RescaleFactors& factors);
+
+[[nodiscard]] bool is_monotone(const std::vector<std::int32_t>& steps);
+
+}  // namespace longrope

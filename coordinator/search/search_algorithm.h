@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/closed_form_factors.h"
+#include "common/config.h"
+#include "common/rescale_factors.h"
+
+namespace longrope {
+
+/// One proposal of a search.
+struct Candidate {
+  RescaleFactors factors;
+  std::string origin;                // "seed:yarn", "mutation", "crossover:uniform", …
+  std::vector<std::size_t> parents;  // indices of earlier candidates; empty for seeds
+};
+
+/// What is searched over; the same for every algorithm.
+struct SearchSpace {
+  RotaryGeometry geometry;
+  std::int64_t target_length = 0;
+  FactorGrid grid;
+  std::vector<std::int64_t> n_hat_choices;          // {0} when n̂ is fixed
+  std::vector<AttentionPolicy> attention_policies;  // at least one
+  std::vector<RescaleFactors> published_seeds;      // given in the configuration, may be exact (off grid)
+};
+
+/// Ask/tell search whose trajectory is a pure function of (configuration, seed, results) (design §4).
+/// The caller keeps one fixed order of calls: before ask(k) exactly the candidates 0 … results_needed(k) − 1 have been
+/// told, in index order. So an algorithm may keep plain state and never sees how many workers there are.
+/// No I/O, no clock. Not thread-safe.
+class SearchAlgorithm {
+ public:
+  virtual ~SearchAlgorithm() = default;
+
+  /// How many results must have been told before ask(k): at most k; non-decreasing in k.
+  [[nodiscard]] virtual std::size_t results_needed(std::size_t k) const = 0;
+
+  /// Candidate k, for k = 0, 1, 2, … in order; monotone λ and never proposed before.
+  /// nullopt: nothing new could be found (the space is exhausted); the search ends.
+  [[nodiscard]] virtual std::optional<Candidate> ask(std::size_t k) = 0;
+
+  /// Mean NLL in nats per scored token of candidate k; infinity for one that could not be scored.
+  virtual void tell(std::size_t k, double mean_nll) = 0;
+};
+
+/// λ grid of a stage with extension ratio `ratio` = target length / original length: step 1/steps_per_unit, upper bound
+/// `config.upper_bound` if given, else 1 + ratio for "authors" or by option, else 1.25·ratio (spec §3).
+/// Throws InputError when the bound leaves no grid.
+[[nodiscard]] FactorGrid search_grid(const SearchConfig& config, double ratio);
+
+/// Candidates a search proposes by default: P + T·(N1 + N2), whatever the method, so that methods compare at equal
+/// cost.
+[[nodiscard]] std::size_t default_budget(const SearchConfig& config);
+
+/// The algorithm that the stage's configuration names. `stage` keys the random streams together with `seed`.
+/// Throws InputError when parameters contradict each other.
+/// ask and tell throw std::logic_error when the caller breaks the order of calls above.
+[[nodiscard]] std::unique_ptr<SearchAlgorithm> make_search_algorithm(const SearchConfig& config,
+                                                                     const SearchSpace& space, std::uint64_t seed,
+                                                                     std::string stage);
+
+}  // namespace longrope
