@@ -1,0 +1,164 @@
+#include "coordinator/export/hugging_face_export.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "common/factors_file.h"
+#include "common/model_description.h"
+#include "common/read_file.h"
+#include "common/strict_json.h"
+#include "common/write_file.h"
+
+namespace longrope {
+namespace {
+
+namespace fs = std::filesystem;
+using OrderedJson = nlohmann::ordered_json;  // keeps the order of the model's own keys
+
+constexpr const char* kConfigFile = "config.json";
+constexpr const char* kFactorsFile = "longrope_factors.json";
+constexpr std::size_t kMaxConfigBytes = 16U << 20U;
+
+/// Removes what was built unless it was renamed into place.
+class UnfinishedDirectory {
+ public:
+  explicit UnfinishedDirectory(const fs::path& out) : path_(fmt::format("{}.unfinished-{}", out.string(), ::getpid())) {
+    if (!fs::create_directory(path_)) throw Error(fmt::format("folder must not exist: {}", path_.string()));
+  }
+  ~UnfinishedDirectory() {
+    std::error_code ignored;
+    if (!renamed_) fs::remove_all(path_, ignored);
+  }
+  UnfinishedDirectory(const UnfinishedDirectory&) = delete;
+  UnfinishedDirectory& operator=(const UnfinishedDirectory&) = delete;
+
+  [[nodiscard]] const fs::path& path() const { return path_; }
+
+  void rename_to(const fs::path& out) {
+    // Copies may still be in memory only; after a power loss the new name must not stand for empty files.
+    const int descriptor = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool synced = descriptor >= 0 && ::syncfs(descriptor) == 0;
+    const int cause = errno;
+    if (descriptor >= 0) ::close(descriptor);
+    if (!synced) throw Error(fmt::format("cannot sync the export: {} ({})", std::strerror(cause), path_.string()));
+    fs::rename(path_, out);
+    renamed_ = true;
+  }
+
+ private:
+  fs::path path_;
+  bool renamed_ = false;
+};
+
+OrderedJson read_config(const fs::path& file) {
+  const std::string text = read_file(file, kMaxConfigBytes);
+  static_cast<void>(
+      parse_strict_json(text, file.native()));  // duplicate keys and depth; the next parse keeps the order
+  return OrderedJson::parse(text);
+}
+
+void patch_config(OrderedJson& config, const RescaleFactors& factors, const RotaryGeometry& geometry,
+                  std::int64_t original_length, std::int64_t target_length, HuggingFaceTarget target) {
+  OrderedJson rope = {
+      {"rope_type", "longrope"},
+      {"short_factor", std::vector<double>(factors.lambda.size(), 1.0)},
+      {"long_factor", factors.lambda},
+      {"factor", static_cast<double>(target_length) / static_cast<double>(original_length)},
+      {"attention_factor", factors.attention.value},
+  };
+  for (const char* const key : {"rope_scaling", "rope_parameters", "rope_theta"}) config.erase(key);
+  config["max_position_embeddings"] = target_length;
+  // Both versions let this key at top level win over the one inside.
+  config["original_max_position_embeddings"] = original_length;
+  if (target == HuggingFaceTarget::k4) {
+    config["rope_theta"] = geometry.rope_theta;
+    config["rope_scaling"] = std::move(rope);
+  } else {
+    rope["rope_theta"] = geometry.rope_theta;
+    rope["original_max_position_embeddings"] = original_length;
+    config["rope_parameters"] = std::move(rope);
+  }
+}
+
+void link_or_copy(const fs::path& from, const fs::path& to) {
+  // Entries of the Hugging Face cache are symbolic links; a hard link to such a link would dangle when the cache goes.
+  const fs::path content = fs::canonical(from);
+  std::error_code cannot_link;
+  fs::create_hard_link(content, to, cannot_link);
+  if (cannot_link) fs::copy_file(content, to);
+}
+
+void link_other_files(const fs::path& model_directory, const fs::path& out) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(model_directory)) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_regular_file() || name.starts_with('.') || name == kConfigFile || name == kFactorsFile) continue;
+    link_or_copy(entry.path(), out / name);
+  }
+}
+
+void write_canonical_factors(const fs::path& file, const ModelDescription& model, const RescaleFactors& factors,
+                             std::int64_t original_length, std::int64_t target_length) {
+  FactorsFile canonical;
+  canonical.model = {.id = model.name,
+                     .sha256 = model_digest(model.directory),
+                     .head_dim = model.head_dim,
+                     .geometry = model.geometry};
+  canonical.model->geometry.original_length = original_length;
+  FactorsFile::Entry entry;
+  entry.id = fmt::format("longrope-{}", target_length);
+  entry.target_length = target_length;
+  entry.factors = factors;
+  canonical.entries.push_back(std::move(entry));
+  write_factors_json(canonical, file);
+}
+
+void require_expressible(const RescaleFactors& factors, std::int64_t original_length, std::int64_t target_length) {
+  if (factors.n_hat > 0) {
+    throw InputError(fmt::format(
+        "n_hat must be 0, no engine can keep the original angles of leading positions: {}; search with n_hat = 0, or "
+        "score these factors with n_hat = 0 before using them",
+        factors.n_hat));
+  }
+  if (original_length <= 0 || target_length <= original_length) {
+    throw InputError(
+        fmt::format("target length must be above the original length {}: {}", original_length, target_length));
+  }
+}
+
+}  // namespace
+
+void export_hugging_face(const fs::path& model_directory, const RescaleFactors& factors, std::int64_t original_length,
+                         std::int64_t target_length, const fs::path& out, HuggingFaceTarget target) {
+  require_expressible(factors, original_length, target_length);
+  const ModelDescription model = describe_model(model_directory);
+  validate(factors, model.geometry.pairs(), "export");
+  try {
+    const fs::path destination = fs::absolute(out / "").lexically_normal().parent_path();  // without a trailing slash
+    if (fs::exists(destination) && !(fs::is_directory(destination) && fs::is_empty(destination))) {
+      throw InputError(fmt::format("export folder must not exist or be empty: {}", out.string()));
+    }
+    OrderedJson config = read_config(model_directory / kConfigFile);
+    patch_config(config, factors, model.geometry, original_length, target_length, target);
+
+    UnfinishedDirectory unfinished(destination);
+    link_other_files(model_directory, unfinished.path());
+    write_file_atomically(unfinished.path() / kConfigFile, config.dump(2) + "\n");
+    write_canonical_factors(unfinished.path() / kFactorsFile, model, factors, original_length, target_length);
+    unfinished.rename_to(destination);
+  } catch (const fs::filesystem_error& failure) {
+    throw Error(fmt::format("cannot write the export: {} ({})", failure.what(), out.string()));
+  }
+}
+
+}  // namespace longrope

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+
+#include <SQLiteCpp/SQLiteCpp.h>
+
+namespace longrope {
+
+/// "LoRP" in the header of every search database.
+inline constexpr std::int32_t kApplicationId = 0x4C6F5250;
+
+/// Looks at the header without opening the database, so that a file of somebody else is left exactly as it is.
+/// Throws InputError for a file that is not ours. Passes a missing and an empty file, which a writer makes its own.
+void require_own_or_empty_file(const std::filesystem::path& file);
+
+/// Creates the file when it is missing. The journal mode stays as it is: see use_write_ahead_log. Throws Error.
+[[nodiscard]] std::unique_ptr<SQLite::Database> open_for_writing(const std::filesystem::path& file);
+/// SQLITE_OPEN_READONLY. Throws InputError when there is no such file, Error when it cannot be opened.
+[[nodiscard]] std::unique_ptr<SQLite::Database> open_for_reading(const std::filesystem::path& file);
+
+/// WAL with synchronous=FULL: a commit survives a power loss and readers never wait. Called when the schema is there:
+/// until then the rollback journal keeps the header in the file itself, where require_own_or_empty_file finds it.
+void use_write_ahead_log(SQLite::Database& database, const std::filesystem::path& file);
+
+/// Throws InputError when SQLite reads another application_id than ours, or finds damage.
+void require_own_and_sound(SQLite::Database& database, const std::filesystem::path& file);
+
+/// `user_version`; 0 for an empty database.
+[[nodiscard]] int schema_version(SQLite::Database& database);
+
+}  // namespace longrope

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string_view>
+
+namespace SQLite {
+class Database;
+}
+
+namespace longrope {
+
+/// One step of the schema: schemas/migrations/NNNN_name.sql, free of BEGIN and COMMIT.
+struct Migration {
+  int version = 0;  // NNNN; `user_version` of a database that has it
+  std::string_view name;
+  std::string_view sql;
+};
+
+/// All of them in version order, 1 first; generated at build time from schemas/migrations.
+[[nodiscard]] std::span<const Migration> embedded_migrations();
+
+/// `FILE.backup-vN`, which a migration from version N leaves beside the database.
+[[nodiscard]] std::filesystem::path backup_file(const std::filesystem::path& file, int version);
+
+/// Brings `database` (opened from `file`, empty or one of ours) to the last of `migrations` in one transaction; a
+/// failure leaves it as it was. A database that is not empty is backed up first. Throws InputError for a newer schema,
+/// Error when SQLite fails.
+void migrate(SQLite::Database& database, const std::filesystem::path& file, std::span<const Migration> migrations);
+
+}  // namespace longrope

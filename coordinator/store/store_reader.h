@@ -1,0 +1,138 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/rescale_factors.h"
+
+namespace longrope {
+
+// What people ask of a search database. Perplexities are exp(mean NLL), token-weighted over the documents; texts are
+// those of the database (schemas/database.md); times are Unix milliseconds, 0 when it has not happened.
+
+struct RunInfo {
+  std::string name;
+  std::uint64_t seed = 0;
+  std::string model_name;
+  std::string model_digest;
+  std::string dtype;   // "fp32", "bf16"
+  std::string angles;  // "fp64", "hf_fp32"
+  std::int64_t threads_per_worker = 0;
+  std::string config_file;
+  std::string software_version;  // that created the database
+};
+
+struct StageProgress {
+  std::string name;
+  std::int64_t target_length = 0;  // tokens
+  std::string state;               // "pending", "searching", "choosing", "finished"
+  std::int64_t told = 0;           // search candidates, as the next two
+  std::int64_t quarantined = 0;
+  std::int64_t open = 0;
+  std::int64_t budget = 0;
+  std::int64_t evaluations_pending = 0;  // of all candidates of the stage, baselines and held-out documents included
+  std::int64_t evaluations_leased = 0;
+  std::int64_t evaluations_scored = 0;
+  std::int64_t evaluations_failed = 0;
+  double document_passes = 0.0;                  // cost of the scored ones
+  std::optional<double> best_search_perplexity;  // over the search documents
+  std::optional<std::int64_t> best_index;        // k of that candidate, the first one on a tie
+  std::optional<std::int64_t> winner_index;      // chosen on the held-out documents
+  std::string end_reason;                        // empty, "budget", "converged", "time_limit", "exhausted"
+  std::string end_detail;
+  double active_seconds = 0.0;  // spent searching, over all restarts
+};
+
+struct WorkerStatus {
+  std::string id;
+  std::string state;  // "connected", "lost", "left", "refused"
+  std::string host;
+  std::string device;
+  std::int64_t threads = 0;
+  std::int64_t leases = 0;  // held now
+  std::int64_t results = 0;
+  std::int64_t failures = 0;
+  double seconds = 0.0;  // spent scoring
+  std::int64_t last_seen_at = 0;
+  std::string detail;
+};
+
+/// One told or quarantined search candidate. Everything above `seconds` is a function of (configuration, seed, model):
+/// the same whatever the workers, their failures and the restarts were. A quarantined candidate has no scores, because
+/// how many of its documents were scored before it failed is chance.
+struct HistoryRow {
+  std::string stage;
+  std::int64_t index = 0;  // k
+  std::string origin;
+  std::vector<std::int64_t> parents;  // indices k
+  std::string state;                  // "told", "quarantined"
+  std::int64_t n_hat = 0;
+  std::string attention_policy;
+  double attention_value = 1.0;
+  std::string factors_digest;
+  std::optional<std::int64_t> documents;  // scored search documents
+  std::optional<double> document_passes;  // their cost
+  std::optional<double> nll_sum;          // nats, summed in document order
+  std::optional<std::int64_t> scored_tokens;
+  std::optional<double> perplexity;
+  std::optional<double> best_so_far;         // perplexity, of the stage
+  std::optional<double> heldout_perplexity;  // finalists
+  std::string lambda;                        // JSON array, shortest round-trip decimals
+
+  double seconds = 0.0;      // of scoring, summed over the documents
+  std::int64_t workers = 0;  // distinct
+  std::int64_t told_at = 0;
+};
+
+/// Held-out perplexity of the closed forms in a stage, as far as scored.
+struct BaselinePerplexities {
+  std::optional<double> none;
+  std::optional<double> pi;
+  std::optional<double> ntk;
+  std::optional<double> yarn;
+};
+
+struct BestFactors {
+  std::string stage;
+  std::int64_t target_length = 0;
+  bool final = false;      // false: the best so far on the search documents; the stage has not chosen yet
+  std::int64_t index = 0;  // k
+  std::string origin;
+  RescaleFactors factors;
+  std::string factors_digest;
+  std::optional<double> search_perplexity;
+  std::optional<double> heldout_perplexity;
+  std::int64_t heldout_documents = 0;
+  BaselinePerplexities baselines;
+};
+
+/// Read-only access to a search database, also while a coordinator writes to it; each call sees one consistent state.
+/// Not thread-safe. Calls throw Error when SQLite fails.
+class StoreReader {
+ public:
+  /// Throws InputError: no such file, not one of our databases, a newer schema, or an older one (which a start of the
+  /// coordinator migrates).
+  explicit StoreReader(const std::filesystem::path& file);
+  ~StoreReader();
+
+  [[nodiscard]] RunInfo run() const;
+  [[nodiscard]] std::vector<StageProgress> progress() const;  // in stage order
+  [[nodiscard]] std::vector<WorkerStatus> workers() const;    // by id
+
+  // `stage` names one; all stages without it. Throws InputError, listing the names, for a stage that does not exist.
+  [[nodiscard]] std::vector<HistoryRow> history(std::optional<std::string_view> stage = std::nullopt) const;
+  /// The winner of the last finished stage; when none has finished, the best so far of the last stage with results.
+  /// nullopt: no candidate told yet.
+  [[nodiscard]] std::optional<BestFactors> best(std::optional<std::string_view> stage = std::nullopt) const;
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace longrope
