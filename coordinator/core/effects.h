@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/messages.h"
+#include "coordinator/core/records.h"
+
+namespace longrope {
+
+struct Outgoing {
+  std::string peer;
+  CoordinatorMessage message;
+};
+
+/// What a step wants done: first all writes, durably and together, then the messages.
+struct Effects {
+  std::vector<Write> writes;
+  std::vector<Outgoing> messages;
+  std::vector<LeaseRecord> revoked;  // leases ended because nobody wants their result; their holders are told
+};
+
+}  // namespace longrope

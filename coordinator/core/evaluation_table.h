@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "coordinator/core/effects.h"
+
+namespace longrope {
+
+/// Who holds which evaluation, and what came of it: pending → leased → scored | failed | cancelled. The epoch of a lease
+/// is the fencing token: whatever arrives under another epoch, worker or incarnation changes nothing.
+/// Every change is appended to the Effects as a row to write. Pure; the scheduler owns it; not thread-safe.
+class EvaluationTable {
+ public:
+  /// Rows of an earlier process.
+  void restore(std::vector<EvaluationRecord> evaluations, std::vector<LeaseRecord> open_leases);
+
+  /// The evaluation with this hash, created pending if it is new; an earlier cancelled one is pending again. Returns its id.
+  std::int64_t need(EvaluationRecord evaluation, Effects& effects);
+
+  [[nodiscard]] const EvaluationRecord& at(std::int64_t id) const;
+  [[nodiscard]] bool contains(std::int64_t id) const { return id >= 1 && id <= size(); }
+  [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(evaluations_.size()); }
+  [[nodiscard]] bool has_pending() const { return !pending_.empty(); }
+
+  /// Leases the oldest pending evaluation; one that this worker failed at only if every worker in `ready_workers` did.
+  /// nullopt when there is none.
+  [[nodiscard]] std::optional<LeaseId> grant(const Sender& worker, const std::set<std::string>& ready_workers,
+                                             const Now& now, Effects& effects);
+
+  /// Whether this sender holds this very lease now.
+  [[nodiscard]] bool holds(const Sender& sender, const LeaseId& lease) const;
+  [[nodiscard]] std::vector<LeaseRecord> leases_of(const Sender& sender) const;
+  [[nodiscard]] std::size_t leases_held(const Sender& sender) const;
+  /// Leases of other incarnations of the same worker: that process is gone.
+  [[nodiscard]] std::vector<LeaseRecord> leases_of_earlier_incarnations(const Sender& sender) const;
+  [[nodiscard]] std::vector<LeaseRecord> open_leases() const;
+
+  // The end of a lease. All of them require that the lease is open.
+  void score(const LeaseId& lease, const ScoreResult& result, const Now& now, Effects& effects);
+  /// Pending again, with one failure more.
+  void fail(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now, Effects& effects);
+  /// Pending again, nobody's fault.
+  void release(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now, Effects& effects);
+
+  /// Distinct workers that failed at it since this process began.
+  [[nodiscard]] std::size_t workers_that_failed(std::int64_t id) const;
+  /// Given up: state failed, never ranked.
+  void give_up(std::int64_t id, Effects& effects);
+  /// No longer wanted. Ends its lease; returns the lease to revoke, with its holder, if there was one.
+  std::optional<LeaseRecord> cancel(std::int64_t id, const Now& now, Effects& effects);
+
+ private:
+  EvaluationRecord& row(std::int64_t id) { return evaluations_.at(static_cast<std::size_t>(id - 1)); }
+  void end_lease(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now, Effects& effects);
+
+  std::vector<EvaluationRecord> evaluations_;  // id − 1 is the index
+  std::map<std::string, std::int64_t> by_hash_;
+  std::set<std::int64_t> pending_;
+  std::map<std::int64_t, LeaseRecord> open_leases_;  // by evaluation
+  std::map<std::int64_t, std::set<std::string>> failed_workers_;
+};
+
+}  // namespace longrope

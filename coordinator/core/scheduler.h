@@ -1,0 +1,106 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/messages.h"
+#include "coordinator/core/stage_run.h"
+
+namespace longrope {
+
+/// What can happen to the coordinator.
+struct WorkerSaid {
+  std::string peer;  // the transport's name of the connection
+  WorkerMessage message;
+};
+struct PeerUnreachable {
+  std::string peer;
+};
+struct TimePassed {};
+using Event = std::variant<TimePassed, WorkerSaid, PeerUnreachable>;
+
+/// For the live display; derived from state, no history.
+struct Progress {
+  std::string stage;
+  StageState stage_state = StageState::kPending;
+  std::size_t told = 0;
+  std::size_t budget = 0;
+  std::optional<std::size_t> best_candidate;
+  std::optional<double> best_mean_nll;
+  std::size_t workers_ready = 0;
+  std::int64_t evaluations_scored = 0;  // since this process began
+  std::int64_t documents_left = 0;      // to score on the search documents, if the whole budget is used
+};
+
+/// The scheduling core: a pure function step(event, now) → effects over the state below. It keeps the stages going, hands
+/// evaluations to workers under leases, judges results, and gives up workers that fall silent or hang. The caller makes
+/// the writes durable before it sends the messages. Driven by ZeroMQ, SQLite and a clock in production and by a seeded
+/// simulator in tests. Not thread-safe.
+class Scheduler {
+ public:
+  /// Continues from `snapshot` (empty for a new search). Restored leases stay with their workers, which have
+  /// worker_timeout from `now` to speak up. Throws Error when the snapshot does not replay.
+  Scheduler(SearchPlan plan, Snapshot snapshot, const Now& now);
+
+  [[nodiscard]] Effects step(const Event& event, const Now& now);
+
+  /// When step(TimePassed) is due at the latest.
+  [[nodiscard]] std::chrono::milliseconds next_deadline(const Now& now) const;
+  [[nodiscard]] bool finished() const { return current_ == stages_.size(); }
+  [[nodiscard]] Progress progress() const;
+  [[nodiscard]] const SearchPlan& plan() const { return plan_; }
+
+ private:
+  /// A connected worker, or one that held leases when an earlier process ended and has not been heard of yet.
+  struct Worker {
+    std::string peer;
+    Sender sender;
+    bool ready = false;                       // greeted, model loaded, may be given work
+    std::chrono::milliseconds heard{0};       // last message
+    std::chrono::milliseconds progressed{0};  // last time the compute loop moved or had nothing to do
+    std::int64_t progress = 0;
+    int rejected_in_a_row = 0;
+  };
+
+  void handle(const WorkerSaid& said, const Now& now, Effects& effects);
+  void greet(const std::string& peer, const Hello& hello, const Now& now, Effects& effects);
+  void take_result(const std::string& peer, const Result& result, const Now& now, Effects& effects);
+  void take_failure(const std::string& peer, const Failure& failure, const Now& now, Effects& effects);
+  void make_ready(Worker& worker, const Ready& ready, const Now& now, Effects& effects);
+  void take_heartbeat(Worker& worker, const Heartbeat& heartbeat, const Now& now, Effects& effects);
+  void count_failure(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now, Effects& effects);
+  void refuse(const Worker& worker, const std::string& reason, const Now& now, Effects& effects);
+  void part_with(const Sender& sender, WorkerState state, const std::string& detail, const Now& now, Effects& effects);
+  void release(const std::vector<LeaseRecord>& leases, LeaseEnd end, const std::string& detail, const Now& now,
+               Effects& effects);
+  void check_liveness(const Now& now, Effects& effects);
+  void advance_stages(const Now& now, Effects& effects);
+  void grant_leases(const Now& now, Effects& effects);
+  void send_revocations(Effects& effects);
+  void restore(Snapshot snapshot, const Now& now);
+  [[nodiscard]] Work work_for(const LeaseId& lease) const;
+  [[nodiscard]] std::int64_t expected_scored_tokens(const EvaluationRecord& evaluation) const;
+  [[nodiscard]] Worker* find_live(const Sender& sender);
+  WorkerRecord& record_of(const Sender& sender, const Now& now);
+
+  SearchPlan plan_;
+  EvaluationTable evaluations_;
+  std::int64_t next_candidate_id_ = 1;
+  std::vector<std::unique_ptr<StageRun>> stages_;
+  std::size_t current_ = 0;
+  std::map<std::string, Worker> workers_;           // live, by stable id
+  std::map<std::string, WorkerRecord> worker_rows_;  // all that were ever heard of
+  std::map<std::string, RescaleFactors> factors_;  // by digest, for Work
+  std::chrono::milliseconds last_step_{0};
+  std::int64_t scored_here_ = 0;
+};
+
+}  // namespace longrope

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/closed_form_factors.h"
+#include "common/config.h"
+#include "common/evaluation.h"
+#include "coordinator/search/search_algorithm.h"
+
+namespace longrope {
+
+struct PlannedDocument {
+  std::string digest;
+  std::int64_t scored_tokens = 0;  // that a correct result within the stage's target length has
+};
+
+struct PlannedStage {
+  StageConfig config;
+  SearchSpace space;
+  std::size_t budget = 0;  // candidates
+  std::vector<PlannedDocument> search;   // [documents], in file order
+  std::vector<PlannedDocument> heldout;
+};
+
+/// Everything that determines the course of a search, with files already read and checked.
+struct SearchPlan {
+  std::uint64_t seed = 0;
+  std::string model_name;
+  std::string model_digest;
+  ComputeDtype dtype = ComputeDtype::kFp32;
+  AngleMode angles = AngleMode::kFp64;
+  std::int64_t threads_per_worker = 1;
+  SchedulingConfig scheduling;
+  std::vector<PlannedStage> stages;
+};
+
+/// Identity of one evaluation: whatever can change its result and nothing else (design §3).
+[[nodiscard]] std::string evaluation_hash(const SearchPlan& plan, EvaluationKind kind, const std::string& factors_digest,
+                                          const std::string& document_digest, std::int64_t length);
+
+}  // namespace longrope

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/evaluation_table.h"
+#include "coordinator/core/search_plan.h"
+#include "coordinator/core/trajectory.h"
+
+namespace longrope {
+
+/// One stage from its first candidate to its winner: pending → searching → choosing → finished.
+/// Searching: the trajectory's candidates are scored on the search documents until a stop rule holds. Choosing: the best
+/// of them and the baselines (none, pi, ntk, yarn) are scored on held-out documents that the search never saw; the winner
+/// is the finalist with the lowest held-out mean NLL, ties by index.
+/// Pure; the scheduler owns it; not thread-safe.
+class StageRun {
+ public:
+  /// Candidate ids are drawn from `next_candidate_id`, which all stages share.
+  StageRun(const SearchPlan& plan, std::size_t stage_index, EvaluationTable& evaluations,
+           std::int64_t& next_candidate_id);
+
+  /// Rows of an earlier process. Replays the trajectory from them: throws Error if the algorithm does not propose the
+  /// stored candidates again.
+  void restore(const StageRecord& stage, std::vector<CandidateRecord> candidates);
+
+  /// Does all that can be done now: tells results, asks candidates, ends the search, chooses.
+  void advance(const Now& now, Effects& effects);
+
+  /// Adds time spent; ends the search when the stage's time limit is reached.
+  void add_active_time(std::chrono::milliseconds elapsed);
+
+  [[nodiscard]] const StageRecord& record() const { return record_; }
+  [[nodiscard]] const std::vector<CandidateRecord>& search_candidates() const { return search_; }
+  /// Told candidates (the budget's unit) and the best of them so far.
+  [[nodiscard]] std::size_t told() const;
+  [[nodiscard]] std::optional<std::size_t> best() const;
+  [[nodiscard]] std::optional<std::chrono::milliseconds> time_left() const;
+
+ private:
+  enum class Purpose { kSearch, kHeldout };
+  /// A candidate waiting for all its evaluations on one set of documents.
+  struct Scoring {
+    Purpose purpose;
+    CandidateRole role;
+    std::size_t index;
+    std::vector<std::int64_t> evaluations;  // in document order
+  };
+
+  [[nodiscard]] const PlannedStage& planned() const { return plan_.stages[stage_index_]; }
+  [[nodiscard]] std::vector<CandidateRecord>& candidates(CandidateRole role);
+  [[nodiscard]] bool ask_candidates(Effects& effects);
+  void adopt_stored(std::size_t index, const std::string& digest);
+  void request(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects);
+  [[nodiscard]] bool settle(const Scoring& scoring, const Now& now, Effects& effects);
+  void settle_all(const Now& now, Effects& effects);
+  void mark_told(const Now& now, Effects& effects);
+  void end_search(const Now& now, Effects& effects);
+  [[nodiscard]] std::vector<std::size_t> finalists() const;
+  void add_baselines(Effects& effects);
+  void request_heldout(Effects& effects);
+  void choose(const Now& now, Effects& effects);
+  void write_stage(Effects& effects) { effects.writes.emplace_back(record_); }
+
+  const SearchPlan& plan_;
+  std::size_t stage_index_;
+  EvaluationTable& evaluations_;
+  std::int64_t& next_candidate_id_;
+  Trajectory trajectory_;
+  StageRecord record_;
+  std::vector<CandidateRecord> search_;     // k is the index
+  std::vector<CandidateRecord> baselines_;
+  std::vector<CandidateRecord> stored_;     // search candidates of an earlier process, adopted as they are asked again
+  std::size_t marked_ = 0;                  // candidates whose row says told or quarantined
+  std::vector<Scoring> open_scorings_;
+};
+
+}  // namespace longrope

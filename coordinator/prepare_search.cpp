@@ -1,0 +1,144 @@
+#include "coordinator/prepare_search.h"
+
+#include <set>
+#include <utility>
+
+#include "common/error.h"
+#include "common/factors_file.h"
+#include "common/model_description.h"
+#include "common/software_version.h"
+#include "coordinator/search/search_algorithm.h"
+
+namespace longrope {
+namespace {
+
+/// The first `count` documents of `file` (all without a count), each fit for `length` tokens.
+std::vector<Document> usable_documents(const std::filesystem::path& file, std::optional<std::int64_t> count,
+                                       std::int64_t length, const ModelDescription& model) {
+  std::vector<Document> documents = read_documents(file).documents;
+  if (count && *count > static_cast<std::int64_t>(documents.size())) {
+    throw InputError("a stage needs " + std::to_string(*count) + " documents: " + std::to_string(documents.size()) +
+                     " in " + file.string());
+  }
+  if (count) documents.resize(static_cast<std::size_t>(*count));
+  for (const Document& document : documents) {
+    try {
+      require_scorable(document, length, model.vocabulary);
+    } catch (const InputError& error) {
+      throw InputError(std::string(error.what()) + " (" + file.string() + ")");
+    }
+  }
+  return documents;
+}
+
+SearchSpace search_space(const StageConfig& stage, const ModelDescription& model) {
+  SearchSpace space;
+  space.geometry = model.geometry;
+  space.target_length = stage.target_length;
+  const double ratio = static_cast<double>(stage.target_length) / static_cast<double>(model.geometry.original_length);
+  space.grid = search_grid(stage.search, ratio);
+  space.n_hat_choices = stage.search.n_hat_choices;
+  space.attention_policies = stage.search.attention_policies;
+  for (const std::filesystem::path& file : stage.search.seed_files) {
+    RescaleFactors seed = read_factors(file, stage.target_length);
+    validate(seed, model.geometry.pairs(), file.string());
+    space.published_seeds.push_back(std::move(seed));
+  }
+  return space;
+}
+
+/// Adds the documents of one purpose to plan, run and the map.
+std::vector<PlannedDocument> add_documents(const StageConfig& stage, std::int64_t stage_id, bool heldout,
+                                           const ModelDescription& model, PreparedSearch& prepared) {
+  const std::filesystem::path& file = heldout ? stage.heldout_documents : stage.search_documents;
+  std::vector<PlannedDocument> planned;
+  std::set<std::string> seen;
+  for (Document& document : usable_documents(file, heldout ? stage.heldout_count : stage.search_count,
+                                             stage.target_length, model)) {
+    const std::string document_digest = digest(document);
+    if (!seen.insert(document_digest).second) {
+      throw InputError("documents must differ: " + document.name + " repeats an earlier one (" + file.string() + ")");
+    }
+    const std::int64_t scored = scored_tokens(document, stage.target_length);
+    planned.push_back({document_digest, scored});
+    DocumentRecord record;
+    record.digest = document_digest;
+    record.name = document.name;
+    record.file = file.string();
+    record.tokens = static_cast<std::int64_t>(document.tokens.size());
+    record.stage = stage_id;
+    record.heldout = heldout;
+    record.order = static_cast<std::int64_t>(planned.size()) - 1;
+    record.scored_tokens = scored;
+    prepared.run.documents.push_back(std::move(record));
+    prepared.documents.emplace(document_digest, std::move(document));
+  }
+  return planned;
+}
+
+void require_apart(const PlannedStage& stage) {
+  std::set<std::string> searched;
+  for (const PlannedDocument& document : stage.search) searched.insert(document.digest);
+  for (const PlannedDocument& document : stage.heldout) {
+    if (searched.contains(document.digest)) {
+      throw InputError("held-out documents must not be searched on: document " + document.digest + " of stage " +
+                       stage.config.name + " is in both files");
+    }
+  }
+}
+
+}  // namespace
+
+PreparedSearch prepare_search(const Config& config) {
+  PreparedSearch prepared;
+  const ModelDescription model = describe_model(config.model);
+  SearchPlan& plan = prepared.plan;
+  plan.seed = config.seed;
+  plan.model_name = model.name;
+  plan.model_digest = model_digest(config.model);
+  plan.dtype = config.dtype;
+  plan.angles = config.angles;
+  plan.threads_per_worker = config.threads_per_worker;
+  plan.scheduling = config.scheduling;
+
+  RunRecord& run = prepared.run;
+  run.name = config.name;
+  run.seed = config.seed;
+  run.config_file = config.file.string();
+  run.config_text = config.text;
+  run.trajectory_settings = trajectory_settings(config);
+  run.model_name = plan.model_name;
+  run.model_digest = plan.model_digest;
+  run.dtype = to_string(config.dtype);
+  run.angles = to_string(config.angles);
+  run.threads_per_worker = config.threads_per_worker;
+  run.software_version = kSoftwareVersion;
+
+  for (const StageConfig& stage : config.stages) {
+    if (stage.target_length <= model.geometry.original_length) {
+      throw InputError("target_length must exceed the model's " + std::to_string(model.geometry.original_length) +
+                       " tokens: " + std::to_string(stage.target_length) + " (stage " + stage.name + ", " +
+                       config.file.string() + ")");
+    }
+    PlannedStage planned;
+    planned.config = stage;
+    planned.space = search_space(stage, model);
+    planned.budget = stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates)
+                                               : default_budget(stage.search);
+    const auto id = static_cast<std::int64_t>(plan.stages.size()) + 1;
+    planned.search = add_documents(stage, id, /*heldout=*/false, model, prepared);
+    planned.heldout = add_documents(stage, id, /*heldout=*/true, model, prepared);
+    require_apart(planned);
+
+    StageRecord record;
+    record.id = id;
+    record.name = stage.name;
+    record.target_length = stage.target_length;
+    record.budget = static_cast<std::int64_t>(planned.budget);
+    run.stages.push_back(std::move(record));
+    plan.stages.push_back(std::move(planned));
+  }
+  return prepared;
+}
+
+}  // namespace longrope

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "common/config.h"
+#include "common/documents.h"
+#include "coordinator/core/search_plan.h"
+#include "coordinator/store/store.h"
+
+namespace longrope {
+
+/// A configuration with every file it names read and checked: nothing can turn out unusable once workers are asked.
+struct PreparedSearch {
+  SearchPlan plan;
+  RunRecord run;
+  std::map<std::string, Document> documents;  // by digest
+};
+
+/// Reads model description, weights' digest, documents and seed files. Throws InputError naming rule, value and place: a
+/// document shorter than the target, a token outside the vocabulary, the same document for search and held-out, a target
+/// not longer than the model's original context, seeds that do not fit.
+[[nodiscard]] PreparedSearch prepare_search(const Config& config);
+
+}  // namespace longrope
