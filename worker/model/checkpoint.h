@@ -1,0 +1,44 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/safetensors_file.h"
+
+namespace longrope {
+
+/// The weights of a Hugging Face directory, found by name and checked against the shape the model needs.
+/// Not thread-safe. Needed only while a model loads: what load() returns does not refer to the files.
+class Checkpoint {
+ public:
+  /// Maps every weight file. Throws InputError for a missing or broken shard, or a tensor that two shards hold.
+  explicit Checkpoint(const std::filesystem::path& directory);
+
+  /// A copy of tensor `name` in `dtype` on `device`, contiguous; F32, F16 and BF16 are read, rounding to nearest even.
+  /// Throws InputError naming tensor and file for a missing tensor, another shape ("shape mismatch") or another dtype.
+  [[nodiscard]] at::Tensor load(const std::string& name, const std::vector<std::int64_t>& shape, at::ScalarType dtype,
+                                at::Device device);
+
+  /// Throws InputError naming the first tensor that was not loaded: an architecture read only in part would give
+  /// plausible, wrong numbers. Names with a suffix in `ignored` are allowed.
+  void require_all_loaded(const std::set<std::string>& ignored) const;
+
+ private:
+  struct Entry {
+    std::size_t file;  // in files_
+    bool loaded = false;
+  };
+
+  std::filesystem::path directory_;
+  std::vector<std::filesystem::path> paths_;
+  std::vector<SafetensorsFile> files_;  // same order as paths_
+  std::map<std::string, Entry> entries_;
+};
+
+}  // namespace longrope

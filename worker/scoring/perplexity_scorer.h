@@ -1,0 +1,55 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "common/config.h"
+#include "common/documents.h"
+#include "common/evaluation.h"
+#include "common/model_description.h"
+#include "common/rescale_factors.h"
+
+namespace longrope {
+
+struct ScorerOptions {
+  std::string device = "cpu";  // "cpu", "cuda", "cuda:N"; CUDA goes through Torch's own kernels and is untested
+  /// kBf16: weights rounded to bfloat16; arithmetic in bfloat16 where the device has it (CUDA, AVX512-BF16, AMX), else
+  /// in float32, which is then both faster and more exact. device_description() says which.
+  ComputeDtype dtype = ComputeDtype::kFp32;
+  AngleMode angles = AngleMode::kFp64;
+  std::int64_t threads = 1;
+};
+
+/// Loads one checkpoint and scores documents with it. Header free of Torch, so that only a few sources compile it.
+/// One thread at a time may call score(); `progress` may be read from another. Equal inputs give equal bits in every
+/// process with the same device, Torch and `threads`, which sets Torch's thread count for the whole process.
+class PerplexityScorer {
+ public:
+  /// Throws InputError for a checkpoint that cannot be run: missing shard, shape mismatch, unsupported architecture.
+  PerplexityScorer(const std::filesystem::path& model_directory, const ScorerOptions& options);
+  ~PerplexityScorer();
+
+  [[nodiscard]] const ModelDescription& model() const;
+  /// Torch version, device name, compute dtype: provenance for the workers table.
+  [[nodiscard]] std::string device_description() const;
+
+  /// Scores the first `length` tokens of `document`. `progress` is incremented by every finished tile of work, so that
+  /// a heartbeat can tell a slow worker from a hung one. A non-finite NLL is returned as it is: the caller judges it.
+  /// Throws InputError (document or factors do not fit the model), std::bad_alloc (out of memory).
+  [[nodiscard]] ScoreResult score(const RescaleFactors& factors, const Document& document, std::int64_t length,
+                                  std::atomic<std::int64_t>& progress);
+
+  /// Writes the logits of the first `length` tokens as safetensors: "logits", float32 [length, vocabulary]. For
+  /// comparing with other engines; errors as score(), and InputError when the tensor would exceed 1 GiB.
+  void write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,
+                    const std::filesystem::path& path);
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace longrope

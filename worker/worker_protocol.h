@@ -1,0 +1,89 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/documents.h"
+#include "common/messages.h"
+
+namespace longrope {
+
+/// What the compute thread is asked to do. One thing at a time.
+struct LoadModel {
+  Welcome session;
+};
+struct ScoreDocument {
+  Work work;
+  std::shared_ptr<const Document> document;
+};
+
+/// Exit status and the reason, for people.
+struct WorkerExit {
+  int status = 0;
+  std::string reason;
+};
+
+struct WorkerActions {
+  std::vector<WorkerMessage> send;
+  std::optional<LoadModel> load;
+  std::optional<ScoreDocument> score;
+  std::optional<WorkerExit> exit;
+};
+
+/// The worker's half of the wire protocol (schemas/wire_format.md) as a pure state machine: no threads, no sockets, no
+/// Torch. Results are kept and sent again until acknowledged, also to a coordinator that was started again meanwhile.
+/// Not thread-safe: the worker's loop owns it.
+class WorkerProtocol {
+ public:
+  /// `threads` 0: as the coordinator says.
+  WorkerProtocol(Sender sender, std::string host, std::int64_t threads);
+
+  [[nodiscard]] WorkerActions receive(const CoordinatorMessage& message, const Now& now);
+  /// Says hello until welcomed, then heartbeats and repeats what is not acknowledged. `progress`: the compute loop's count.
+  [[nodiscard]] WorkerActions tick(std::int64_t progress, const Now& now);
+
+  [[nodiscard]] WorkerActions model_loaded(const std::string& model_digest, const std::string& device,
+                                           std::int64_t threads);
+  [[nodiscard]] WorkerActions model_failed(const std::string& reason);
+  /// The document being scored gave `result`, or an error. A non-finite result is reported as the error it is.
+  [[nodiscard]] WorkerActions scored(const ScoreResult& result);
+  [[nodiscard]] WorkerActions failed(EvaluationError error, const std::string& detail);
+
+  [[nodiscard]] Leaving leave() const { return {sender_}; }
+  /// When tick is due next.
+  [[nodiscard]] std::chrono::milliseconds tick_interval() const;
+
+ private:
+  [[nodiscard]] std::vector<LeaseId> held() const;
+  void say_hello(WorkerActions& actions) const;
+  void announce_ready(WorkerActions& actions);
+  void start_next(WorkerActions& actions);
+  void report(const LeaseId& lease, WorkerMessage message, WorkerActions& actions);
+  void finish_running(WorkerActions& actions);
+  void keep_document(const DocumentData& data);
+
+  Sender sender_;
+  std::string host_;
+  std::int64_t threads_;
+  std::optional<Welcome> session_;  // of the model that is loaded or being loaded
+  bool welcomed_ = false;           // by the coordinator process that is there now
+  std::optional<Ready> ready_;      // once the model is loaded
+  bool loading_ = false;
+  std::optional<LeaseId> running_;
+  bool running_revoked_ = false;
+  std::deque<Work> queue_;
+  std::map<LeaseId, WorkerMessage> unacknowledged_;
+  std::map<std::string, std::shared_ptr<const Document>> documents_;
+  std::deque<std::string> document_order_;
+  std::chrono::milliseconds last_sent_again_{0};
+};
+
+}  // namespace longrope
