@@ -1,0 +1,174 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/named_factors.h"
+#include "common/error.h"
+#include "common/factors_file.h"
+#include "common/model_description.h"
+#include "coordinator/export/hugging_face_export.h"
+#include "coordinator/store/store_reader.h"
+
+namespace longrope {
+namespace {
+
+struct ExportArguments {
+  std::string database;
+  std::string model;
+  std::string format;
+  std::string out;
+  std::string target = "hf5";
+  std::optional<std::string> stage;
+};
+
+/// The winner, and the model it was searched for.
+FactorsFile factors_file(const BestFactors& best, const ModelDescription& model, const std::string& digest,
+                         const RunInfo& run) {
+  FactorsFile file;
+  file.model = FactorsFile::Model{model.name, digest, model.head_dim, model.geometry};
+  FactorsFile::Entry entry;
+  entry.id = fmt::format("{}-{}-{}", run.name, best.stage, best.index);
+  entry.target_length = best.target_length;
+  entry.factors = best.factors;
+  if (best.heldout_perplexity) {
+    entry.fitness = FactorsFile::Fitness{"heldout_perplexity", *best.heldout_perplexity, "", best.heldout_documents,
+                                         run.dtype};
+  }
+  file.entries.push_back(std::move(entry));
+  return file;
+}
+
+void export_best(const ExportArguments& arguments) {
+  const StoreReader reader(arguments.database);
+  const std::optional<BestFactors> best = reader.best(arguments.stage);
+  if (!best) throw Error("no candidate has been told yet: " + arguments.database);
+  if (!best->final) std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
+  const RunInfo run = reader.run();
+  const ModelDescription model = describe_model(arguments.model);
+  const std::string digest = model_digest(arguments.model);
+  if (digest != run.model_digest) {
+    throw InputError("the model must be the one that was searched: digest " + run.model_digest + " in the database, " +
+                     digest + " in " + arguments.model);
+  }
+  if (arguments.format == "csv") {
+    write_factors_csv(best->factors, arguments.out);
+  } else if (arguments.format == "json") {
+    write_factors_json(factors_file(*best, model, digest, run), arguments.out);
+  } else {
+    export_hugging_face(arguments.model, best->factors, model.geometry.original_length, best->target_length,
+                        arguments.out, arguments.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
+  }
+  fmt::print("{}\n", arguments.out);
+}
+
+struct ImportArguments {
+  std::string file;
+  std::string model;
+  std::string out;
+  std::string attention_factor;
+  std::int64_t length = 0;
+};
+
+void import_factors(const ImportArguments& arguments) {
+  const ModelDescription model = describe_model(arguments.model);
+  FactorsFile::Entry entry;
+  entry.id = std::filesystem::path(arguments.file).stem().string();
+  entry.target_length = arguments.length;
+  entry.factors = named_factors(arguments.file, arguments.attention_factor, model.geometry, arguments.length);
+  const double ratio = static_cast<double>(arguments.length) / static_cast<double>(model.geometry.original_length);
+  for (const std::string& warning : unusual_properties(entry.factors, 1.0 + ratio)) {
+    std::cerr << "longrope: warning: " << warning << " (" << arguments.file << ")\n";
+  }
+  FactorsFile file;
+  file.model = FactorsFile::Model{model.name, model_digest(arguments.model), model.head_dim, model.geometry};
+  file.entries.push_back(std::move(entry));
+  write_factors_json(file, arguments.out);
+  fmt::print("{}\n", arguments.out);
+}
+
+struct FactorsArguments {
+  std::string model;
+  std::int64_t length = 0;
+  std::string method = "yarn";
+  std::string attention_factor;
+  bool json = false;
+};
+
+void print_factors(const FactorsArguments& arguments) {
+  const ModelDescription model = describe_model(arguments.model);
+  const RescaleFactors factors =
+      named_factors(arguments.method, arguments.attention_factor, model.geometry, arguments.length);
+  if (arguments.json) {
+    const nlohmann::ordered_json report = {{"lambda", factors.lambda},
+                                           {"n_hat", factors.n_hat},
+                                           {"attention_policy", to_string(factors.attention.policy)},
+                                           {"attention_factor", factors.attention.value}};
+    std::cout << report.dump(1) << std::endl;
+    return;
+  }
+  const std::vector<double> frequencies = inverse_frequencies(model.geometry);
+  fmt::print("{} for {} at {} tokens (original {}), attention factor {}\n", arguments.method, model.name,
+             arguments.length, model.geometry.original_length, factors.attention.value);
+  fmt::print("{:>5} {:>14} {:>16} {:>12}\n", "pair", "radians/token", "tokens/turn", "lambda");
+  constexpr double kTurn = 6.283185307179586;
+  for (std::size_t pair = 0; pair < factors.lambda.size(); ++pair) {
+    fmt::print("{:>5} {:>14.6g} {:>16.1f} {:>12.6f}\n", pair, frequencies[pair], kTurn / frequencies[pair],
+               factors.lambda[pair]);
+  }
+}
+
+}  // namespace
+
+void add_export_command(CLI::App& app) {
+  auto* command = app.add_subcommand("export", "Write the best factors in a form that others load");
+  auto arguments = std::make_shared<ExportArguments>();
+  command->add_option("--db", arguments->database, "Database of the search")->required();
+  command->add_option("--model", arguments->model, "The searched model's directory")->required();
+  command->add_option("--format", arguments->format, "hf: a model directory; csv: the authors'; json: canonical")
+      ->required()
+      ->check(CLI::IsMember({"hf", "csv", "json"}));
+  command->add_option("--out", arguments->out, "File, or new directory for hf")->required();
+  command->add_option("--target", arguments->target, "transformers version of hf: hf5 or hf4")
+      ->check(CLI::IsMember({"hf4", "hf5"}))
+      ->capture_default_str();
+  command->add_option("--stage", arguments->stage, "One stage [the last finished]");
+  command->footer(
+      "Example:\n  longrope export --db demo.db --model models/byte-llama --format hf --out byte-llama-4096");
+  command->callback([=] { export_best(*arguments); });
+}
+
+void add_import_command(CLI::App& app) {
+  auto* command = app.add_subcommand("import", "Read factors from elsewhere, check them, write canonical JSON");
+  auto arguments = std::make_shared<ImportArguments>();
+  command->add_option("FILE", arguments->file, "Canonical JSON, the authors' CSV, or a Hugging Face config.json")
+      ->required();
+  command->add_option("--model", arguments->model, "Model the factors are for")->required();
+  command->add_option("--length", arguments->length, "Target length of the factors, tokens")->required();
+  command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
+  command->add_option("--out", arguments->out, "Canonical JSON to write")->required();
+  command->footer(
+      "Unusual factors (lambda below 1, not monotone, above 1 + ratio) are imported with a warning.\n"
+      "Example:\n  longrope import ft_la2_256k.csv --model Llama-2-7b-hf --length 262144 --attention-factor su --out "
+      "ft256k.json");
+  command->callback([=] { import_factors(*arguments); });
+}
+
+void add_factors_command(CLI::App& app) {
+  auto* command = app.add_subcommand("factors", "Print PI, NTK, YaRN … for a model and a length");
+  auto arguments = std::make_shared<FactorsArguments>();
+  command->add_option("--model", arguments->model, "Hugging Face model directory")->required();
+  command->add_option("--length", arguments->length, "Target length, tokens")->required();
+  command->add_option("--method", arguments->method, kFactorsHelp)->capture_default_str();
+  command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
+  command->add_flag("--json", arguments->json, "JSON on standard output");
+  command->footer("Example:\n  longrope factors --model models/byte-llama --length 4096 --method ntk");
+  command->callback([=] { print_factors(*arguments); });
+}
+
+}  // namespace longrope

@@ -1,0 +1,99 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/byte_documents.h"
+#include "cli/command.h"
+#include "common/error.h"
+#include "common/model_description.h"
+
+namespace longrope {
+namespace {
+
+struct DocumentsArguments {
+  std::vector<std::string> texts;
+  ByteDocumentsOptions options;
+  std::string out;
+  std::string split;
+  bool no_bos = false;
+};
+
+void write_and_report(std::vector<Document> documents, const std::string& source, const std::filesystem::path& out) {
+  DocumentsFile file;
+  file.tokenizer_digest = "byte-level";
+  file.source = source;
+  file.documents = std::move(documents);
+  write_documents(file, out);
+  fmt::print("{}: {} documents\n", out.string(), file.documents.size());
+}
+
+void make_documents(DocumentsArguments arguments) {
+  if (arguments.no_bos) arguments.options.bos.reset();
+  std::vector<ByteText> texts;
+  std::string source;
+  for (const std::string& path : arguments.texts) {
+    texts.push_back(read_byte_text(path));
+    source += (source.empty() ? "" : " ") + texts.back().name;
+  }
+  std::vector<Document> documents = byte_documents(texts, arguments.options);
+  if (arguments.split.empty()) {
+    write_and_report(std::move(documents), source, arguments.out);
+    return;
+  }
+  const std::vector<SplitShare> shares = parse_split(arguments.split);
+  std::vector<std::vector<Document>> parts = split_documents(documents, shares);
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    write_and_report(std::move(parts[i]), source, split_path(arguments.out, shares[i].name));
+  }
+}
+
+void inspect_model(const std::string& directory) {
+  const ModelDescription model = describe_model(directory);
+  const auto row = [](const char* name, const auto& value) { fmt::print("{:<22} {}\n", name, value); };
+  row("model", model.name);
+  row("architecture", model.architecture);
+  row("digest", model_digest(directory));
+  row("weights", fmt::format("{} in {} file(s)", model.weights_dtype, weight_files(directory).size()));
+  row("layers", model.layers);
+  row("hidden_size", model.hidden_size);
+  row("intermediate_size", model.intermediate_size);
+  row("query heads", model.query_heads);
+  row("key-value heads", model.key_value_heads);
+  row("head_dim", model.head_dim);
+  row("rotary_dim", model.geometry.rotary_dim);
+  row("rope_theta", model.geometry.rope_theta);
+  row("original context", model.geometry.original_length);
+  row("vocabulary", model.vocabulary);
+  row("critical pair", critical_pair(model.geometry, model.geometry.original_length));
+}
+
+}  // namespace
+
+void add_documents_command(CLI::App& app) {
+  auto* command = app.add_subcommand("documents", "Turn text files into documents for byte-level models");
+  auto arguments = std::make_shared<DocumentsArguments>();
+  command->add_option("TEXT", arguments->texts, "Text files")->required();
+  command->add_option("--length", arguments->options.length, "Tokens of each document, BOS included")->required();
+  command->add_option("--count", arguments->options.count, "So many documents, evenly spaced over the texts [all]");
+  command->add_option("--bos", arguments->options.bos, "Token id that begins each document")->capture_default_str();
+  command->add_flag("--no-bos", arguments->no_bos, "Begin documents without one");
+  command->add_option("--split", arguments->split, "NAME:SHARE,… writes OUT-NAME for each, divided by document");
+  command->add_option("--out", arguments->out, "Documents file to write")->required();
+  command->footer(
+      "A token is a byte. For models with a tokenizer: tools/prepare_documents.py.\n"
+      "Example:\n  longrope documents --length 4096 --count 6 --out heldout.safetensors models/byte-llama/text/heldout.txt");
+  command->callback([=] { make_documents(*arguments); });
+}
+
+void add_inspect_model_command(CLI::App& app) {
+  auto* command = app.add_subcommand("inspect-model", "What a Hugging Face model directory holds");
+  auto directory = std::make_shared<std::string>();
+  command->add_option("DIR", *directory, "Hugging Face model directory")->required();
+  command->footer("Example:\n  longrope inspect-model models/byte-llama");
+  command->callback([=] { inspect_model(*directory); });
+}
+
+}  // namespace longrope

@@ -1,0 +1,52 @@
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <iostream>
+#include <string_view>
+
+#include "cli/command.h"
+#include "cli/worker_program.h"
+#include "common/error.h"
+#include "common/software_version.h"
+
+namespace {
+
+/// The commands that need Torch are another program, so that the others start at once and run where Torch is missing.
+int become_worker_program(char** argv) {
+  try {
+    const std::string program = longrope::worker_program().string();
+    execv(program.c_str(), argv);
+    throw longrope::Error("cannot start " + program + ": " + std::strerror(errno));
+  } catch (const longrope::Error& error) {
+    std::cerr << "longrope: " << error.what() << '\n';
+    return longrope::kExitFailure;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1 && (std::string_view(argv[1]) == "worker" || std::string_view(argv[1]) == "score")) {
+    return become_worker_program(argv);
+  }
+  CLI::App app{"Searches LongRoPE rescale factors that extend the context window of a language model.", "longrope"};
+  app.set_version_flag("--version", std::string(longrope::kSoftwareVersion));
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 success, 1 the work could not be done, 2 bad input (nothing was changed).\n"
+      "Each command explains itself: longrope COMMAND --help");
+  longrope::add_run_command(app);
+  longrope::add_coordinator_command(app);
+  app.add_subcommand("worker", "Score candidates for a coordinator");
+  longrope::add_status_command(app);
+  longrope::add_history_command(app);
+  longrope::add_best_command(app);
+  longrope::add_export_command(app);
+  longrope::add_import_command(app);
+  longrope::add_factors_command(app);
+  app.add_subcommand("score", "Score documents under given factors, without a coordinator");
+  longrope::add_documents_command(app);
+  longrope::add_inspect_model_command(app);
+  return longrope::run_program(app, argc, argv);
+}

@@ -1,0 +1,36 @@
+#include "cli/named_factors.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string_view>
+
+#include "common/error.h"
+#include "common/factors_file.h"
+
+namespace longrope {
+namespace {
+
+constexpr std::array<std::string_view, 5> kClosedForms = {"none", "pi", "ntk", "yarn", "ramp"};
+
+AttentionFactor parse_attention_factor(const std::string& text, const RotaryGeometry& geometry, std::int64_t length) {
+  double value = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return {AttentionPolicy::kValue, value};
+  const double ratio = static_cast<double>(length) / static_cast<double>(geometry.original_length);
+  return attention_factor(parse_attention_policy(text), ratio, geometry.original_length);
+}
+
+}  // namespace
+
+RescaleFactors named_factors(const std::string& factors, const std::string& attention, const RotaryGeometry& geometry,
+                             std::int64_t length) {
+  const bool closed_form = std::ranges::find(kClosedForms, factors) != kClosedForms.end();
+  RescaleFactors result =
+      closed_form ? closed_form_factors(factors, geometry, length) : read_factors(factors, length);
+  if (!attention.empty()) result.attention = parse_attention_factor(attention, geometry, length);
+  validate(result, geometry.pairs(), factors);
+  return result;
+}
+
+}  // namespace longrope

@@ -1,0 +1,61 @@
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/stop_signals.h"
+#include "worker/worker_loop.h"
+
+namespace longrope {
+namespace {
+
+/// Unique on a network, but another one after each restart; --id gives a lasting name.
+std::string default_id() {
+  std::array<char, 256> host{};
+  if (gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
+  return std::string(host.data()) + "-" + std::to_string(getpid());
+}
+
+[[noreturn]] void work(const WorkerOptions& options) {
+  stop_on_signals();
+  spdlog::set_default_logger(spdlog::stderr_color_mt(options.id));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S %n %l: %v");
+  const WorkerExit result = run_worker(options, stop_requested());
+  if (result.status == kExitSuccess) {
+    spdlog::info("{}", result.reason);
+  } else {
+    spdlog::error("{}", result.reason);
+  }
+  spdlog::shutdown();
+  std::_Exit(result.status);  // the scoring thread may be in the middle of a document
+}
+
+}  // namespace
+
+void add_worker_command(CLI::App& app) {
+  auto* command = app.add_subcommand("worker", "Score candidates for a coordinator");
+  auto options = std::make_shared<WorkerOptions>();
+  options->id = default_id();
+  command->add_option("--connect", options->endpoint, "The coordinator's endpoint")->required();
+  command->add_option("--model-root", options->model_root, "Folder that holds the search's model directory")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--device", options->device, "cpu, cuda or cuda:N (CUDA has not been run on a GPU yet)")
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Must be those of the search's configuration [as configured]")
+      ->check(CLI::Range(1, 4096));
+  command->add_option("--id", options->id, "Name of this worker, unique and lasting [host-process]");
+  command->footer(
+      "The model is found under --model-root by its directory's name, and its digest must be the coordinator's.\n"
+      "A worker waits for its coordinator, outlives restarts of it, and exits 0 when the search is finished or on SIGTERM,\n"
+      "2 when it cannot serve the search (another model, other threads).\n"
+      "Example:\n  longrope worker --connect tcp://127.0.0.1:5555 --model-root models");
+  command->callback([=] { work(*options); });
+}
+
+}  // namespace longrope
