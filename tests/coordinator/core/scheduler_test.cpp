@@ -1,0 +1,666 @@
+#include "coordinator/core/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "tests/support/scheduler_driver.h"
+#include "tests/support/search_history.h"
+
+namespace longrope {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+const Sender kFirst{"worker-1", "incarnation-1"};
+const Sender kSecond{"worker-2", "incarnation-2"};
+const Sender kRestarted{"worker-1", "incarnation-3"};
+
+std::string peer_of(const Sender& sender) { return SchedulerDriver::peer_of(sender); }
+
+std::string outcome(const Effects& effects) {
+  const auto acknowledged = messages_of<Acknowledge>(effects);
+  return acknowledged.size() == 1 ? acknowledged.front().outcome : "";
+}
+
+/// Keeps `sender` alive and moving for `time`.
+void live(SchedulerDriver& driver, const Sender& sender, milliseconds time, bool moving) {
+  static std::int64_t progress = 0;
+  for (milliseconds passed{0}; passed < time; passed += seconds(1)) {
+    (void)driver.pass(seconds(1));
+    (void)driver.beat(sender, moving ? ++progress : progress);
+  }
+}
+
+class SchedulerTest : public testing::Test {
+ protected:
+  SchedulerDriver driver_;
+};
+
+// Greeting. -------------------------------------------------------------------------------------------------------
+
+TEST_F(SchedulerTest, WorkerIsWelcomedWithModelAndSessionAndGetsWorkWhenReady) {
+  const Effects welcomed = driver_.hello(kFirst);
+  const auto welcome = messages_of<Welcome>(welcomed, peer_of(kFirst));
+  ASSERT_EQ(welcome.size(), 1U);
+  EXPECT_EQ(welcome.front().model_digest, "fixture-model-digest");
+  EXPECT_EQ(welcome.front().dtype, "fp32");
+  EXPECT_EQ(welcome.front().heartbeat_milliseconds, 1000);
+  EXPECT_TRUE(messages_of<Work>(welcomed).empty());
+  const auto work = messages_of<Work>(driver_.ready(kFirst), peer_of(kFirst));
+  ASSERT_EQ(work.size(), 2U) << "credit";
+  EXPECT_EQ(work.front().length, kFixtureTargetLength);
+  EXPECT_EQ(work.front().lambda.size(), 8U);
+  EXPECT_EQ(driver_.lease_of(work.front().lease).worker, "worker-1");
+}
+
+TEST_F(SchedulerTest, UnknownWorkerIsAskedToIntroduceItself) {
+  EXPECT_EQ(messages_of<Introduce>(driver_.beat(kFirst, 1), peer_of(kFirst)).size(), 1U);
+  EXPECT_EQ(messages_of<Introduce>(driver_.ready(kFirst), peer_of(kFirst)).size(), 1U);
+  EXPECT_TRUE(driver_.held_by(kFirst).empty());
+}
+
+TEST_F(SchedulerTest, OtherThreadsAreRefused) {
+  const auto refused = messages_of<Refuse>(driver_.say(kFirst, Hello{kFirst, "host", 4, {}}));
+  ASSERT_EQ(refused.size(), 1U);
+  EXPECT_NE(refused.front().reason.find("4 offered, 1 configured"), std::string::npos) << refused.front().reason;
+  EXPECT_TRUE(driver_.held_by(kFirst).empty());
+}
+
+TEST_F(SchedulerTest, OtherModelDigestIsRefused) {
+  (void)driver_.hello(kFirst);
+  const Effects effects = driver_.say(kFirst, Ready{kFirst, "other-digest", "cpu", 1});
+  ASSERT_EQ(messages_of<Refuse>(effects, peer_of(kFirst)).size(), 1U);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").state, WorkerState::kRefused);
+  EXPECT_TRUE(messages_of<Work>(effects).empty());
+  EXPECT_EQ(messages_of<Refuse>(driver_.hello(kFirst)).size(), 1U) << "the same process asks again";
+}
+
+TEST_F(SchedulerTest, WorkerThatCannotLoadTheModelIsRecordedAsRefused) {
+  (void)driver_.hello(kFirst);
+  (void)driver_.say(kFirst, Unable{kFirst, "no model.safetensors"});
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").state, WorkerState::kRefused);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").detail, "no model.safetensors");
+}
+
+TEST_F(SchedulerTest, EverybodyGetsAFirstLeaseBeforeAnybodyGetsASecond) {
+  SearchPlan plan = small_plan();
+  plan.stages.front().search.resize(1);
+  plan.stages.front().config.search.num_mutations = 1;
+  plan.stages.front().config.search.num_crossovers = 1;
+  SchedulerDriver driver(plan);
+  (void)driver.join(kFirst);
+  (void)driver.join(kSecond);
+  // The last result of the first generation makes exactly two evaluations wanted at once.
+  for (int answered = 0; answered < 6; ++answered) {
+    const Sender& sender = driver.held_by(kFirst).empty() ? kSecond : kFirst;
+    const LeaseId lease = driver.held_by(sender).front();
+    (void)driver.finish(sender, lease, driver.fitness(lease));
+  }
+  EXPECT_EQ(driver.held_by(kFirst).size(), 1U);
+  EXPECT_EQ(driver.held_by(kSecond).size(), 1U);
+}
+
+// Leases. ---------------------------------------------------------------------------------------------------------
+
+TEST_F(SchedulerTest, ResultIsAcknowledgedAsStoredTogetherWithItsRow) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  EXPECT_EQ(outcome(driver_.finish(kFirst, lease, result_with_mean(2.5))), "stored");
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kScored);
+  EXPECT_EQ(driver_.lease_of(lease).end, LeaseEnd::kScored);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").results, 1);
+}
+
+TEST_F(SchedulerTest, DuplicateResultIsStoredOnce) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  (void)driver_.finish(kFirst, lease, result_with_mean(2.5));
+  EXPECT_EQ(outcome(driver_.finish(kFirst, lease, result_with_mean(2.5))), "duplicate");
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").results, 1);
+  EXPECT_TRUE(driver_.rows.late_results.empty());
+}
+
+TEST_F(SchedulerTest, SilentWorkerLosesItsLeases) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  for (int i = 0; i < 3; ++i) (void)driver_.pass(seconds(3));
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased);
+  (void)driver_.pass(seconds(1));
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  EXPECT_EQ(driver_.lease_of(lease).end, LeaseEnd::kExpired);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").state, WorkerState::kLost);
+}
+
+TEST_F(SchedulerTest, ExpiredLeaseReturnsEvaluationToPendingAndGoesToAnother) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  (void)driver_.step(PeerUnreachable{peer_of(kFirst)});
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  (void)driver_.join(kSecond);
+  const LeaseId again = driver_.held_by(kSecond).front();
+  EXPECT_EQ(again, (LeaseId{lease.evaluation, lease.epoch + 1}));
+  EXPECT_EQ(driver_.rows.evaluations.at(lease.evaluation).failures, 0) << "nobody's fault";
+}
+
+TEST_F(SchedulerTest, StaleEpochNeverChangesState) {
+  (void)driver_.join(kFirst);
+  const LeaseId stale = driver_.held_by(kFirst).front();
+  (void)driver_.step(PeerUnreachable{peer_of(kFirst)});
+  (void)driver_.join(kSecond);
+  EXPECT_EQ(outcome(driver_.finish(kFirst, stale, result_with_mean(2.5))), "late");
+  EXPECT_EQ(driver_.state_of(stale), EvaluationState::kLeased);
+  EXPECT_EQ(driver_.rows.late_results.begin()->second.same_as_stored, std::nullopt);
+  (void)driver_.finish(kSecond, {stale.evaluation, stale.epoch + 1}, result_with_mean(2.5));
+  EXPECT_EQ(outcome(driver_.finish(kFirst, stale, result_with_mean(2.5))), "late");
+  EXPECT_EQ(driver_.rows.late_results.begin()->second.same_as_stored, true);
+  EXPECT_EQ(outcome(driver_.finish(kFirst, stale, result_with_mean(2.6))), "late");
+  EXPECT_EQ(driver_.rows.late_results.begin()->second.same_as_stored, false);
+  EXPECT_EQ(driver_.rows.evaluations.at(stale.evaluation).result->nll_sum, 250.0);
+}
+
+TEST_F(SchedulerTest, ResultOfALeaseThatWasNeverGivenIsRejected) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  for (const LeaseId& forged : {LeaseId{lease.evaluation, lease.epoch + 1}, LeaseId{0, 1}, LeaseId{100000, 1},
+                                LeaseId{std::numeric_limits<std::int64_t>::max(), 1}}) {
+    EXPECT_EQ(outcome(driver_.finish(kFirst, forged, result_with_mean(2.5))), "rejected") << forged.evaluation;
+  }
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased);
+}
+
+TEST_F(SchedulerTest, StrangersResultChangesNothing) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  EXPECT_EQ(outcome(driver_.finish(kSecond, lease, result_with_mean(2.5))), "late");
+  EXPECT_EQ(outcome(driver_.finish(kRestarted, lease, result_with_mean(2.5))), "late");
+  (void)driver_.fail(kSecond, lease, EvaluationError::kInternal);
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased);
+  EXPECT_EQ(driver_.rows.evaluations.at(lease.evaluation).failures, 0);
+}
+
+TEST_F(SchedulerTest, HungWorkerIsGivenUpByProgressNotByHeartbeat) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  live(driver_, kFirst, seconds(60), /*moving=*/true);
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased) << "slow is not hung";
+  live(driver_, kFirst, seconds(29), /*moving=*/false);
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased);
+  (void)driver_.pass(seconds(1));
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  EXPECT_NE(driver_.rows.workers.at("worker-1").detail.find("no progress"), std::string::npos);
+  // It may come back, without its work.
+  const Effects back = driver_.hello(kFirst, {lease});
+  EXPECT_EQ(messages_of<Revoke>(back).size(), 1U);
+  EXPECT_EQ(messages_of<Welcome>(back).size(), 1U);
+}
+
+TEST_F(SchedulerTest, HungWorkerThatNeverSaysItIsReadyLosesItsLeaseToo) {
+  (void)driver_.join(kFirst);
+  const std::vector<LeaseId> leases = driver_.held_by(kFirst);
+  driver_.restart();
+  (void)driver_.hello(kFirst, leases);
+  live(driver_, kFirst, seconds(31), /*moving=*/false);
+  EXPECT_EQ(driver_.state_of(leases.front()), EvaluationState::kPending);
+}
+
+TEST_F(SchedulerTest, IdleWorkerIsNeverHung) {
+  SearchPlan plan = small_plan();
+  plan.stages.front().search.resize(1);
+  plan.stages.front().budget = 1;
+  SchedulerDriver driver(plan);
+  (void)driver.join(kFirst);
+  (void)driver.join(kSecond);
+  for (int i = 0; i < 100; ++i) {
+    (void)driver.pass(seconds(1));
+    (void)driver.beat(kFirst, i);
+    (void)driver.beat(kSecond, 0);
+  }
+  EXPECT_EQ(driver.rows.workers.at("worker-2").state, WorkerState::kConnected);
+}
+
+TEST_F(SchedulerTest, WorkThatNeverArrivedIsTakenBack) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  (void)driver_.pass(seconds(5));
+  (void)driver_.say(kFirst, Heartbeat{kFirst, 0, {}});
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased) << "the frames may have crossed";
+  (void)driver_.pass(seconds(6));
+  (void)driver_.say(kFirst, Heartbeat{kFirst, 0, {}});
+  EXPECT_EQ(driver_.lease_of(lease).end, LeaseEnd::kReleased);
+}
+
+TEST_F(SchedulerTest, WorkerRestartReleasesItsOldLeases) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  (void)driver_.hello(kRestarted);
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  EXPECT_EQ(driver_.lease_of(lease).end, LeaseEnd::kReleased);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").incarnation, "incarnation-3");
+}
+
+TEST_F(SchedulerTest, LeavingWorkerGivesItsLeasesBack) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  (void)driver_.say(kFirst, Leaving{kFirst});
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").state, WorkerState::kLeft);
+}
+
+TEST_F(SchedulerTest, SleepingCoordinatorDoesNotBlameWorkers) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  driver_.sleep(seconds(3600));
+  (void)driver_.pass(milliseconds(0));
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased);
+  EXPECT_EQ(outcome(driver_.finish(kFirst, lease, result_with_mean(2.0))), "stored");
+}
+
+TEST_F(SchedulerTest, NextDeadlineIsNeverZeroForLongOnceTheStepWasTaken) {
+  (void)driver_.join(kFirst);
+  const std::vector<LeaseId> leases = driver_.held_by(kFirst);
+  driver_.restart();
+  (void)driver_.hello(kFirst, leases);
+  for (int i = 0; i < 200; ++i) {
+    (void)driver_.pass(milliseconds(500));
+    (void)driver_.beat(kFirst, 0);
+    EXPECT_GT(driver_.scheduler().next_deadline(driver_.now()), milliseconds(0)) << "a busy loop, after " << i;
+  }
+}
+
+// Restart of the coordinator. -------------------------------------------------------------------------------------
+
+TEST_F(SchedulerTest, ResultOfRestoredLeaseIsAcceptedAfterRestart) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  driver_.restart();
+  EXPECT_EQ(outcome(driver_.finish(kFirst, lease, result_with_mean(2.0))), "stored");
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kScored);
+}
+
+TEST_F(SchedulerTest, WorkerOfAnEarlierProcessIsAskedToIntroduceItselfAlthoughItHoldsLeases) {
+  (void)driver_.join(kFirst);
+  const std::vector<LeaseId> leases = driver_.held_by(kFirst);
+  driver_.restart();
+  EXPECT_EQ(messages_of<Introduce>(driver_.beat(kFirst, 5), peer_of(kFirst)).size(), 1U);
+  (void)driver_.hello(kFirst, leases);
+  EXPECT_EQ(driver_.held_by(kFirst), leases);
+  (void)driver_.ready(kFirst);
+  (void)driver_.finish(kFirst, leases.front(), result_with_mean(2.0));
+  EXPECT_EQ(driver_.held_by(kFirst).size(), 2U) << "it gets new work";
+}
+
+TEST_F(SchedulerTest, RestoredLeaseOfADeadWorkerExpires) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  driver_.restart();
+  for (int i = 0; i < 4; ++i) (void)driver_.pass(seconds(3));
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+}
+
+TEST_F(SchedulerTest, RestoredLeaseThatTheWorkerNeverGotIsReleased) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  driver_.restart();
+  (void)driver_.hello(kFirst, {});
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+}
+
+TEST_F(SchedulerTest, SnapshotThatDoesNotReplayIsRefused) {
+  (void)driver_.join(kFirst);
+  driver_.rows.candidates.at(2).factors_digest = "tampered";
+  EXPECT_THROW(
+      {
+        driver_.restart();
+        (void)driver_.pass(seconds(1));
+      },
+      Error);
+}
+
+TEST_F(SchedulerTest, RestartAfterEveryStepComesToTheSameHistory) {
+  SchedulerDriver undisturbed;
+  (void)undisturbed.join(kFirst);
+  (void)undisturbed.work_off({kFirst});
+  ASSERT_TRUE(undisturbed.scheduler().finished());
+  (void)driver_.join(kFirst);
+  while (!driver_.held_by(kFirst).empty()) {
+    const LeaseId lease = driver_.held_by(kFirst).back();
+    (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
+    driver_.restart();
+    (void)driver_.hello(kFirst, driver_.held_by(kFirst));
+    (void)driver_.ready(kFirst);
+  }
+  EXPECT_TRUE(driver_.scheduler().finished());
+  EXPECT_EQ(search_history(driver_.rows.load()), search_history(undisturbed.rows.load()));
+}
+
+// Bad results and failures. ---------------------------------------------------------------------------------------
+
+std::vector<ScoreResult> impossible_results() {
+  std::vector<ScoreResult> results(7, result_with_mean(2.0));
+  results[0].nll_sum = std::numeric_limits<double>::quiet_NaN();
+  results[1].nll_sum = std::numeric_limits<double>::infinity();
+  results[2] = result_with_mean(-2.0);
+  results[3].scored_tokens += 1;
+  results[4].blocks.clear();
+  results[5].blocks.front().nll_sum *= 2.0;
+  results[6].seconds = -1.0;
+  return results;
+}
+
+TEST_F(SchedulerTest, ImpossibleResultIsRejectedAndNeverStored) {
+  for (const ScoreResult& impossible : impossible_results()) {
+    SchedulerDriver driver;
+    (void)driver.join(kFirst);
+    const LeaseId lease = driver.held_by(kFirst).front();
+    const Effects effects = driver.finish(kFirst, lease, impossible);
+    EXPECT_EQ(outcome(effects), "rejected");
+    EXPECT_FALSE(messages_of<Acknowledge>(effects).front().detail.empty());
+    EXPECT_EQ(driver.lease_of(lease).end, LeaseEnd::kRejected);
+    EXPECT_FALSE(driver.rows.evaluations.at(lease.evaluation).result);
+    EXPECT_EQ(driver.rows.workers.at("worker-1").failures, 1);
+  }
+}
+
+TEST_F(SchedulerTest, NumbersThatNoDatabaseColumnTakesAreRejected) {
+  // The columns refuse 1e308 and more: such a row would block every later commit.
+  ScoreResult slow = result_with_mean(2.0);
+  slow.seconds = 1.5e308;
+  for (const ScoreResult& huge : {slow, result_with_mean(1.5e306)}) {
+    SchedulerDriver driver;
+    (void)driver.join(kFirst);
+    EXPECT_EQ(outcome(driver.finish(kFirst, driver.held_by(kFirst).front(), huge)), "rejected");
+  }
+}
+
+TEST_F(SchedulerTest, WorkerIsRefusedAfterThreeRejectedResultsInARow) {
+  (void)driver_.join(kFirst);
+  const ScoreResult wrong = impossible_results().front();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(messages_of<Refuse>(driver_.finish(kFirst, driver_.held_by(kFirst).front(), wrong)).empty());
+  }
+  (void)driver_.finish(kFirst, driver_.held_by(kFirst).front(), result_with_mean(2.0));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(messages_of<Refuse>(driver_.finish(kFirst, driver_.held_by(kFirst).front(), wrong)).empty());
+  }
+  const Effects third = driver_.finish(kFirst, driver_.held_by(kFirst).front(), wrong);
+  EXPECT_EQ(messages_of<Refuse>(third, peer_of(kFirst)).size(), 1U);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").state, WorkerState::kRefused);
+  EXPECT_TRUE(driver_.held_by(kFirst).empty());
+}
+
+TEST_F(SchedulerTest, RejectedResultsNeverCountAgainstTheCandidate) {
+  // A lone worker that lies again and again, started again each time it is refused.
+  for (int process = 0; process < 5; ++process) {
+    const Sender liar{"worker-1", "lying-" + std::to_string(process)};
+    (void)driver_.join(liar);
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_FALSE(driver_.held_by(liar).empty());
+      (void)driver_.finish(liar, driver_.held_by(liar).front(), impossible_results().front());
+    }
+  }
+  for (const auto& [id, evaluation] : driver_.rows.evaluations) {
+    EXPECT_EQ(evaluation.state, EvaluationState::kPending) << id;
+  }
+}
+
+TEST_F(SchedulerTest, CandidateIsQuarantinedAfterThreeFailuresOnTwoWorkersAndTheSearchGoesOn) {
+  (void)driver_.join(kFirst);
+  (void)driver_.join(kSecond);
+  const std::int64_t bad = driver_.held_by(kFirst).front().evaluation;
+  int failures = 0;
+  std::set<std::string> workers;
+  while (driver_.rows.evaluations.at(bad).state != EvaluationState::kFailed) {
+    ASSERT_LT(failures, 10);
+    for (const Sender& sender : {kFirst, kSecond}) {
+      for (const LeaseId& lease : driver_.held_by(sender)) {
+        if (driver_.lease_of(lease).end) continue;  // revoked meanwhile
+        if (lease.evaluation == bad) {
+          (void)driver_.fail(sender, lease, EvaluationError::kNonFinite);
+          ++failures;
+          workers.insert(sender.worker);
+        } else {
+          (void)driver_.finish(sender, lease, driver_.fitness(lease));
+        }
+      }
+    }
+  }
+  EXPECT_GE(failures, 3);
+  EXPECT_EQ(workers.size(), 2U);
+  (void)driver_.work_off({kFirst, kSecond});
+  EXPECT_TRUE(driver_.scheduler().finished());
+  EXPECT_EQ(driver_.rows.candidates.at(1).state, CandidateState::kQuarantined);
+  EXPECT_EQ(driver_.rows.candidates.at(2).state, CandidateState::kTold);
+  EXPECT_NE(driver_.rows.stages.at(1).winner, 1);
+}
+
+TEST_F(SchedulerTest, LoneWorkerQuarantinesAfterThreeFailuresToo) {
+  (void)driver_.join(kFirst);
+  const std::int64_t bad = driver_.held_by(kFirst).front().evaluation;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(driver_.rows.evaluations.at(bad).state, EvaluationState::kLeased);
+    (void)driver_.fail(kFirst, {bad, driver_.rows.evaluations.at(bad).epoch}, EvaluationError::kNonFinite);
+  }
+  EXPECT_EQ(driver_.rows.evaluations.at(bad).state, EvaluationState::kFailed);
+  (void)driver_.work_off({kFirst});
+  EXPECT_TRUE(driver_.scheduler().finished());
+}
+
+TEST_F(SchedulerTest, OutOfMemoryRefusesTheWorkerNotTheCandidate) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  const Effects effects = driver_.fail(kFirst, lease, EvaluationError::kOutOfMemory);
+  EXPECT_EQ(messages_of<Refuse>(effects, peer_of(kFirst)).size(), 1U);
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  EXPECT_EQ(driver_.rows.evaluations.at(lease.evaluation).failures, 0);
+}
+
+TEST_F(SchedulerTest, OutOfMemoryOfAWorkerNotYetGreetedReleasesTheLease) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  driver_.restart();
+  (void)driver_.fail(kFirst, lease, EvaluationError::kOutOfMemory);
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+}
+
+TEST_F(SchedulerTest, UnknownErrorCodeIsAFailureLikeAnother) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  // 2^32 + 2 would be kOutOfMemory if it were cut to 32 bits.
+  for (const std::int64_t code : {std::int64_t{0}, std::int64_t{6}, (std::int64_t{1} << 32) + 2}) {
+    const LeaseId current{lease.evaluation, driver_.rows.evaluations.at(lease.evaluation).epoch};
+    const Effects effects = driver_.say(kFirst, Failure{kFirst, current, code, "because"});
+    EXPECT_EQ(outcome(effects), "stored") << code;
+    EXPECT_TRUE(messages_of<Refuse>(effects).empty()) << code;
+  }
+  EXPECT_EQ(driver_.rows.evaluations.at(lease.evaluation).failures, 3);
+}
+
+TEST_F(SchedulerTest, QuarantinedFinalistDoesNotPreventARestartWhileChoosing) {
+  (void)driver_.join(kFirst);
+  while (driver_.rows.stages.at(1).state != StageState::kChoosing) {
+    const LeaseId lease = driver_.held_by(kFirst).front();
+    (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
+  }
+  // The first held-out document of the best candidate fails for good; its other one is cancelled.
+  const std::int64_t bad = driver_.held_by(kFirst).front().evaluation;
+  while (driver_.rows.evaluations.at(bad).state != EvaluationState::kFailed) {
+    (void)driver_.fail(kFirst, {bad, driver_.rows.evaluations.at(bad).epoch}, EvaluationError::kNonFinite);
+  }
+  ASSERT_EQ(driver_.rows.stages.at(1).state, StageState::kChoosing);
+  driver_.restart();
+  (void)driver_.hello(kFirst, driver_.held_by(kFirst));
+  (void)driver_.ready(kFirst);
+  (void)driver_.work_off({kFirst});
+  EXPECT_TRUE(driver_.scheduler().finished());
+  EXPECT_TRUE(driver_.rows.stages.at(1).winner);
+}
+
+// Stages. ---------------------------------------------------------------------------------------------------------
+
+TEST_F(SchedulerTest, WinnerIsTheFinalistWithTheLowestHeldOutMeanAndBaselinesAreScored) {
+  (void)driver_.join(kFirst);
+  (void)driver_.work_off({kFirst});
+  ASSERT_TRUE(driver_.scheduler().finished());
+  const StageRecord& stage = driver_.rows.stages.at(1);
+  EXPECT_EQ(stage.end, StageEnd::kBudget);
+  int finalists = 0;
+  int baselines = 0;
+  for (const auto& [id, candidate] : driver_.rows.candidates) {
+    if (candidate.role == CandidateRole::kBaseline) {
+      ++baselines;
+      EXPECT_TRUE(candidate.heldout_mean_nll) << candidate.origin;
+    } else if (candidate.heldout_mean_nll) {
+      ++finalists;
+      EXPECT_GE(*candidate.heldout_mean_nll, *driver_.rows.candidates.at(*stage.winner).heldout_mean_nll);
+    }
+  }
+  EXPECT_EQ(finalists, 3);
+  EXPECT_EQ(baselines, 4);
+}
+
+TEST_F(SchedulerTest, TiesOnHeldOutDocumentsGoToTheLowestIndex) {
+  (void)driver_.join(kFirst);
+  while (!driver_.scheduler().finished()) {
+    const LeaseId lease = driver_.held_by(kFirst).front();
+    const std::string& document = driver_.rows.evaluations.at(lease.evaluation).document_digest;
+    const bool heldout = document.find("heldout") != std::string::npos;
+    // On the search documents later candidates are better, so the finalists are ranked against their index.
+    const double searched = 3.0 - 0.01 * static_cast<double>(lease.evaluation);
+    (void)driver_.finish(kFirst, lease, result_with_mean(heldout ? 2.0 : searched));
+  }
+  std::int64_t lowest = std::numeric_limits<std::int64_t>::max();
+  for (const auto& [id, candidate] : driver_.rows.candidates) {
+    if (candidate.role == CandidateRole::kSearch && candidate.heldout_mean_nll) lowest = std::min(lowest, candidate.index);
+  }
+  EXPECT_EQ(driver_.rows.candidates.at(*driver_.rows.stages.at(1).winner).index, lowest);
+}
+
+TEST_F(SchedulerTest, MeanIsWeightedByTokensOverAllSearchDocuments) {
+  (void)driver_.join(kFirst);
+  (void)driver_.work_off({kFirst});
+  for (const auto& [id, candidate] : driver_.rows.candidates) {
+    if (candidate.state != CandidateState::kTold || candidate.role != CandidateRole::kSearch) continue;
+    double sum = 0.0;
+    for (const PlannedDocument& document : driver_.plan().stages.front().search) {
+      sum += result_with_mean(synthetic_mean_nll(candidate.factors.lambda, document.digest)).nll_sum;
+    }
+    EXPECT_DOUBLE_EQ(*candidate.search_mean_nll, sum / 300.0) << candidate.index;
+  }
+}
+
+TEST_F(SchedulerTest, ConvergedStageRevokesWhatNobodyNeedsAndThoseCandidatesNeverCount) {
+  SearchPlan plan = small_plan(/*generational=*/false);
+  plan.stages.front().config.stop.patience = 1;
+  SchedulerDriver driver(plan);
+  for (const Sender& sender : {kFirst, kSecond}) (void)driver.join(sender);
+  // Candidate 0 is told, then candidate 1, which is no better; kSecond works at candidate 1 and 2 meanwhile.
+  std::vector<Revoke> revoked;
+  while (driver.rows.stages.at(1).state == StageState::kSearching) {
+    const std::int64_t evaluation = driver.held_by(kFirst).empty() ? driver.held_by(kSecond).front().evaluation
+                                                                   : driver.held_by(kFirst).front().evaluation;
+    const Sender& sender = driver.held_by(kFirst).empty() ? kSecond : kFirst;
+    const LeaseId lease{evaluation, driver.rows.evaluations.at(evaluation).epoch};
+    // kFirst works through the candidates in order; kSecond keeps its two documents until nothing else is left.
+    const auto messages = messages_of<Revoke>(driver.finish(sender, lease, result_with_mean(2.0)));
+    revoked.insert(revoked.end(), messages.begin(), messages.end());
+  }
+  const StageRecord& stage = driver.rows.stages.at(1);
+  EXPECT_EQ(stage.end, StageEnd::kConverged);
+  int cancelled = 0;
+  for (const auto& [id, candidate] : driver.rows.candidates) {
+    if (candidate.state == CandidateState::kCancelled) ++cancelled;
+  }
+  EXPECT_GT(cancelled, 0);
+  for (const Revoke& revoke : revoked) {
+    EXPECT_EQ(driver.state_of(revoke.lease), EvaluationState::kCancelled);
+    EXPECT_EQ(driver.lease_of(revoke.lease).end, LeaseEnd::kReleased);
+  }
+  (void)driver.work_off({kFirst, kSecond});
+  EXPECT_TRUE(driver.scheduler().finished());
+}
+
+TEST_F(SchedulerTest, TimeLimitEndsTheSearchAndCountsOverRestarts) {
+  SearchPlan plan = small_plan();
+  plan.stages.front().config.stop.time_limit = seconds(100);
+  SchedulerDriver driver(plan);
+  (void)driver.join(kFirst);
+  const auto score_a_candidate = [&] {
+    for (int i = 0; i < 3; ++i) {
+      const LeaseId lease = driver.held_by(kFirst).front();
+      (void)driver.finish(kFirst, lease, driver.fitness(lease));
+    }
+  };
+  for (int i = 0; i < 12; ++i) {
+    (void)driver.pass(seconds(5));
+    (void)driver.beat(kFirst, i);
+  }
+  score_a_candidate();
+  EXPECT_EQ(driver.rows.stages.at(1).active_milliseconds, 60000);
+  driver.restart();
+  (void)driver.hello(kFirst, driver.held_by(kFirst));
+  (void)driver.ready(kFirst);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(driver.rows.stages.at(1).state, StageState::kSearching);
+    (void)driver.pass(seconds(5));
+    (void)driver.beat(kFirst, i);
+  }
+  EXPECT_EQ(driver.rows.stages.at(1).state, StageState::kChoosing);
+  EXPECT_EQ(driver.rows.stages.at(1).end, StageEnd::kTimeLimit);
+  (void)driver.work_off({kFirst});
+  EXPECT_TRUE(driver.scheduler().finished());
+  EXPECT_EQ(driver.rows.candidates.at(*driver.rows.stages.at(1).winner).index, 0) << "the only one told";
+}
+
+TEST_F(SchedulerTest, SecondStageFollowsTheFirstAndTheFinishedSearchDismissesWorkers) {
+  SchedulerDriver driver(small_plan(/*generational=*/true, /*stages=*/2));
+  (void)driver.join(kFirst);
+  bool dismissed = false;
+  while (!driver.scheduler().finished()) {
+    EXPECT_FALSE(dismissed);
+    const bool second_started = driver.rows.stages.contains(2);
+    EXPECT_EQ(second_started, driver.rows.stages.at(1).state == StageState::kFinished);
+    const LeaseId lease = driver.held_by(kFirst).front();
+    dismissed = messages_of<Dismiss>(driver.finish(kFirst, lease, driver.fitness(lease))).size() == 1;
+  }
+  EXPECT_TRUE(dismissed);
+  EXPECT_EQ(driver.rows.stages.at(2).state, StageState::kFinished);
+  EXPECT_EQ(messages_of<Dismiss>(driver.hello(kSecond)).size(), 1U) << "a latecomer";
+  driver.restart();
+  EXPECT_TRUE(driver.scheduler().finished());
+  EXPECT_EQ(messages_of<Dismiss>(driver.hello(kSecond)).size(), 1U) << "after a restart too";
+}
+
+TEST_F(SchedulerTest, FinishedSearchDismissesWhoeverIsStillThere) {
+  (void)driver_.join(kFirst);
+  (void)driver_.work_off({kFirst});
+  ASSERT_TRUE(driver_.scheduler().finished());
+  EXPECT_EQ(messages_of<Dismiss>(driver_.beat(kFirst, 1), peer_of(kFirst)).size(), 1U) << "the first one was lost";
+}
+
+TEST_F(SchedulerTest, ProgressSaysWhatTheRowsSay) {
+  (void)driver_.join(kFirst);
+  for (int i = 0; i < 4; ++i) {
+    const LeaseId lease = driver_.held_by(kFirst).front();
+    (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
+  }
+  const Progress progress = driver_.scheduler().progress();
+  EXPECT_EQ(progress.stage, "stage-1");
+  EXPECT_EQ(progress.told, 1U);
+  EXPECT_EQ(progress.budget, 18U);
+  EXPECT_EQ(progress.best_candidate, 0U);
+  EXPECT_EQ(progress.best_mean_nll, driver_.rows.candidates.at(1).search_mean_nll);
+  EXPECT_EQ(progress.workers_ready, 1U);
+  EXPECT_EQ(progress.evaluations_scored, 4);
+  EXPECT_EQ(progress.documents_left, 17 * 3);
+}
+
+}  // namespace
+}  // namespace longrope

@@ -1,0 +1,129 @@
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/support/row_store.h"
+#include "tests/support/search_fixture.h"
+#include "tests/support/search_history.h"
+#include "tests/support/search_simulator.h"
+
+namespace longrope {
+namespace {
+
+using History = std::vector<std::string>;
+
+SimulatedFaults every_fault() {
+  return {.drop_frame = 0.03,
+          .repeat_frame = 0.03,
+          .delay_frame = 0.02,
+          .worker_crash = 0.03,
+          .worker_hang = 0.01,
+          .worker_lie = 0.04,
+          .coordinator_crash_before = 0.01,
+          .coordinator_crash_after = 0.01};
+}
+
+bool fails_everywhere(const Work& work) {
+  // The same pairs in every run, in search and held-out documents alike.
+  double sum = 0.0;
+  for (const double lambda : work.lambda) sum += lambda;
+  const int document = std::stoi(work.document_digest.substr(0, 4), nullptr, /*base=*/16);
+  return (static_cast<std::int64_t>(sum * 100.0) + document) % 11 == 3;
+}
+
+void expect_sound_rows(const RowStore& rows) {
+  std::map<std::int64_t, int> accepted;
+  for (const auto& [key, lease] : rows.leases) {
+    EXPECT_TRUE(lease.end) << "open lease of evaluation " << lease.evaluation << " after the end";
+    if (lease.end == LeaseEnd::kScored) ++accepted[lease.evaluation];
+  }
+  std::map<std::string, std::int64_t> by_hash;
+  for (const auto& [id, evaluation] : rows.evaluations) {
+    EXPECT_EQ(accepted[id], evaluation.state == EvaluationState::kScored ? 1 : 0) << "evaluation " << id;
+    EXPECT_NE(evaluation.state, EvaluationState::kPending) << "evaluation " << id;
+    EXPECT_NE(evaluation.state, EvaluationState::kLeased) << "evaluation " << id;
+    EXPECT_TRUE(by_hash.emplace(evaluation.hash, id).second) << "evaluation " << id << " repeats another";
+  }
+  for (const auto& [key, late] : rows.late_results) {
+    EXPECT_NE(late.same_as_stored, false) << "evaluation " << late.evaluation;
+  }
+}
+
+struct Run {
+  History history;
+  std::int64_t starts = 0;
+};
+
+Run simulate(bool generational, std::size_t stages, std::size_t workers, const SimulatedFaults& faults,
+             std::uint64_t seed) {
+  RowStore rows;
+  SearchSimulator simulator(small_plan(generational, stages), rows, workers, faults, seed);
+  simulator.unscorable = fails_everywhere;
+  EXPECT_TRUE(simulator.run()) << "not finished in time";
+  EXPECT_EQ(simulator.broken_promises(), History{});
+  expect_sound_rows(rows);
+  return {search_history(rows.load()), simulator.coordinator_starts()};
+}
+
+class SimulationTest : public testing::TestWithParam<bool> {};
+
+TEST_P(SimulationTest, UndisturbedSearchTellsItsWholeBudgetAndNamesAWinner) {
+  const History history = simulate(GetParam(), /*stages=*/1, /*workers=*/1, {}, /*seed=*/1).history;
+  ASSERT_EQ(history.size(), 18U + 4U + 1U);
+  EXPECT_TRUE(history.back().starts_with("stage 1 state 3 end 1 ")) << history.back();
+  EXPECT_FALSE(history.back().ends_with("winner -")) << history.back();
+}
+
+TEST_P(SimulationTest, NumberAndSpeedOfWorkersDoNotChangeTheHistory) {
+  const History expected = simulate(GetParam(), 2, 1, {}, 1).history;
+  for (const std::size_t workers : {2U, 3U, 8U, 20U}) {
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      SCOPED_TRACE(testing::Message() << workers << " workers, seed " << seed);
+      EXPECT_EQ(simulate(GetParam(), 2, workers, {}, seed).history, expected);
+    }
+  }
+}
+
+TEST_P(SimulationTest, FaultsDoNotChangeTheHistory) {
+  constexpr std::uint64_t kSeeds = 70;  // times 3 numbers of workers
+  const History expected = simulate(GetParam(), 1, 1, {}, 1).history;
+  std::int64_t restarts = 0;
+  for (const std::size_t workers : {1U, 3U, 8U}) {
+    for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+      SCOPED_TRACE(testing::Message() << workers << " workers, seed " << seed);
+      const Run run = simulate(GetParam(), 1, workers, every_fault(), seed);
+      restarts += run.starts - 1;
+      ASSERT_EQ(run.history, expected);
+      if (HasFailure()) return;
+    }
+  }
+  EXPECT_GT(restarts, 200) << "the coordinator must have been killed often for this to mean anything";
+}
+
+TEST_P(SimulationTest, CoordinatorKilledAtEveryTurnComesToTheSameEnd) {
+  const History expected = simulate(GetParam(), 2, 1, {}, 1).history;
+  const SimulatedFaults faults{.coordinator_crash_before = 0.1, .coordinator_crash_after = 0.1};
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    ASSERT_EQ(simulate(GetParam(), 2, 2, faults, seed).history, expected);
+  }
+}
+
+TEST_P(SimulationTest, AWorkerThatAlwaysLiesChangesNothing) {
+  const History expected = simulate(GetParam(), 1, 1, {}, 1).history;
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    ASSERT_EQ(simulate(GetParam(), 1, 3, {.first_worker_always_lies = true}, seed).history, expected);
+    // Alone it gets nothing done until it is mended; the search waits for it.
+    ASSERT_EQ(simulate(GetParam(), 1, 1, {.first_worker_always_lies = true}, seed).history, expected);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Schemes, SimulationTest, testing::Values(true, false),
+                         [](const auto& info) { return info.param ? "Generational" : "SteadyState"; });
+
+}  // namespace
+}  // namespace longrope

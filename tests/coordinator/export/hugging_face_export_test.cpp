@@ -1,0 +1,187 @@
+#include "coordinator/export/hugging_face_export.h"
+
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "common/factors_file.h"
+#include "common/model_description.h"
+
+namespace longrope {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+constexpr std::int64_t kOriginalLength = 1024;
+constexpr std::int64_t kTargetLength = 4096;
+
+// Two layers of nothing: the exporter reads config.json and treats every other file as bytes.
+constexpr const char* kConfig = R"({
+  "architectures": ["LlamaForCausalLM"],
+  "model_type": "llama",
+  "hidden_size": 32,
+  "intermediate_size": 64,
+  "num_hidden_layers": 2,
+  "num_attention_heads": 4,
+  "num_key_value_heads": 2,
+  "head_dim": 8,
+  "vocab_size": 256,
+  "rms_norm_eps": 1e-05,
+  "max_position_embeddings": 1024,
+  "rope_theta": 500000.0,
+  "tie_word_embeddings": true,
+  "torch_dtype": "bfloat16"
+})";
+
+std::string content(const fs::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+std::string refusal(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "(not refused)";
+}
+
+class HuggingFaceExportTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::remove_all(directory_);
+    fs::create_directories(model_ / ".cache");
+    std::ofstream(model_ / "config.json") << kConfig;
+    std::ofstream(model_ / "model.safetensors") << "weights";
+    std::ofstream(model_ / "tokenizer.json") << "{}";
+  }
+  [[nodiscard]] nlohmann::json exported(HuggingFaceTarget target) const {
+    export_hugging_face(model_, factors_, kOriginalLength, kTargetLength, out_, target);
+    return nlohmann::json::parse(content(out_ / "config.json"));
+  }
+  /// Nothing may be left beside the model, whatever went wrong.
+  [[nodiscard]] std::size_t entries() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory_), fs::directory_iterator()));
+  }
+
+  fs::path directory_ = fs::path(testing::TempDir()) / (std::string("HuggingFaceExportTest_") +
+                                                        testing::UnitTest::GetInstance()->current_test_info()->name());
+  fs::path model_ = directory_ / "model";
+  fs::path out_ = directory_ / "out";
+  RescaleFactors factors_ =
+      exact_factors({1.0, 1.1, 2.0 + 1.0 / 3.0, 4.0}, 0, {AttentionPolicy::kSu, 1.0954451150103321});
+};
+
+TEST_F(HuggingFaceExportTest, Version5HoldsEverythingInRopeParameters) {
+  const nlohmann::json config = exported(HuggingFaceTarget::k5);
+  const nlohmann::json expected = {{"rope_type", "longrope"},
+                                   {"rope_theta", 500000.0},
+                                   {"short_factor", {1.0, 1.0, 1.0, 1.0}},
+                                   {"long_factor", factors_.lambda},
+                                   {"factor", 4.0},
+                                   {"attention_factor", 1.0954451150103321},
+                                   {"original_max_position_embeddings", 1024}};
+  EXPECT_EQ(config.at("rope_parameters"), expected);
+  EXPECT_EQ(config.at("max_position_embeddings"), 4096);
+  EXPECT_EQ(config.at("original_max_position_embeddings"), 1024);
+  EXPECT_FALSE(config.contains("rope_theta"));
+  EXPECT_FALSE(config.contains("rope_scaling"));
+  EXPECT_EQ(config.at("hidden_size"), 32);
+}
+
+TEST_F(HuggingFaceExportTest, Version4KeepsBaseAndOriginalLengthAtTopLevel) {
+  const nlohmann::json config = exported(HuggingFaceTarget::k4);
+  const nlohmann::json expected = {{"rope_type", "longrope"},
+                                   {"short_factor", {1.0, 1.0, 1.0, 1.0}},
+                                   {"long_factor", factors_.lambda},
+                                   {"factor", 4.0},
+                                   {"attention_factor", 1.0954451150103321}};
+  EXPECT_EQ(config.at("rope_scaling"), expected);
+  EXPECT_EQ(config.at("rope_theta"), 500000.0);
+  EXPECT_EQ(config.at("original_max_position_embeddings"), 1024);
+  EXPECT_EQ(config.at("max_position_embeddings"), 4096);
+  EXPECT_FALSE(config.contains("rope_parameters"));
+}
+
+TEST_F(HuggingFaceExportTest, ExportedFactorsReadBackBitExactly) {
+  static_cast<void>(exported(HuggingFaceTarget::k5));
+  const FactorsFile canonical = read_factors_json(out_ / "longrope_factors.json");
+  ASSERT_EQ(canonical.entries.size(), 1U);
+  EXPECT_EQ(canonical.entries[0].factors, factors_);
+  EXPECT_EQ(canonical.entries[0].target_length, kTargetLength);
+  EXPECT_EQ(canonical.model->sha256, model_digest(model_));
+  EXPECT_EQ(canonical.model->geometry.original_length, kOriginalLength);
+  EXPECT_EQ(read_factors(out_ / "config.json").lambda, factors_.lambda);
+}
+
+TEST_F(HuggingFaceExportTest, OtherFilesOutliveTheModelsDirectory) {
+  // As in the Hugging Face cache: the weights are a link into another directory.
+  fs::create_directories(directory_ / "blobs");
+  fs::rename(model_ / "model.safetensors", directory_ / "blobs" / "abc");
+  fs::create_symlink("../blobs/abc", model_ / "model.safetensors");
+  static_cast<void>(exported(HuggingFaceTarget::k5));
+  EXPECT_EQ(fs::hard_link_count(out_ / "model.safetensors"), 2U);
+  fs::remove_all(model_);
+  fs::remove_all(directory_ / "blobs");
+  EXPECT_FALSE(fs::is_symlink(out_ / "model.safetensors"));
+  EXPECT_EQ(content(out_ / "model.safetensors"), "weights");
+  EXPECT_EQ(content(out_ / "tokenizer.json"), "{}");
+  EXPECT_FALSE(fs::exists(out_ / ".cache"));
+}
+
+TEST_F(HuggingFaceExportTest, ModelsOwnConfigIsUntouched) {
+  static_cast<void>(exported(HuggingFaceTarget::k4));
+  EXPECT_EQ(content(model_ / "config.json"), kConfig);
+}
+
+TEST_F(HuggingFaceExportTest, NonEmptyFolderIsRefusedAndLeftAlone) {
+  fs::create_directories(out_);
+  std::ofstream(out_ / "mine.txt") << "mine";
+  EXPECT_THAT(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k5)); }), HasSubstr(out_.string()));
+  EXPECT_EQ(content(out_ / "mine.txt"), "mine");
+  EXPECT_EQ(entries(), 2U);
+}
+
+TEST_F(HuggingFaceExportTest, EmptyFolderIsFilled) {
+  fs::create_directories(out_);
+  static_cast<void>(exported(HuggingFaceTarget::k5));
+  EXPECT_TRUE(fs::exists(out_ / "config.json"));
+  EXPECT_EQ(entries(), 2U);
+}
+
+TEST_F(HuggingFaceExportTest, PositiveNHatIsRefusedWithAdvice) {
+  factors_.n_hat = 4;
+  EXPECT_THAT(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k5)); }), HasSubstr("search with n_hat = 0"));
+  EXPECT_FALSE(fs::exists(out_));
+}
+
+TEST_F(HuggingFaceExportTest, FactorsOfAnotherModelAreRefused) {
+  factors_.lambda.push_back(5.0);
+  EXPECT_NE(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k5)); }), "(not refused)");
+  EXPECT_FALSE(fs::exists(out_));
+}
+
+TEST_F(HuggingFaceExportTest, TargetNotAboveTheOriginalLengthIsRefused) {
+  const auto export_to = [&](std::int64_t target) {
+    export_hugging_face(model_, factors_, kOriginalLength, target, out_, HuggingFaceTarget::k5);
+  };
+  EXPECT_THAT(refusal([&] { export_to(kOriginalLength); }), HasSubstr("1024"));
+  EXPECT_FALSE(fs::exists(out_));
+}
+
+TEST_F(HuggingFaceExportTest, FailureOnTheWayLeavesNothing) {
+  fs::remove(model_ / "model.safetensors");
+  EXPECT_THROW(static_cast<void>(exported(HuggingFaceTarget::k5)), Error);
+  EXPECT_EQ(entries(), 1U);
+}
+
+}  // namespace
+}  // namespace longrope

@@ -1,0 +1,82 @@
+#include "coordinator/store/migrations.h"
+
+#include <array>
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "coordinator/store/database_file.h"
+#include "tests/coordinator/store/sample_search.h"
+
+namespace longrope {
+namespace {
+
+constexpr std::array kSteps = {
+    Migration{1, "first", "CREATE TABLE shelf (book TEXT) STRICT"},
+    Migration{2, "second", "ALTER TABLE shelf ADD COLUMN pages INTEGER; UPDATE shelf SET pages = 7"},
+};
+constexpr std::array kBrokenSteps = {
+    kSteps[0],
+    Migration{2, "broken", "ALTER TABLE shelf ADD COLUMN pages INTEGER; INSERT INTO absent VALUES (1)"},
+};
+
+class MigrationsTest : public testing::Test {
+ protected:
+  std::filesystem::path file_ = sample::fresh_directory() / "search.db";
+  std::unique_ptr<SQLite::Database> database_ = open_for_writing(file_);
+};
+
+TEST_F(MigrationsTest, EmptyDatabaseGetsTheLastSchemaWithoutBackup) {
+  migrate(*database_, file_, kSteps);
+  EXPECT_EQ(schema_version(*database_), 2);
+  EXPECT_EQ(database_->execAndGet("PRAGMA application_id").getInt(), kApplicationId);
+  EXPECT_FALSE(std::filesystem::exists(backup_file(file_, 0)));
+}
+
+TEST_F(MigrationsTest, OlderSchemaIsBackedUpThenMigrated) {
+  migrate(*database_, file_, std::span(kSteps).first(1));
+  database_->exec("INSERT INTO shelf VALUES ('atlas')");
+  migrate(*database_, file_, kSteps);
+  EXPECT_EQ(schema_version(*database_), 2);
+  EXPECT_EQ(database_->execAndGet("SELECT pages FROM shelf WHERE book = 'atlas'").getInt(), 7);
+
+  SQLite::Database backup(backup_file(file_, 1).string(), SQLite::OPEN_READONLY);
+  EXPECT_EQ(schema_version(backup), 1);
+  EXPECT_EQ(backup.execAndGet("PRAGMA application_id").getInt(), kApplicationId);
+  EXPECT_EQ(backup.execAndGet("SELECT group_concat(book) FROM shelf").getString(), "atlas");
+}
+
+TEST_F(MigrationsTest, FailedMigrationLeavesTheOlderSchema) {
+  migrate(*database_, file_, std::span(kSteps).first(1));
+  database_->exec("INSERT INTO shelf VALUES ('atlas')");
+  EXPECT_THROW(migrate(*database_, file_, kBrokenSteps), Error);
+  EXPECT_EQ(schema_version(*database_), 1);
+  EXPECT_EQ(database_->execAndGet("SELECT count(*) FROM pragma_table_info('shelf')").getInt(), 1);
+  migrate(*database_, file_, kSteps);
+  EXPECT_EQ(schema_version(*database_), 2);
+}
+
+TEST_F(MigrationsTest, CurrentSchemaIsLeftAlone) {
+  migrate(*database_, file_, kSteps);
+  migrate(*database_, file_, kSteps);
+  EXPECT_FALSE(std::filesystem::exists(backup_file(file_, 2)));
+}
+
+TEST_F(MigrationsTest, NewerSchemaIsRefused) {
+  migrate(*database_, file_, kSteps);
+  EXPECT_THROW(migrate(*database_, file_, std::span(kSteps).first(1)), InputError);
+  EXPECT_EQ(schema_version(*database_), 2);
+}
+
+TEST_F(MigrationsTest, EmbeddedVersionsRunFromOneWithoutGaps) {
+  int expected = 1;
+  for (const Migration& migration : embedded_migrations()) EXPECT_EQ(migration.version, expected++);
+  EXPECT_GT(expected, 1);
+  migrate(*database_, file_, embedded_migrations());
+  EXPECT_EQ(schema_version(*database_), expected - 1);
+}
+
+}  // namespace
+}  // namespace longrope

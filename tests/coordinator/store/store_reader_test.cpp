@@ -1,0 +1,266 @@
+#include "coordinator/store/store_reader.h"
+
+#include <fstream>
+#include <optional>
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "tests/coordinator/store/sample_search.h"
+
+namespace longrope {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+/// Three search candidates (told, told, quarantined), an open one and a baseline. `late` changes only what depends on
+/// workers and time.
+std::vector<Write> sample_results(bool late) {
+  CandidateRecord seed = sample::candidate(1, 0, "f1");
+  seed.origin = "seed:yarn";
+  seed.state = CandidateState::kTold;
+  seed.search_mean_nll = (120.0 + 330.0) / 400.0;
+  seed.heldout_mean_nll = 1.5;
+  CandidateRecord child = sample::candidate(2, 1, "f2");
+  child.parents = {0};
+  child.state = CandidateState::kTold;
+  child.search_mean_nll = (100.0 + 300.0) / 400.0;
+  child.heldout_mean_nll = 1.25;
+  CandidateRecord bad = sample::candidate(3, 2, "f3");
+  bad.parents = {1, 0};
+  bad.state = CandidateState::kQuarantined;
+  const CandidateRecord open = sample::candidate(4, 3, "f4");
+  CandidateRecord baseline = sample::candidate(5, 0, "f5");
+  baseline.role = CandidateRole::kBaseline;
+  baseline.origin = "yarn";
+  baseline.heldout_mean_nll = 1.75;
+  baseline.state = CandidateState::kTold;
+  std::vector<EvaluationRecord> evaluations = {
+      sample::scored(1, "f1", "d0", 120.0, 100), sample::scored(2, "f1", "d1", 330.0, 300),
+      sample::scored(3, "f2", "d0", 100.0, 100), sample::scored(4, "f2", "d1", 300.0, 300),
+      sample::scored(5, "f2", "h0", 62.5, 50),   sample::evaluation(6, "f3", "d0"),
+      sample::evaluation(7, "f4", "d0")};
+  evaluations[5].state = EvaluationState::kFailed;
+  std::vector<Write> writes = {sample::worker()};
+  if (late) {
+    seed.told_at = child.told_at = bad.told_at = 1'800'000'000'000;
+    for (EvaluationRecord& evaluation : evaluations) {
+      evaluation.epoch += 4;
+      evaluation.failures += 1;
+      if (!evaluation.result) continue;
+      evaluation.result->seconds *= 17.0;
+      evaluation.worker = "w" + std::to_string(evaluation.id);
+    }
+    // A quarantined candidate may have had luck with another document first.
+    evaluations.push_back(sample::scored(8, "f3", "d1", 299.0, 300));
+  }
+  for (const CandidateRecord& candidate : {seed, child, bad, open, baseline}) writes.emplace_back(candidate);
+  for (const EvaluationRecord& evaluation : evaluations) writes.emplace_back(evaluation);
+  if (!late) writes.emplace_back(sample::lease(7, 1));
+  return writes;
+}
+
+StageRecord finished_stage(std::int64_t winner) {
+  StageRecord stage = sample::run().stages[0];
+  stage.state = StageState::kFinished;
+  stage.end = StageEnd::kBudget;
+  stage.end_detail = "all 4 candidates of the budget told";
+  stage.winner = winner;
+  stage.active_milliseconds = 2500;
+  return stage;
+}
+
+class StoreReaderTest : public testing::Test {
+ protected:
+  std::filesystem::path directory_ = sample::fresh_directory();
+  std::filesystem::path file_ = directory_ / "search.db";
+};
+
+TEST_F(StoreReaderTest, ReadsWhileTheWriterIsOpenAndWriting) {
+  Store store(file_, sample::run());
+  const StoreReader reader(file_);
+  EXPECT_TRUE(reader.history().empty());
+  EXPECT_FALSE(reader.best());
+  store.apply(sample_results(false));
+  EXPECT_EQ(reader.history().size(), 3U);
+  const RunInfo run = reader.run();
+  EXPECT_EQ(run.name, "demo");
+  EXPECT_EQ(run.seed, 18'446'744'073'709'551'615U);
+  EXPECT_EQ(run.model_digest, "model-digest");
+}
+
+TEST_F(StoreReaderTest, ProgressCountsCandidatesEvaluationsAndPasses) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  const std::vector<StageProgress> stages = StoreReader(file_).progress();
+  ASSERT_EQ(stages.size(), 1U);
+  const StageProgress& stage = stages[0];
+  EXPECT_EQ(stage.state, "pending");
+  EXPECT_EQ(stage.told, 2);
+  EXPECT_EQ(stage.quarantined, 1);
+  EXPECT_EQ(stage.open, 1);
+  EXPECT_EQ(stage.budget, 4);
+  EXPECT_EQ(stage.evaluations_pending, 1);
+  EXPECT_EQ(stage.evaluations_leased, 0);
+  EXPECT_EQ(stage.evaluations_scored, 5);
+  EXPECT_EQ(stage.evaluations_failed, 1);
+  EXPECT_EQ(stage.document_passes, 5.0);
+  EXPECT_EQ(stage.best_index, 1);
+  EXPECT_DOUBLE_EQ(stage.best_search_perplexity.value(), std::exp(1.0));
+  EXPECT_EQ(stage.winner_index, std::nullopt);
+  EXPECT_EQ(stage.end_reason, "");
+
+  store.apply(std::vector<Write>{finished_stage(1)});
+  const StageProgress ended = StoreReader(file_).progress()[0];
+  EXPECT_EQ(ended.end_reason, "budget");
+  EXPECT_EQ(ended.end_detail, "all 4 candidates of the budget told");
+  EXPECT_EQ(ended.winner_index, 0);
+  EXPECT_EQ(ended.active_seconds, 2.5);
+}
+
+TEST_F(StoreReaderTest, WorkersShowOpenLeases) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  const std::vector<WorkerStatus> workers = StoreReader(file_).workers();
+  ASSERT_EQ(workers.size(), 1U);
+  EXPECT_EQ(workers[0].id, "w1");
+  EXPECT_EQ(workers[0].state, "connected");
+  EXPECT_EQ(workers[0].leases, 1);
+  EXPECT_EQ(workers[0].last_seen_at, 99);
+}
+
+TEST_F(StoreReaderTest, HistoryHasTokenWeightedPerplexityInOrderOfK) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  const std::vector<HistoryRow> history = StoreReader(file_).history("128k");
+  ASSERT_EQ(history.size(), 3U);
+  EXPECT_EQ(history[0].origin, "seed:yarn");
+  EXPECT_EQ(history[0].nll_sum, 450.0);
+  EXPECT_EQ(history[0].scored_tokens, 400);
+  EXPECT_DOUBLE_EQ(history[0].perplexity.value(), std::exp(450.0 / 400.0));
+  EXPECT_DOUBLE_EQ(history[0].heldout_perplexity.value(), std::exp(1.5));
+  EXPECT_EQ(history[0].documents, 2);
+  EXPECT_EQ(history[0].document_passes, 2.0);
+  EXPECT_EQ(history[0].attention_policy, "su");
+  EXPECT_EQ(history[0].lambda, "[1.0,1.1000000000000003,1.3333333333333333]");
+  EXPECT_NEAR(history[0].seconds, 0.2, 1e-12);
+  EXPECT_EQ(history[0].workers, 1);
+  EXPECT_THAT(history[1].parents, ElementsAre(0));
+  EXPECT_DOUBLE_EQ(history[1].best_so_far.value(), std::exp(1.0));
+  EXPECT_EQ(history[2].state, "quarantined");
+  EXPECT_THAT(history[2].parents, ElementsAre(1, 0));
+  EXPECT_FALSE(history[2].perplexity);
+  EXPECT_FALSE(history[2].nll_sum);
+  EXPECT_EQ(history[2].best_so_far, history[1].best_so_far);
+}
+
+TEST_F(StoreReaderTest, HistoryDoesNotDependOnWorkersOrTime) {
+  {
+    Store first(file_, sample::run());
+    first.apply(sample_results(false));
+    Store second(directory_ / "late.db", sample::run());
+    second.apply(sample_results(true));
+  }
+  std::vector<HistoryRow> early = StoreReader(file_).history();
+  std::vector<HistoryRow> late = StoreReader(directory_ / "late.db").history();
+  ASSERT_EQ(early.size(), late.size());
+  for (std::size_t i = 0; i < early.size(); ++i) {
+    EXPECT_EQ(early[i].stage, late[i].stage);
+    EXPECT_EQ(early[i].index, late[i].index);
+    EXPECT_EQ(early[i].origin, late[i].origin);
+    EXPECT_EQ(early[i].parents, late[i].parents);
+    EXPECT_EQ(early[i].state, late[i].state);
+    EXPECT_EQ(early[i].n_hat, late[i].n_hat);
+    EXPECT_EQ(early[i].attention_value, late[i].attention_value);
+    EXPECT_EQ(early[i].factors_digest, late[i].factors_digest);
+    EXPECT_EQ(early[i].documents, late[i].documents);
+    EXPECT_EQ(early[i].document_passes, late[i].document_passes);
+    EXPECT_EQ(early[i].nll_sum, late[i].nll_sum);
+    EXPECT_EQ(early[i].scored_tokens, late[i].scored_tokens);
+    EXPECT_EQ(early[i].perplexity, late[i].perplexity);
+    EXPECT_EQ(early[i].best_so_far, late[i].best_so_far);
+    EXPECT_EQ(early[i].heldout_perplexity, late[i].heldout_perplexity);
+    EXPECT_EQ(early[i].lambda, late[i].lambda);
+  }
+  EXPECT_NE(early[0].seconds, late[0].seconds);
+}
+
+TEST_F(StoreReaderTest, BestIsTheBestSoFarUntilTheWinnerIsChosen) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  const BestFactors so_far = StoreReader(file_).best().value();
+  EXPECT_FALSE(so_far.final);
+  EXPECT_EQ(so_far.index, 1);
+  EXPECT_EQ(so_far.factors, sample::candidate(2, 1, "f2").factors);
+
+  store.apply(std::vector<Write>{finished_stage(1)});
+  const BestFactors winner = StoreReader(file_).best("128k").value();
+  EXPECT_TRUE(winner.final);
+  EXPECT_EQ(winner.index, 0);
+  EXPECT_EQ(winner.target_length, 8192);
+  EXPECT_EQ(winner.heldout_documents, 1);
+  EXPECT_DOUBLE_EQ(winner.heldout_perplexity.value(), std::exp(1.5));
+  EXPECT_DOUBLE_EQ(winner.baselines.yarn.value(), std::exp(1.75));
+  EXPECT_FALSE(winner.baselines.pi);
+}
+
+TEST_F(StoreReaderTest, ViewsAgreeWithTheReader) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  SQLite::Database database(file_.string(), SQLite::OPEN_READONLY);
+  const std::vector<HistoryRow> history = StoreReader(file_).history();
+  SQLite::Statement row(database, "SELECT k, perplexity, best_so_far, parents, nll_sum FROM v_history");
+  for (const HistoryRow& expected : history) {
+    ASSERT_TRUE(row.executeStep());
+    EXPECT_EQ(row.getColumn(0).getInt64(), expected.index);
+    if (expected.perplexity) {
+      EXPECT_DOUBLE_EQ(row.getColumn(1).getDouble(), *expected.perplexity);
+    }
+    EXPECT_DOUBLE_EQ(row.getColumn(2).getDouble(), expected.best_so_far.value());
+    EXPECT_EQ(row.getColumn(4).isNull(), !expected.nll_sum.has_value());
+  }
+  EXPECT_EQ(database.execAndGet("SELECT parents FROM v_history WHERE k = 2").getString(), "[1,0]");
+  // Candidate 2 descends from 1, which descends from the seed: the longer of its two lines counts.
+  EXPECT_EQ(database.execAndGet("SELECT group_concat(parent_k || ':' || depth) FROM v_lineage WHERE k = 2").getString(),
+            "1:2,0:2");
+  EXPECT_EQ(database.execAndGet("SELECT depth FROM v_lineage WHERE k = 0").getInt(), 0);
+}
+
+TEST_F(StoreReaderTest, UnknownStageIsRefusedWithTheNames) {
+  const Store store(file_, sample::run());
+  try {
+    static_cast<void>(StoreReader(file_).history("256k"));
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(), "stage must be one of [128k]: 256k");
+  }
+}
+
+TEST_F(StoreReaderTest, MissingForeignAndOtherVersionsAreRefused) {
+  EXPECT_THROW(const StoreReader reader(file_), InputError);
+  EXPECT_FALSE(std::filesystem::exists(file_));
+  std::ofstream(file_) << "";
+  EXPECT_THROW(const StoreReader reader(file_), InputError);
+  std::filesystem::remove(file_);
+  {
+    const Store store(file_, sample::run());
+  }
+  for (const int version : {0, 99}) {
+    SQLite::Database(file_.string(), SQLite::OPEN_READWRITE).exec("PRAGMA user_version = " + std::to_string(version));
+    EXPECT_THROW(const StoreReader reader(file_), InputError);
+  }
+  std::ofstream(directory_ / "notes.txt") << "buy milk\n";
+  EXPECT_THROW(const StoreReader reader(directory_ / "notes.txt"), InputError);
+}
+
+TEST_F(StoreReaderTest, ReaderCannotWrite) {
+  const Store store(file_, sample::run());
+  SQLite::Database database(file_.string(), SQLite::OPEN_READONLY);
+  EXPECT_THROW(database.exec("UPDATE stage SET budget = 1"), SQLite::Exception);
+}
+
+}  // namespace
+}  // namespace longrope

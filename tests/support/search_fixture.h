@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "common/closed_form_factors.h"
+#include "common/evaluation.h"
+#include "coordinator/core/search_plan.h"
+#include "coordinator/search/search_algorithm.h"
+
+namespace longrope {
+
+/// Tokens of every document of `small_plan` that count.
+inline constexpr std::int64_t kFixtureScoredTokens = 100;
+inline constexpr std::int64_t kFixtureTargetLength = 2048;
+
+/// A search that is over after a few dozen evaluations: 8 pairs, 6 + 3 · 4 candidates, 3 search and 2 held-out documents.
+inline SearchPlan small_plan(bool generational = true, std::size_t stages = 1) {
+  SearchPlan plan;
+  plan.seed = 7;
+  plan.model_name = "fixture-model";
+  plan.model_digest = "fixture-model-digest";
+  plan.scheduling.heartbeat_interval = std::chrono::milliseconds(1000);
+  plan.scheduling.worker_timeout = std::chrono::milliseconds(10000);
+  plan.scheduling.lease_timeout = std::chrono::milliseconds(30000);
+  for (std::size_t index = 0; index < stages; ++index) {
+    PlannedStage stage;
+    stage.config.name = "stage-" + std::to_string(index + 1);
+    stage.config.target_length = kFixtureTargetLength;
+    stage.config.finalists = 3;
+    SearchConfig& search = stage.config.search;
+    search.population_size = 6;
+    search.num_mutations = 2;
+    search.num_crossovers = 2;
+    search.num_iterations = 3;
+    search.num_parents = 4;
+    search.generational = generational;
+    search.lag = 4;
+    stage.space.geometry = {.rotary_dim = 16, .rope_theta = 10000.0, .original_length = 512};
+    stage.space.target_length = kFixtureTargetLength;
+    stage.space.grid = search_grid(search, 4.0);
+    stage.space.n_hat_choices = search.n_hat_choices;
+    stage.space.attention_policies = search.attention_policies;
+    stage.budget = default_budget(search);
+    const std::string prefix = stage.config.name + "-";
+    for (const char* name : {"search-a", "search-b", "search-c"}) {
+      stage.search.push_back({prefix + name, kFixtureScoredTokens});
+    }
+    for (const char* name : {"heldout-a", "heldout-b"}) {
+      stage.heldout.push_back({prefix + name, kFixtureScoredTokens});
+    }
+    plan.stages.push_back(std::move(stage));
+  }
+  return plan;
+}
+
+/// A correct result of `small_plan` with the given mean NLL in nats per token.
+inline ScoreResult result_with_mean(double mean_nll) {
+  const double sum = mean_nll * static_cast<double>(kFixtureScoredTokens);
+  return {.nll_sum = sum, .scored_tokens = kFixtureScoredTokens, .blocks = {{sum, kFixtureScoredTokens}}, .seconds = 0.5};
+}
+
+/// A smooth function of factors and document, with its optimum at none of the seeds.
+inline double synthetic_mean_nll(const std::vector<double>& lambda, const std::string& document) {
+  const auto tilt = static_cast<double>(std::hash<std::string>{}(document) % 97) / 970.0;
+  double sum = 0.0;
+  for (std::size_t pair = 0; pair < lambda.size(); ++pair) {
+    const double share = static_cast<double>(pair) / static_cast<double>(lambda.size());
+    const double error = std::log(lambda[pair] / (1.0 + (2.4 + tilt) * share * share));
+    sum += error * error;
+  }
+  return 2.0 + tilt + sum / static_cast<double>(lambda.size());
+}
+
+}  // namespace longrope

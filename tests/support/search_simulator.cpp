@@ -1,0 +1,277 @@
+#include "tests/support/search_simulator.h"
+
+#include <cmath>
+#include <iterator>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "common/error.h"
+#include "tests/support/search_fixture.h"
+
+namespace longrope {
+namespace {
+
+constexpr std::chrono::minutes kFaultsEnd{10};
+constexpr std::chrono::minutes kPatience{60};
+constexpr std::chrono::milliseconds kCoordinatorTick{250};
+constexpr std::chrono::milliseconds kTile{200};  // of virtual scoring time
+
+/// A document whose digest the worker's own check accepts: the plan's digests are names, so the name is made the content.
+Document document_named(const std::string& name) {
+  Document document;
+  document.name = name;
+  document.tokens.assign(name.begin(), name.end());
+  return document;
+}
+
+}  // namespace
+
+SearchSimulator::SearchSimulator(SearchPlan plan, DurableRows& rows, std::size_t workers, SimulatedFaults faults,
+                                 std::uint64_t seed)
+    : plan_(std::move(plan)), rows_(rows), faults_(faults), random_(seed), workers_(workers) {
+  for (PlannedStage& stage : plan_.stages) {
+    for (auto* documents : {&stage.search, &stage.heldout}) {
+      for (PlannedDocument& document : *documents) document.digest = digest(document_named(document.digest));
+    }
+  }
+  for (std::size_t number = 0; number < workers; ++number) workers_[number].number = number;
+}
+
+bool SearchSimulator::run() {
+  start_coordinator();
+  for (std::size_t number = 0; number < workers_.size(); ++number) {
+    after(between(0, 3000), [this, number] { start_worker(number); });
+  }
+  while (!tasks_.empty() && now_ < kPatience) {
+    const Task task = tasks_.top();
+    tasks_.pop();
+    now_ = task.at;
+    if (now_ >= kFaultsEnd) faults_ = {};
+    task.run();
+    if (scheduler_ && scheduler_->finished() && batch_.writes.empty()) return true;
+  }
+  return false;
+}
+
+void SearchSimulator::after(Milliseconds delay, std::function<void()> run) {
+  tasks_.push({now_ + delay, next_order_++, std::move(run)});
+}
+
+bool SearchSimulator::happens(double probability) {
+  return probability > 0.0 && std::uniform_real_distribution<double>(0.0, 1.0)(random_) < probability;
+}
+
+SearchSimulator::Milliseconds SearchSimulator::between(int low, int high) {
+  return Milliseconds(std::uniform_int_distribution<int>(low, high)(random_));
+}
+
+Now SearchSimulator::now() const { return {now_, 1'700'000'000'000 + now_.count()}; }
+
+void SearchSimulator::transmit(const std::function<void()>& deliver) {
+  if (happens(faults_.drop_frame)) return;
+  const int copies = happens(faults_.repeat_frame) ? 2 : 1;
+  for (int copy = 0; copy < copies; ++copy) {
+    // Frames sent together arrive together and in order, as on one connection; only a fault lets them overtake.
+    after(happens(faults_.delay_frame) ? between(10, 20000) : Milliseconds(5), deliver);
+  }
+}
+
+void SearchSimulator::start_coordinator() {
+  ++coordinator_starts_;
+  batch_ = {};
+  commit_due_ = false;
+  scheduler_ = std::make_unique<Scheduler>(plan_, rows_.load(), now());
+  step(TimePassed{});
+  tick_coordinator(coordinator_starts_);
+}
+
+void SearchSimulator::crash_coordinator() {
+  scheduler_.reset();
+  batch_ = {};
+  after(between(100, 20000), [this] { start_coordinator(); });
+}
+
+void SearchSimulator::coordinator_receives(const std::string& peer, const std::string& frame) {
+  if (!scheduler_) return;
+  WorkerMessage message = decode_worker_message(frame);
+  if (const auto* request = std::get_if<NeedDocument>(&message)) {
+    for (const PlannedStage& stage : small_plan(true, plan_.stages.size()).stages) {
+      for (const auto* documents : {&stage.search, &stage.heldout}) {
+        for (const PlannedDocument& planned : *documents) {
+          Document document = document_named(planned.digest);
+          if (digest(document) != request->digest) continue;
+          Outgoing answer{peer, DocumentData{request->digest, std::move(document)}};
+          batch_.messages.push_back(std::move(answer));
+        }
+      }
+    }
+  }
+  step(WorkerSaid{peer, std::move(message)});
+}
+
+void SearchSimulator::step(const Event& event) {
+  Effects effects = scheduler_->step(event, now());
+  std::ranges::move(effects.writes, std::back_inserter(batch_.writes));
+  std::ranges::move(effects.messages, std::back_inserter(batch_.messages));
+  if (std::exchange(commit_due_, true)) return;
+  const std::int64_t start = coordinator_starts_;
+  after(between(0, 8), [this, start] {
+    if (start == coordinator_starts_ && scheduler_) commit();
+  });
+}
+
+void SearchSimulator::commit() {
+  commit_due_ = false;
+  if (!batch_.writes.empty() && happens(faults_.coordinator_crash_before)) return crash_coordinator();
+  rows_.apply(batch_.writes);
+  batch_.writes.clear();
+  if (happens(faults_.coordinator_crash_after)) return crash_coordinator();
+  for (const Outgoing& outgoing : std::exchange(batch_.messages, {})) {
+    for (WorkerProcess& worker : workers_) {
+      if (!worker.alive || peer_of(worker) != outgoing.peer) continue;
+      const std::string frame = encode(outgoing.message);
+      transmit([this, number = worker.number, peer = outgoing.peer, frame] { worker_receives(number, peer, frame); });
+    }
+  }
+}
+
+void SearchSimulator::tick_coordinator(std::int64_t start) {
+  after(kCoordinatorTick, [this, start] {
+    if (start != coordinator_starts_ || !scheduler_) return;
+    step(TimePassed{});
+    tick_coordinator(start);
+  });
+}
+
+std::string SearchSimulator::peer_of(const WorkerProcess& worker) const {
+  return "worker-" + std::to_string(worker.number) + "/" + std::to_string(worker.process);
+}
+
+void SearchSimulator::start_worker(std::size_t number) {
+  WorkerProcess& worker = workers_[number];
+  ++worker.process;
+  worker.alive = true;
+  worker.computing = false;
+  worker.progress = 0;
+  worker.protocol = std::make_unique<WorkerProtocol>(Sender{"worker-" + std::to_string(number), peer_of(worker)},
+                                                     "host", /*threads=*/0);
+  tick_worker(number, worker.process);
+}
+
+void SearchSimulator::stop_worker(std::size_t number) {
+  WorkerProcess& worker = workers_[number];
+  if (!std::exchange(worker.alive, false)) return;
+  if (scheduler_ && happens(0.5)) step(PeerUnreachable{peer_of(worker)});  // some deaths are noticed at once
+  after(between(500, 15000), [this, number] { start_worker(number); });
+}
+
+void SearchSimulator::tick_worker(std::size_t number, std::int64_t process) {
+  WorkerProcess& worker = workers_[number];
+  if (worker.process != process || !worker.alive) return;
+  carry_out(number, worker.protocol->tick(worker.progress, now()));
+  after(worker.protocol->tick_interval(), [this, number, process] { tick_worker(number, process); });
+}
+
+void SearchSimulator::carry_out(std::size_t number, WorkerActions actions) {
+  WorkerProcess& worker = workers_[number];
+  for (WorkerMessage& message : actions.send) {
+    const bool lies = happens(faults_.worker_lie) || (faults_.first_worker_always_lies && number == 0);
+    const std::string frame = encode(lies ? corrupted(std::move(message)) : std::move(message));
+    transmit([this, peer = peer_of(worker), frame] { coordinator_receives(peer, frame); });
+  }
+  const std::int64_t process = worker.process;
+  if (actions.load) {
+    after(between(500, 4000), [this, number, process] {
+      WorkerProcess& loaded = workers_[number];
+      if (loaded.process != process || !loaded.alive) return;
+      carry_out(number, loaded.protocol->model_loaded(plan_.model_digest, "simulated", plan_.threads_per_worker));
+    });
+  }
+  if (actions.score) compute(number, *actions.score);
+  if (actions.exit) stop_worker(number);  // its supervisor starts it again
+}
+
+void SearchSimulator::worker_receives(std::size_t number, const std::string& peer, const std::string& frame) {
+  WorkerProcess& worker = workers_[number];
+  if (!worker.alive || peer_of(worker) != peer) return;
+  const CoordinatorMessage message = decode_coordinator_message(frame);
+  if (const auto* acknowledge = std::get_if<Acknowledge>(&message)) check_promise(*acknowledge);
+  carry_out(number, worker.protocol->receive(message, now()));
+}
+
+void SearchSimulator::compute(std::size_t number, const ScoreDocument& job) {
+  WorkerProcess& worker = workers_[number];
+  if (std::exchange(worker.computing, true)) {
+    broken_promises_.push_back("a worker was given two documents to score at once");
+    return;
+  }
+  ++documents_scored_;
+  const std::int64_t id = ++worker.job;
+  const std::int64_t process = worker.process;
+  if (happens(faults_.worker_crash)) {
+    after(between(0, 3000), [this, number, process] {
+      if (workers_[number].process == process) stop_worker(number);
+    });
+    return;
+  }
+  if (happens(faults_.worker_hang)) {
+    // Somebody looks after it in the end.
+    after(between(40000, 120000), [this, number, process] {
+      if (workers_[number].process == process) stop_worker(number);
+    });
+    return;
+  }
+  const Milliseconds duration = between(100, 3000);
+  for (Milliseconds done = kTile; done < duration; done += kTile) {
+    after(done, [this, number, process] {
+      if (workers_[number].process == process) ++workers_[number].progress;
+    });
+  }
+  after(duration, [this, number, process, id, work = job.work] { finish(number, process, id, work); });
+}
+
+void SearchSimulator::finish(std::size_t number, std::int64_t process, std::int64_t job, const Work& work) {
+  WorkerProcess& worker = workers_[number];
+  if (worker.process != process || !worker.alive || worker.job != job) return;
+  worker.computing = false;
+  if (unscorable(work)) {
+    carry_out(number, worker.protocol->failed(EvaluationError::kNonFinite, "simulated"));
+  } else {
+    carry_out(number, worker.protocol->scored(result_with_mean(synthetic_mean_nll(work.lambda, work.document_digest))));
+  }
+}
+
+WorkerMessage SearchSimulator::corrupted(WorkerMessage message) {
+  auto* result = std::get_if<Result>(&message);
+  if (result == nullptr) return message;
+  switch (between(0, 3).count()) {
+    case 0:
+      result->score.nll_sum = std::numeric_limits<double>::quiet_NaN();
+      break;
+    case 1:
+      result->score.nll_sum = -result->score.nll_sum;
+      break;
+    case 2:
+      ++result->score.scored_tokens;
+      break;
+    default:
+      result->score.blocks.clear();
+  }
+  return message;
+}
+
+void SearchSimulator::check_promise(const Acknowledge& acknowledge) {
+  if (acknowledge.outcome != "stored") return;
+  const Snapshot snapshot = rows_.load();
+  for (const LeaseRecord& lease : snapshot.open_leases) {
+    if (lease.evaluation != acknowledge.lease.evaluation || lease.epoch != acknowledge.lease.epoch) continue;
+    broken_promises_.push_back("lease acknowledged as stored is open: evaluation " + std::to_string(lease.evaluation));
+  }
+  const auto index = static_cast<std::size_t>(acknowledge.lease.evaluation) - 1;
+  const EvaluationRecord& evaluation = snapshot.evaluations.at(index);
+  if (evaluation.state == EvaluationState::kScored || evaluation.failures > 0) return;
+  broken_promises_.push_back("result acknowledged as stored is not: evaluation " + std::to_string(evaluation.id));
+}
+
+}  // namespace longrope

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/documents.h"
+#include "common/rescale_factors.h"
+
+namespace longrope {
+
+/// Shape of a small random Llama.
+struct ReferenceShape {
+  std::int64_t vocabulary = 61;
+  std::int64_t hidden_size = 48;
+  std::int64_t intermediate_size = 80;
+  std::int64_t layers = 2;
+  std::int64_t query_heads = 4;
+  std::int64_t key_value_heads = 2;
+  std::int64_t head_dim = 64;
+  double rms_norm_epsilon = 1e-5;
+  double rope_theta = 10000.0;
+  bool tied_embeddings = false;
+  std::int64_t shards = 1;
+  std::string dtype = "F32";          // of the written weights: "F32" or "BF16"
+  bool representable_in_bf16 = true;  // weights are rounded to bfloat16 before anything else
+};
+
+/// A tensor of a checkpoint, row-major.
+struct ReferenceTensor {
+  std::vector<std::int64_t> shape;
+  std::vector<float> values;
+};
+
+/// A Llama forward pass in plain loops and double precision, sharing nothing with the worker's: the independent
+/// reference of the worker's tests. Weights are pseudo-random, keyed by tensor name.
+class ReferenceLlama {
+ public:
+  explicit ReferenceLlama(const ReferenceShape& shape);
+
+  /// Writes config.json and the weights as a Hugging Face directory.
+  void write(const std::filesystem::path& directory) const;
+  /// Rounds every weight to bfloat16, as a worker with dtype bf16 does.
+  void round_weights_to_bf16();
+
+  /// [length][vocabulary]
+  [[nodiscard]] std::vector<std::vector<double>> logits(const RescaleFactors& factors,
+                                                        const std::vector<std::int32_t>& tokens,
+                                                        std::int64_t length) const;
+  /// NLL in nats of the token at each position given those before; entry 0 is 0. [length]
+  [[nodiscard]] std::vector<double> token_nll(const RescaleFactors& factors, const std::vector<std::int32_t>& tokens,
+                                              std::int64_t length) const;
+
+  std::map<std::string, ReferenceTensor> tensors;  // by Hugging Face name; tests may break them before write()
+
+ private:
+  using Rows = std::vector<std::vector<double>>;
+  [[nodiscard]] Rows times(const Rows& rows, const std::string& weight) const;
+  [[nodiscard]] Rows normed(const Rows& rows, const std::string& weight) const;
+  [[nodiscard]] Rows attention(const Rows& query, const Rows& key, const Rows& value) const;
+  void rotate(Rows& rows, std::int64_t heads, const RescaleFactors& factors) const;
+  void add_layer(Rows& residual, const std::string& prefix, const RescaleFactors& factors) const;
+
+  ReferenceShape shape_;
+};
+
+/// `length` pseudo-random tokens below `vocabulary`; all are scored.
+[[nodiscard]] Document random_document(std::int64_t length, std::int64_t vocabulary, std::uint32_t seed);
+/// `pairs` non-decreasing λ from 1 to `largest`.
+[[nodiscard]] RescaleFactors rising_factors(std::size_t pairs, double largest, std::int64_t n_hat, double attention);
+/// A fresh empty directory for the running test.
+[[nodiscard]] std::filesystem::path fresh_directory();
+
+}  // namespace longrope

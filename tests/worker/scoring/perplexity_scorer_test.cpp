@@ -1,0 +1,259 @@
+#include "worker/scoring/perplexity_scorer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <numeric>
+#include <string>
+
+#include "common/error.h"
+#include "common/safetensors_file.h"
+#include "tests/worker/reference_llama.h"
+
+namespace longrope {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Relative error of an NLL sum in float32 against double precision: a few roundings of 6e-8 per token, partly averaged.
+constexpr double kFloat32Tolerance = 2e-6;
+// bfloat16 arithmetic, where the CPU has it: the bound on agreement with other bfloat16 engines.
+constexpr double kBfloat16Tolerance = 2e-3;
+
+struct Case {
+  const char* name;
+  ReferenceShape shape;
+  std::int64_t length = 70;
+  std::int64_t n_hat = 0;
+  double attention = 1.0;
+  bool masked = false;
+};
+std::ostream& operator<<(std::ostream& out, const Case& test) { return out << test.name; }
+
+std::vector<std::uint8_t> every_third(std::int64_t length) {
+  std::vector<std::uint8_t> mask(static_cast<std::size_t>(length));
+  for (std::size_t position = 0; position < mask.size(); position += 3) mask[position] = 1;
+  return mask;
+}
+
+RescaleFactors factors_for(const Case& test) {
+  return rising_factors(static_cast<std::size_t>(test.shape.head_dim) / 2, 8.0, test.n_hat, test.attention);
+}
+
+/// Sums of the reference, with the contract's rule of what counts.
+ScoreResult expected_score(const ReferenceLlama& reference, const RescaleFactors& factors, const Document& document,
+                           std::int64_t length) {
+  const std::vector<double> nll = reference.token_nll(factors, document.tokens, length);
+  ScoreResult result;
+  result.blocks.resize(static_cast<std::size_t>((length + kBlockTokens - 1) / kBlockTokens));
+  for (std::size_t position = 1; position < nll.size(); ++position) {
+    if (!document.scored.empty() && document.scored[position] == 0) continue;
+    ScoredBlock& block = result.blocks[position / static_cast<std::size_t>(kBlockTokens)];
+    block.nll_sum += nll[position];
+    ++block.scored_tokens;
+    result.nll_sum += nll[position];
+    ++result.scored_tokens;
+  }
+  return result;
+}
+
+void expect_equal(const ScoreResult& actual, const ScoreResult& expected, double tolerance) {
+  EXPECT_EQ(actual.scored_tokens, expected.scored_tokens);
+  EXPECT_NEAR(actual.nll_sum, expected.nll_sum, tolerance * expected.nll_sum);
+  ASSERT_EQ(actual.blocks.size(), expected.blocks.size());
+  for (std::size_t block = 0; block < expected.blocks.size(); ++block) {
+    EXPECT_EQ(actual.blocks[block].scored_tokens, expected.blocks[block].scored_tokens);
+    EXPECT_NEAR(actual.blocks[block].nll_sum, expected.blocks[block].nll_sum,
+                tolerance * expected.blocks[block].nll_sum);
+  }
+}
+
+class PerplexityScorerGridTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(PerplexityScorerGridTest, AgreesWithDoublePrecisionReference) {
+  const Case& test = GetParam();
+  const ReferenceLlama reference(test.shape);
+  const std::filesystem::path directory = fresh_directory();
+  reference.write(directory);
+  // Two tokens longer than what is scored: nothing beyond `length` may count.
+  Document document = random_document(test.length + 2, test.shape.vocabulary, 7);
+  if (test.masked) document.scored = every_third(test.length + 2);
+  PerplexityScorer scorer(directory, {});
+  std::atomic<std::int64_t> progress{0};
+  const ScoreResult result = scorer.score(factors_for(test), document, test.length, progress);
+  expect_equal(result, expected_score(reference, factors_for(test), document, test.length), kFloat32Tolerance);
+  EXPECT_GT(progress.load(), 2 * test.shape.layers);
+  EXPECT_GT(result.seconds, 0.0);
+  EXPECT_GT(result.peak_memory_bytes, 0);
+}
+
+constexpr ReferenceShape kTiny = {
+    .hidden_size = 16, .intermediate_size = 24, .layers = 1, .query_heads = 2, .key_value_heads = 1, .head_dim = 8};
+
+INSTANTIATE_TEST_SUITE_P(
+    Grid, PerplexityScorerGridTest,
+    ::testing::Values(
+        Case{.name = "Grouped1To1", .shape = {.query_heads = 2, .key_value_heads = 2}},
+        Case{.name = "Grouped2To1", .shape = {}}, Case{.name = "Grouped4To1", .shape = {.key_value_heads = 1}},
+        Case{.name = "HeadDim96", .shape = {.query_heads = 2, .head_dim = 96}},
+        Case{.name = "TiedEmbeddings", .shape = {.tied_embeddings = true}},
+        Case{.name = "Bfloat16File", .shape = {.dtype = "BF16"}},
+        Case{.name = "Float32BeyondBfloat16", .shape = {.representable_in_bf16 = false}},
+        Case{.name = "ThreeShards", .shape = {.shards = 3}},
+        Case{.name = "OtherBaseAndEpsilon", .shape = {.rms_norm_epsilon = 1e-3, .rope_theta = 500000.0}},
+        Case{.name = "NHat", .shape = {}, .n_hat = 16}, Case{.name = "AttentionFactor", .shape = {}, .attention = 1.19},
+        Case{.name = "NHatAndAttentionFactor", .shape = {}, .n_hat = 5, .attention = 1.32},
+        Case{.name = "NHatBeyondLength", .shape = {}, .n_hat = 1000, .attention = 1.32},
+        Case{.name = "Masked", .shape = {}, .masked = true}, Case{.name = "TwoTokens", .shape = {}, .length = 2},
+        Case{.name = "LargeVocabulary", .shape = {.vocabulary = 9000}, .length = 20},
+        Case{.name = "BelowTokenTile", .shape = kTiny, .length = 1023},
+        Case{.name = "AtTokenTile", .shape = kTiny, .length = 1024, .n_hat = 100},
+        Case{.name = "AboveTokenTile", .shape = kTiny, .length = 1025, .masked = true},
+        Case{.name = "AtBlock", .shape = kTiny, .length = 4096},
+        Case{.name = "AboveBlock", .shape = kTiny, .length = 4099, .attention = 1.1, .masked = true}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+class PerplexityScorerTest : public ::testing::Test {
+ protected:
+  void SetUp() override { reference_.write(directory_); }
+
+  [[nodiscard]] std::string refusal(const RescaleFactors& factors, const Document& document,
+                                    std::int64_t length) const {
+    PerplexityScorer scorer(directory_, {});
+    std::atomic<std::int64_t> progress{0};
+    try {
+      (void)scorer.score(factors, document, length, progress);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "accepted";
+  }
+
+  std::filesystem::path directory_ = fresh_directory();
+  ReferenceShape shape_;
+  ReferenceLlama reference_{shape_};
+  RescaleFactors factors_ = rising_factors(32, 8.0, 0, 1.1);
+  Document document_ = random_document(50, 61, 9);
+  std::atomic<std::int64_t> progress_{0};
+};
+
+TEST_F(PerplexityScorerTest, Bfloat16RoundsTheWeights) {
+  ReferenceLlama reference({.representable_in_bf16 = false});
+  reference.write(directory_);
+  PerplexityScorer scorer(directory_, {.dtype = ComputeDtype::kBf16});
+  const ScoreResult result = scorer.score(factors_, document_, 50, progress_);
+  reference.round_weights_to_bf16();
+  const bool float32_arithmetic = scorer.device_description().find("Float arithmetic") != std::string::npos;
+  expect_equal(result, expected_score(reference, factors_, document_, 50),
+               float32_arithmetic ? kFloat32Tolerance : kBfloat16Tolerance);
+}
+
+TEST_F(PerplexityScorerTest, DescriptionNamesTorchDeviceAndDtypes) {
+  const PerplexityScorer scorer(directory_, {.dtype = ComputeDtype::kBf16, .threads = 2});
+  EXPECT_THAT(scorer.device_description(), ::testing::AllOf(HasSubstr("Torch 2."), HasSubstr("cpu"),
+                                                            HasSubstr("2 threads"), HasSubstr("BFloat16 weights")));
+}
+
+TEST_F(PerplexityScorerTest, RepeatedScoresAreBitEqual) {
+  for (const std::int64_t threads : {1, 2}) {
+    PerplexityScorer first(directory_, {.threads = threads});
+    PerplexityScorer second(directory_, {.threads = threads});
+    const ScoreResult result = first.score(factors_, document_, 50, progress_);
+    EXPECT_TRUE(result.same_result(first.score(factors_, document_, 50, progress_)));
+    EXPECT_TRUE(result.same_result(second.score(factors_, document_, 50, progress_)));
+  }
+}
+
+TEST_F(PerplexityScorerTest, ResultDoesNotDependOnTokensBeyondLength) {
+  PerplexityScorer scorer(directory_, {});
+  const ScoreResult result = scorer.score(factors_, document_, 30, progress_);
+  document_.tokens[30] = (document_.tokens[30] + 1) % 61;
+  EXPECT_TRUE(result.same_result(scorer.score(factors_, document_, 30, progress_)));
+}
+
+TEST_F(PerplexityScorerTest, BadDocumentsAreRefused) {
+  EXPECT_THAT(refusal(factors_, document_, 51), HasSubstr("at least 51 tokens"));
+  EXPECT_THAT(refusal(factors_, document_, 1), HasSubstr("at least 2 tokens"));
+  EXPECT_THAT(refusal(factors_, document_, -1), HasSubstr("at least 2 tokens"));
+  document_.scored.assign(50, 0);
+  EXPECT_THAT(refusal(factors_, document_, 50), HasSubstr("mask"));
+  document_.scored.assign(49, 1);
+  EXPECT_THAT(refusal(factors_, document_, 40), HasSubstr("mask"));
+  document_.scored.clear();
+  document_.tokens[7] = 61;
+  EXPECT_THAT(refusal(factors_, document_, 50), HasSubstr("token 7 is 61"));
+  document_.tokens[7] = -1;
+  EXPECT_THAT(refusal(factors_, document_, 50), HasSubstr("token 7 is -1"));
+}
+
+TEST_F(PerplexityScorerTest, BadFactorsAreRefused) {
+  EXPECT_THAT(refusal(rising_factors(31, 8.0, 0, 1.0), document_, 50), HasSubstr("lambda must number 32: 31"));
+  RescaleFactors factors = factors_;
+  factors.lambda[3] = std::nan("");
+  EXPECT_THAT(refusal(factors, document_, 50), HasSubstr("lambda must be finite: pair 3"));
+  factors = factors_;
+  factors.n_hat = -1;
+  EXPECT_THAT(refusal(factors, document_, 50), HasSubstr("n_hat"));
+}
+
+TEST_F(PerplexityScorerTest, NonFiniteWeightsGiveANonFiniteNll) {
+  reference_.tensors.at("model.layers.0.mlp.down_proj.weight").values[0] = NAN;
+  reference_.write(directory_);
+  PerplexityScorer scorer(directory_, {});
+  EXPECT_FALSE(std::isfinite(scorer.score(factors_, document_, 50, progress_).nll_sum));
+}
+
+TEST_F(PerplexityScorerTest, BrokenCheckpointsAreRefused) {
+  const auto refused = [this] {
+    try {
+      const PerplexityScorer scorer(directory_, {});
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  std::filesystem::resize_file(directory_ / "model.safetensors",
+                               std::filesystem::file_size(directory_ / "model.safetensors") - 1);
+  EXPECT_THAT(refused(), HasSubstr("within the file"));
+  std::filesystem::remove(directory_ / "model.safetensors");
+  EXPECT_THAT(refused(), HasSubstr("a weight file must exist"));
+  ReferenceLlama({.shards = 2}).write(directory_);
+  std::filesystem::remove(directory_ / "model-1.safetensors");
+  EXPECT_THAT(refused(), HasSubstr("model-1.safetensors"));
+}
+
+TEST_F(PerplexityScorerTest, OptionsOutOfRangeAreRefused) {
+  for (const char* const device : {"", "gpu", "mps", "cpu:x", "cuda:-2"}) {
+    EXPECT_THROW(PerplexityScorer(directory_, {.device = device}), InputError) << device;
+  }
+  for (const std::int64_t threads : {0, -1, 1'000'000}) {
+    EXPECT_THROW(PerplexityScorer(directory_, {.threads = threads}), InputError) << threads;
+  }
+}
+
+TEST_F(PerplexityScorerTest, WrittenLogitsAgreeWithReference) {
+  PerplexityScorer scorer(directory_, {});
+  scorer.write_logits(factors_, document_, 20, directory_ / "logits.safetensors");
+  const SafetensorsFile file(directory_ / "logits.safetensors");
+  const TensorView& view = file.tensors().at("logits");
+  ASSERT_EQ(view.shape, (std::vector<std::int64_t>{20, 61}));
+  std::vector<float> logits(20 * 61);
+  std::memcpy(logits.data(), view.bytes.data(), view.bytes.size());
+  const auto expected = reference_.logits(factors_, document_.tokens, 20);
+  for (std::size_t entry = 0; entry < logits.size(); ++entry) {
+    EXPECT_NEAR(static_cast<double>(logits[entry]), expected[entry / 61][entry % 61], 1e-4);
+  }
+}
+
+TEST_F(PerplexityScorerTest, LogitsBeyondOneGibibyteAreRefused) {
+  PerplexityScorer scorer(directory_, {});
+  EXPECT_THROW(scorer.write_logits(factors_, document_, std::int64_t{1} << 40, directory_ / "logits.safetensors"),
+               InputError);
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "logits.safetensors"));
+}
+
+}  // namespace
+}  // namespace longrope

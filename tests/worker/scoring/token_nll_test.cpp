@@ -1,0 +1,56 @@
+#include "worker/scoring/token_nll.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+
+namespace longrope {
+namespace {
+
+struct Case {
+  std::int64_t rows;
+  std::int64_t vocabulary;
+  double scale;  // of the hidden states: large ones overflow a sum of exponentials without its maximum
+};
+
+class TokenNllTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(TokenNllTest, AgreesWithLogSoftmaxInDoublePrecision) {
+  const auto [row_count, vocabulary, scale] = GetParam();
+  at::manual_seed(5);
+  const at::Tensor hidden = at::randn({row_count, 24}) * scale;
+  const at::Tensor embedding = at::randn({vocabulary, 24});
+  const at::Tensor targets = at::randint(vocabulary, {row_count}, at::TensorOptions().dtype(at::kLong));
+  const at::Tensor logits = at::mm(hidden.to(at::kDouble), embedding.to(at::kDouble).t());
+  const at::Tensor expected = -at::log_softmax(logits, 1).gather(1, targets.unsqueeze(1)).squeeze(1);
+
+  std::int64_t tiles = 0;
+  const at::Tensor nll =
+      token_nll([&](std::int64_t begin, std::int64_t count) { return hidden.narrow(0, begin, count); }, embedding,
+                at::kFloat, targets, [&] { ++tiles; });
+  EXPECT_EQ(nll.scalar_type(), at::kFloat);
+  EXPECT_GE(tiles, 1);
+  // float32 logits of magnitude 5·scale, 24 terms each.
+  EXPECT_LT((nll.to(at::kDouble) - expected).abs().max().item<double>(), 1e-5 * scale);
+}
+
+// 512 rows and 8,192 words are one tile: below, at and above each boundary.
+INSTANTIATE_TEST_SUITE_P(Shapes, TokenNllTest,
+                         ::testing::Values(Case{1, 1, 1.0}, Case{1, 258, 1.0}, Case{511, 3, 1.0}, Case{512, 3, 1.0},
+                                           Case{513, 3, 1.0}, Case{7, 8191, 1.0}, Case{7, 8192, 1.0},
+                                           Case{7, 8193, 1.0}, Case{600, 16385, 1.0}, Case{7, 8193, 100.0}));
+
+TEST(TokenNllRowsTest, NonFiniteHiddenStatesGiveNonFiniteNll) {
+  for (const double value : {std::nan(""), static_cast<double>(INFINITY)}) {
+    const at::Tensor hidden = at::full({1, 4}, value);
+    const at::Tensor embedding = at::ones({5, 4});
+    const at::Tensor nll = token_nll([&](std::int64_t, std::int64_t) { return hidden; }, embedding, at::kFloat,
+                                     at::zeros({1}, at::TensorOptions().dtype(at::kLong)), [] {});
+    EXPECT_FALSE(std::isfinite(nll[0].item<double>()));
+  }
+}
+
+}  // namespace
+}  // namespace longrope
