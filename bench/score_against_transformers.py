@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Compares `longrope score` with Hugging Face transformers on one random Llama: speed, memory and the NLL itself.
+
+Each engine runs in a process of its own, alternately, so that a slow minute of the machine hits both. Loading is not
+timed. transformers runs SDPA attention and a lm_head in chunks of tokens, as one would score a long document with it.
+
+    python bench/score_against_transformers.py --lengths 2048,8192 --dtypes bf16 --threads 2 --repeats 5
+
+Writes bench/results/<date>-score-against-transformers.md.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import platform
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LONGROPE = ROOT / "build" / "bin" / "longrope"
+RESULTS = ROOT / "bench" / "results"
+LOGIT_CHUNK = 512  # tokens per lm_head call of the reference
+SEED = 1
+# 134 million parameters, the proportions of SmolLM-135M.
+SHAPE = {
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+}
+
+
+def make_inputs(folder, length):
+    """A random checkpoint and one random document; the same for everyone who runs this."""
+    import numpy
+    import torch
+    from safetensors.numpy import save_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(SEED)
+    config = LlamaConfig(**SHAPE, bos_token_id=0, eos_token_id=0)
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "model")
+    tokens = numpy.random.default_rng(SEED).integers(0, SHAPE["vocab_size"], length, dtype=numpy.int32)
+    save_file(
+        {"random": tokens},
+        folder / "documents.safetensors",
+        metadata={"format": "longrope-documents/1", "tokenizer_digest": "random", "source": "random"},
+    )
+
+
+def run_transformers(folder, length, dtype, threads):
+    """One measurement in this process: prints what `longrope score --json` gives in "total"."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import LlamaForCausalLM
+
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    torch_dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
+    model = LlamaForCausalLM.from_pretrained(folder / "model", dtype=torch_dtype, attn_implementation="sdpa").eval()
+    tokens = load_file(folder / "documents.safetensors")["random"][:length].long()
+    start = time.perf_counter()
+    hidden = model.model(tokens[None], use_cache=False).last_hidden_state[0]
+    nll_sum = 0.0
+    for begin in range(0, length - 1, LOGIT_CHUNK):
+        end = min(begin + LOGIT_CHUNK, length - 1)
+        logits = model.lm_head(hidden[begin:end]).float()
+        nll_sum += torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum").item()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"nll_sum": nll_sum, "scored_tokens": length - 1, "seconds": seconds, "peak_memory_bytes": peak}))
+
+
+def measure(command):
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(finished.stdout)
+
+
+def compare(folder, length, dtype, threads, repeats):
+    ours_command = [
+        str(LONGROPE), "score", "--model", str(folder / "model"), "--documents", str(folder / "documents.safetensors"),
+        "--length", str(length), "--dtype", dtype, "--angles", "hf_fp32", "--threads", str(threads), "--json",
+    ]
+    theirs_command = [
+        sys.executable, __file__, "--reference", str(folder), "--lengths", str(length), "--dtypes", dtype,
+        "--threads", str(threads),
+    ]
+    ours, theirs = [], []
+    for repeat in range(repeats):
+        ours.append(measure(ours_command)["total"])
+        theirs.append(measure(theirs_command))
+        print(
+            f"{length} tokens {dtype} repeat {repeat + 1}: longrope {ours[-1]['seconds']:.2f} s, "
+            f"transformers {theirs[-1]['seconds']:.2f} s",
+            flush=True,
+        )
+    for results, name in ((ours, "longrope"), (theirs, "transformers")):
+        if any(result["scored_tokens"] != length - 1 for result in results):
+            raise SystemExit(f"{name} must score {length - 1} tokens: {results}")
+    if len({result["nll_sum"] for result in ours}) != 1:
+        raise SystemExit(f"longrope must give the same NLL in every process: {ours}")
+    return ours, theirs
+
+
+def row(length, dtype, ours, theirs):
+    def middle(results, key):
+        return statistics.median(result[key] for result in results)
+
+    def spread(results):
+        seconds = [result["seconds"] for result in results]
+        return f"{statistics.median(seconds):.2f} ({min(seconds):.2f}–{max(seconds):.2f})"
+
+    difference = ours[0]["nll_sum"] / theirs[0]["nll_sum"] - 1
+    mebibytes = [round(middle(results, "peak_memory_bytes") / 2**20) for results in (ours, theirs)]
+    ratio = middle(theirs, "seconds") / middle(ours, "seconds")
+    return (
+        f"| {length} | {dtype} | {spread(ours)} | {spread(theirs)} | {ratio:.2f} | {mebibytes[0]} | {mebibytes[1]} "
+        f"| {difference:+.1e} |"
+    )
+
+
+def output_of(command):
+    finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return finished.stdout.strip()
+
+
+def processor():
+    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def report(rows, arguments):
+    import torch
+    import transformers
+
+    today = datetime.date.today().isoformat()
+    commit = output_of(["git", "rev-parse", "--short", "HEAD"]) or "none"
+    changed = " with uncommitted changes" if output_of(["git", "status", "--porcelain"]) else ""
+    lines = [
+        "# Scoring one document: longrope and transformers",
+        "",
+        f"{today}, commit {commit}{changed}. Command: `{shlex.join(['python', *sys.argv])}`",
+        "",
+        f"Machine: {processor()}, Torch CPU kernels {torch.backends.cpu.get_cpu_capability()}, {arguments.threads} threads"
+        f" for each engine. Torch {torch.__version__}, transformers {transformers.__version__} (SDPA, lm_head in chunks"
+        f" of {LOGIT_CHUNK} tokens), Python {platform.python_version()}.",
+        "",
+        "Model: random Llama, " + ", ".join(f"{key} {value}" for key, value in SHAPE.items()) + ". One document of random "
+        f"tokens. {arguments.repeats} processes of each, alternately; seconds are median (minimum–maximum) of the forward "
+        "pass and loss, without loading; peak memory is the process's, with loading.",
+        "",
+        "Where the CPU has no bfloat16 products, longrope keeps bfloat16 weights and computes in float32; transformers "
+        "computes in bfloat16 as asked. The fp32 rows compare the same arithmetic.",
+        "",
+        "| tokens | dtype | longrope s | transformers s | ratio | longrope MiB | transformers MiB | relative NLL difference |",
+        "|---|---|---|---|---|---|---|---|",
+        *rows,
+    ]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{today}-score-against-transformers.md"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    print(f"\nwritten to {path.relative_to(ROOT)}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lengths", default="2048,8192", help="tokens, comma-separated (default: %(default)s)")
+    parser.add_argument("--dtypes", default="bf16,fp32", help="comma-separated (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of each engine (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="processes of each engine (default: %(default)s)")
+    parser.add_argument("--reference", type=pathlib.Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    lengths = [int(length) for length in arguments.lengths.split(",")]
+    dtypes = arguments.dtypes.split(",")
+    if arguments.reference:
+        run_transformers(arguments.reference, lengths[0], dtypes[0], arguments.threads)
+        return
+    if not LONGROPE.exists():
+        raise SystemExit(f"the release build must exist: {LONGROPE} (make build)")
+    with tempfile.TemporaryDirectory(prefix="longrope-bench-") as name:
+        folder = pathlib.Path(name)
+        make_inputs(folder, max(lengths))
+        rows = [
+            row(length, dtype, *compare(folder, length, dtype, arguments.threads, arguments.repeats))
+            for length in lengths
+            for dtype in dtypes
+        ]
+    report(rows, arguments)
+
+
+if __name__ == "__main__":
+    main()
