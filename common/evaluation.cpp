@@ -10,7 +10,10 @@
 namespace longrope {
 namespace {
 
-bool is_sum(double value) { return std::isfinite(value) && value >= 0.0; }
+/// Beyond any document and any patience; columns and sums of such numbers stay finite.
+constexpr double kLargestSum = 1e15;
+
+bool is_sum(double value) { return value >= 0.0 && value <= kLargestSum; }  // false for NaN
 
 }  // namespace
 
@@ -43,7 +46,7 @@ std::string_view to_string(EvaluationError error) {
 std::string why_rejected(const ScoreResult& result, std::int64_t expected_scored_tokens, std::int64_t length) {
   // A worker may sum in another order than we do; anything beyond rounding is a fault.
   constexpr double kRelativeTolerance = 1e-9;
-  if (!is_sum(result.nll_sum)) return fmt::format("nll_sum must be finite and >= 0: {}", result.nll_sum);
+  if (!is_sum(result.nll_sum)) return fmt::format("nll_sum must be finite, >= 0 and at most 1e15: {}", result.nll_sum);
   if (result.scored_tokens != expected_scored_tokens) {
     return fmt::format("scored_tokens must be {}: {}", expected_scored_tokens, result.scored_tokens);
   }
@@ -56,7 +59,7 @@ std::string why_rejected(const ScoreResult& result, std::int64_t expected_scored
   for (std::size_t index = 0; index < result.blocks.size(); ++index) {
     const ScoredBlock& block = result.blocks[index];
     if (!is_sum(block.nll_sum)) {
-      return fmt::format("nll_sum must be finite and >= 0: block {} has {}", index, block.nll_sum);
+      return fmt::format("nll_sum must be finite, >= 0 and at most 1e15: block {} has {}", index, block.nll_sum);
     }
     const std::int64_t positions = std::min(kBlockTokens, length - static_cast<std::int64_t>(index) * kBlockTokens);
     if (block.scored_tokens < 0 || block.scored_tokens > positions) {
@@ -76,7 +79,7 @@ std::string why_rejected(const ScoreResult& result, std::int64_t expected_scored
   if (!(std::abs(nll_sum - result.nll_sum) <= kRelativeTolerance * result.nll_sum)) {
     return fmt::format("nll_sum of the blocks must add up to {}: {}", result.nll_sum, nll_sum);
   }
-  if (!is_sum(result.seconds)) return fmt::format("seconds must be finite and >= 0: {}", result.seconds);
+  if (!is_sum(result.seconds)) return fmt::format("seconds must be finite, >= 0 and at most 1e15: {}", result.seconds);
   if (result.peak_memory_bytes < 0) {
     return fmt::format("peak_memory_bytes must be >= 0: {}", result.peak_memory_bytes);
   }

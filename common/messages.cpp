@@ -275,6 +275,10 @@ Variant read_alternative(Unpacker& unpacker) {
     M message;
     visit_fields(unpacker, message);
     unpacker.require_all_read();
+    if constexpr (requires { message.sender; }) {
+      if (message.sender.worker.empty()) refuse("worker must not be empty");
+      if (message.sender.incarnation.empty()) refuse("incarnation must not be empty");
+    }
     return message;
   }
 }

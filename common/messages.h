@@ -14,8 +14,8 @@
 namespace longrope {
 
 // Every message is one frame: a MessagePack map with "type" and "version" and exactly the fields below (sequence,
-// meaning and what dies with a lost peer: schemas/wire_format.md). `visit_fields` is the one list of a message's fields:
-// packing and unpacking both walk it.
+// meaning and what dies with a lost peer: schemas/wire_format.md). `visit_fields` is the one list of a message's
+// fields: packing and unpacking both walk it.
 
 inline constexpr std::int64_t kProtocolVersion = 1;
 inline constexpr std::size_t kMaxWorkerFrameBytes = std::size_t{1} << 20;        // what a coordinator accepts
@@ -169,8 +169,8 @@ using CoordinatorMessage =
 [[nodiscard]] std::string encode(const WorkerMessage& message);
 [[nodiscard]] std::string encode(const CoordinatorMessage& message);
 
-/// Throw InputError for anything that is not exactly one well-formed message of this protocol version: garbage, trailing
-/// bytes, unknown type, missing, unknown or mistyped field, a string, array or nesting over the limits. Memory
+/// Throw InputError for anything that is not exactly one well-formed message of this protocol version: garbage,
+/// trailing bytes, unknown type, missing, unknown or mistyped field, a string, array or nesting over the limits. Memory
 /// stays within a small multiple of the frame.
 [[nodiscard]] WorkerMessage decode_worker_message(std::string_view frame);
 [[nodiscard]] CoordinatorMessage decode_coordinator_message(std::string_view frame);

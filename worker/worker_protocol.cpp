@@ -51,6 +51,7 @@ WorkerActions WorkerProtocol::receive(const CoordinatorMessage& message, const N
                  [&](const Refuse& refuse) { actions.exit = WorkerExit{kExitRefused, refuse.reason}; },
                  [&](const Dismiss& dismiss) { actions.exit = WorkerExit{0, dismiss.reason}; },
                  [&](const Work& work) {
+                   if (knows(work.lease)) return;  // delivered twice
                    queue_.push_back(work);
                    if (!documents_.contains(work.document_digest)) {
                      actions.send.push_back(NeedDocument{sender_, work.document_digest});
@@ -66,8 +67,7 @@ WorkerActions WorkerProtocol::receive(const CoordinatorMessage& message, const N
                    keep_document(data);
                    start_next(actions);
                  },
-                 [&](const Acknowledge& acknowledge) { unacknowledged_.erase(acknowledge.lease); },
-                 [](const Pong&) {}},
+                 [&](const Acknowledge& acknowledge) { unacknowledged_.erase(acknowledge.lease); }, [](const Pong&) {}},
       message);
   return actions;
 }
@@ -81,6 +81,7 @@ WorkerActions WorkerProtocol::tick(std::int64_t progress, const Now& now) {
   actions.send.push_back(Heartbeat{sender_, progress, held()});
   if (now.steady - last_sent_again_ >= kSendAgain) {
     last_sent_again_ = now.steady;
+    if (held().empty()) announce_ready(actions);  // a lost one would leave this worker idle for good
     for (const auto& [lease, report] : unacknowledged_) actions.send.push_back(report);
     for (const Work& work : queue_) {
       if (!documents_.contains(work.document_digest)) {
@@ -126,6 +127,11 @@ std::chrono::milliseconds WorkerProtocol::tick_interval() const {
   return welcomed_ ? std::chrono::milliseconds(session_->heartbeat_milliseconds) : kHelloInterval;
 }
 
+bool WorkerProtocol::knows(const LeaseId& lease) const {
+  return running_ == lease || unacknowledged_.contains(lease) ||
+         std::ranges::find(queue_, lease, &Work::lease) != queue_.end();
+}
+
 std::vector<LeaseId> WorkerProtocol::held() const {
   std::vector<LeaseId> leases;
   if (running_ && !running_revoked_) leases.push_back(*running_);
@@ -145,9 +151,8 @@ void WorkerProtocol::announce_ready(WorkerActions& actions) {
 
 void WorkerProtocol::start_next(WorkerActions& actions) {
   if (running_ || !ready_) return;
-  const auto next = std::ranges::find_if(queue_, [&](const Work& work) {
-    return documents_.contains(work.document_digest);
-  });
+  const auto next =
+      std::ranges::find_if(queue_, [&](const Work& work) { return documents_.contains(work.document_digest); });
   if (next == queue_.end()) return;
   running_ = next->lease;
   running_revoked_ = false;

@@ -47,7 +47,8 @@ class WorkerProtocol {
   WorkerProtocol(Sender sender, std::string host, std::int64_t threads);
 
   [[nodiscard]] WorkerActions receive(const CoordinatorMessage& message, const Now& now);
-  /// Says hello until welcomed, then heartbeats and repeats what is not acknowledged. `progress`: the compute loop's count.
+  /// Says hello until welcomed, then heartbeats and repeats what is not acknowledged. `progress`: the compute loop's
+  /// count.
   [[nodiscard]] WorkerActions tick(std::int64_t progress, const Now& now);
 
   [[nodiscard]] WorkerActions model_loaded(const std::string& model_digest, const std::string& device,
@@ -62,6 +63,7 @@ class WorkerProtocol {
   [[nodiscard]] std::chrono::milliseconds tick_interval() const;
 
  private:
+  [[nodiscard]] bool knows(const LeaseId& lease) const;
   [[nodiscard]] std::vector<LeaseId> held() const;
   void say_hello(WorkerActions& actions) const;
   void announce_ready(WorkerActions& actions);

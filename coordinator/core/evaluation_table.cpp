@@ -25,6 +25,11 @@ void EvaluationTable::restore(std::vector<EvaluationRecord> evaluations, std::ve
     }
     open_leases_[evaluation] = std::move(lease);
   }
+  for (const EvaluationRecord& evaluation : evaluations_) {
+    if (evaluation.state == EvaluationState::kLeased && !open_leases_.contains(evaluation.id)) {
+      throw Error("a leased evaluation must have an open lease: " + std::to_string(evaluation.id));
+    }
+  }
 }
 
 std::int64_t EvaluationTable::need(EvaluationRecord evaluation, Effects& effects) {

@@ -12,15 +12,16 @@
 
 namespace longrope {
 
-/// Who holds which evaluation, and what came of it: pending → leased → scored | failed | cancelled. The epoch of a lease
-/// is the fencing token: whatever arrives under another epoch, worker or incarnation changes nothing.
-/// Every change is appended to the Effects as a row to write. Pure; the scheduler owns it; not thread-safe.
+/// Who holds which evaluation, and what came of it: pending → leased → scored | failed | cancelled. The epoch of a
+/// lease is the fencing token: whatever arrives under another epoch, worker or incarnation changes nothing. Every
+/// change is appended to the Effects as a row to write. Pure; the scheduler owns it; not thread-safe.
 class EvaluationTable {
  public:
   /// Rows of an earlier process.
   void restore(std::vector<EvaluationRecord> evaluations, std::vector<LeaseRecord> open_leases);
 
-  /// The evaluation with this hash, created pending if it is new; an earlier cancelled one is pending again. Returns its id.
+  /// The evaluation with this hash, created pending if it is new; an earlier cancelled one is pending again. Returns
+  /// its id.
   std::int64_t need(EvaluationRecord evaluation, Effects& effects);
 
   [[nodiscard]] const EvaluationRecord& at(std::int64_t id) const;

@@ -26,8 +26,8 @@ struct StageRecord {
   std::int64_t budget = 0;  // candidates at most
   StageState state = StageState::kPending;
   std::optional<StageEnd> end;
-  std::string end_detail;              // "no relative improvement above 0.001 in the last 64 candidates (best 41, told 105)"
-  std::optional<std::int64_t> winner;  // candidate id
+  std::string end_detail;  // "no relative improvement above 0.001 in the last 64 candidates (best 41, told 105)"
+  std::optional<std::int64_t> winner;    // candidate id
   std::int64_t active_milliseconds = 0;  // time spent searching, over all restarts
   std::int64_t started_at = 0;
   std::int64_t ended_at = 0;
@@ -41,8 +41,8 @@ struct CandidateRecord {
   std::int64_t id = 0;
   std::int64_t stage = 0;
   CandidateRole role = CandidateRole::kSearch;
-  std::int64_t index = 0;  // k within (stage, role)
-  std::string origin;      // "seed:yarn", "mutation", …; for baselines "none", "pi", "ntk", "yarn"
+  std::int64_t index = 0;             // k within (stage, role)
+  std::string origin;                 // "seed:yarn", "mutation", …; for baselines "none", "pi", "ntk", "yarn"
   std::vector<std::int64_t> parents;  // indices k of search candidates
   RescaleFactors factors;
   std::string factors_digest;
@@ -66,7 +66,7 @@ struct EvaluationRecord {
   double cost_passes = 1.0;  // document passes, counted when scored
   EvaluationState state = EvaluationState::kPending;
   std::int64_t epoch = 0;     // of the latest lease; 0: never leased
-  std::int64_t failures = 0;  // answered with an error or a rejected result
+  std::int64_t failures = 0;  // answered with an error
   std::string worker;         // latest
   std::optional<ScoreResult> result;
   std::string error;  // of the latest failure

@@ -25,6 +25,14 @@ bool contains(const std::vector<LeaseId>& leases, const LeaseId& lease) {
   return std::ranges::find(leases, lease) != leases.end();
 }
 
+/// Also of a code that only a later version knows.
+std::string error_name(std::int64_t error) {
+  constexpr auto kFirst = static_cast<std::int64_t>(EvaluationError::kNonFinite);
+  constexpr auto kLast = static_cast<std::int64_t>(EvaluationError::kInternal);
+  if (error < kFirst || error > kLast) return "error " + std::to_string(error);
+  return std::string(to_string(static_cast<EvaluationError>(error)));
+}
+
 void acknowledge(const std::string& peer, const LeaseId& lease, std::string outcome, std::string detail,
                  Effects& effects) {
   effects.messages.push_back({peer, Acknowledge{lease, std::move(outcome), std::move(detail)}});
@@ -77,14 +85,13 @@ Effects Scheduler::step(const Event& event, const Now& now) {
       worker.progressed += elapsed;
     }
   }
-  std::visit(Overloaded{[](const TimePassed&) {},
-                        [&](const WorkerSaid& said) { handle(said, now, effects); },
+  std::visit(Overloaded{[](const TimePassed&) {}, [&](const WorkerSaid& said) { handle(said, now, effects); },
                         [&](const PeerUnreachable& gone) {
-                          const auto found = std::ranges::find(workers_, gone.peer, [](const auto& entry) {
-                            return entry.second.peer;
-                          });
+                          const auto found = std::ranges::find(workers_, gone.peer,
+                                                               [](const auto& entry) { return entry.second.peer; });
                           if (found == workers_.end()) return;
-                          part_with(found->second.sender, WorkerState::kLost, "connection lost", now, effects);
+                          const Sender sender = found->second.sender;  // the entry goes
+                          part_with(sender, WorkerState::kLost, "connection lost", now, effects);
                         }},
              event);
   check_liveness(now, effects);
@@ -103,7 +110,7 @@ void Scheduler::handle(const WorkerSaid& said, const Now& now, Effects& effects)
   // Results and departures count by their lease, also from a worker that this process has not greeted yet.
   const auto when_known = [&](auto&& action) {
     Worker* worker = find_live(sender);
-    if (worker != nullptr && worker_rows_.contains(sender.worker)) {
+    if (worker != nullptr && worker->greeted) {
       action(*worker);
     } else {
       effects.messages.push_back({said.peer, Introduce{}});
@@ -113,7 +120,9 @@ void Scheduler::handle(const WorkerSaid& said, const Now& now, Effects& effects)
       Overloaded{
           [&](const Hello& hello) { greet(said.peer, hello, now, effects); },
           [&](const Ready& ready) { when_known([&](Worker& worker) { make_ready(worker, ready, now, effects); }); },
-          [&](const Heartbeat& beat) { when_known([&](Worker& worker) { take_heartbeat(worker, beat, now, effects); }); },
+          [&](const Heartbeat& beat) {
+            when_known([&](Worker& worker) { take_heartbeat(worker, beat, now, effects); });
+          },
           [&](const Unable& unable) { part_with(sender, WorkerState::kRefused, unable.reason, now, effects); },
           [&](const Leaving&) { part_with(sender, WorkerState::kLeft, "left", now, effects); },
           [&](const Result& result) { take_result(said.peer, result, now, effects); },
@@ -134,9 +143,9 @@ void Scheduler::greet(const std::string& peer, const Hello& hello, const Now& no
                       " configured"}});
     return;
   }
-  if (const auto row = worker_rows_.find(hello.sender.worker);
-      row != worker_rows_.end() && row->second.incarnation == hello.sender.incarnation &&
-      row->second.state == WorkerState::kRefused) {
+  if (const auto row = worker_rows_.find(hello.sender.worker); row != worker_rows_.end() &&
+                                                               row->second.incarnation == hello.sender.incarnation &&
+                                                               row->second.state == WorkerState::kRefused) {
     effects.messages.push_back({peer, Refuse{row->second.detail}});
     return;
   }
@@ -153,6 +162,7 @@ void Scheduler::greet(const std::string& peer, const Hello& hello, const Now& no
   worker = Worker{};
   worker.peer = peer;
   worker.sender = hello.sender;
+  worker.greeted = true;
   worker.heard = now.steady;
   worker.progressed = now.steady;
   WorkerRecord& row = record_of(hello.sender, now);
@@ -165,10 +175,9 @@ void Scheduler::greet(const std::string& peer, const Hello& hello, const Now& no
   for (const LeaseId& lease : hello.held) {
     if (!evaluations_.holds(hello.sender, lease)) effects.messages.push_back({peer, Revoke{lease}});
   }
-  effects.messages.push_back(
-      {peer, Welcome{plan_.model_name, plan_.model_digest, std::string(to_string(plan_.dtype)),
-                     std::string(to_string(plan_.angles)), plan_.threads_per_worker,
-                     plan_.scheduling.heartbeat_interval.count()}});
+  effects.messages.push_back({peer, Welcome{plan_.model_name, plan_.model_digest, std::string(to_string(plan_.dtype)),
+                                            std::string(to_string(plan_.angles)), plan_.threads_per_worker,
+                                            plan_.scheduling.heartbeat_interval.count()}});
 }
 
 void Scheduler::make_ready(Worker& worker, const Ready& ready, const Now& now, Effects& effects) {
@@ -176,6 +185,7 @@ void Scheduler::make_ready(Worker& worker, const Ready& ready, const Now& now, E
     refuse(worker, "model digest must be " + plan_.model_digest + ": " + ready.model_digest, now, effects);
     return;
   }
+  if (worker.ready) return;  // an idle worker repeats it
   worker.ready = true;
   worker.progressed = now.steady;
   WorkerRecord& row = record_of(worker.sender, now);
@@ -196,7 +206,11 @@ void Scheduler::take_heartbeat(Worker& worker, const Heartbeat& heartbeat, const
     if (lease.granted_at < settled && !contains(heartbeat.held, id_of(lease))) lost.push_back(lease);
   }
   release(lost, LeaseEnd::kReleased, "the worker does not hold it", now, effects);
-  effects.messages.push_back({worker.peer, Pong{}});
+  if (finished()) {
+    effects.messages.push_back({worker.peer, Dismiss{"the search is finished"}});  // the first one was lost
+  } else {
+    effects.messages.push_back({worker.peer, Pong{}});
+  }
 }
 
 void Scheduler::take_result(const std::string& peer, const Result& result, const Now& now, Effects& effects) {
@@ -206,8 +220,7 @@ void Scheduler::take_result(const std::string& peer, const Result& result, const
     return;
   }
   const EvaluationRecord& evaluation = evaluations_.at(lease.evaluation);
-  const std::string objection =
-      why_rejected(result.score, expected_scored_tokens(evaluation), evaluation.length);
+  const std::string objection = why_rejected(result.score, expected_scored_tokens(evaluation), evaluation.length);
   Worker* worker = find_live(result.sender);
   WorkerRecord& row = record_of(result.sender, now);
   if (!evaluations_.holds(result.sender, lease)) {
@@ -218,8 +231,8 @@ void Scheduler::take_result(const std::string& peer, const Result& result, const
     } else if (!objection.empty()) {
       acknowledge(peer, lease, "rejected", objection, effects);
     } else {
-      LateResultRecord late{lease.evaluation, lease.epoch, result.sender.worker, result.score, std::nullopt,
-                            now.unix_milliseconds};
+      LateResultRecord late{lease.evaluation, lease.epoch,  result.sender.worker,
+                            result.score,     std::nullopt, now.unix_milliseconds};
       if (evaluation.result) late.same_as_stored = evaluation.result->same_result(result.score);
       effects.writes.emplace_back(std::move(late));
       acknowledge(peer, lease, "late", "", effects);
@@ -229,7 +242,8 @@ void Scheduler::take_result(const std::string& peer, const Result& result, const
   if (!objection.empty()) {
     ++row.failures;
     effects.writes.emplace_back(row);
-    count_failure(lease, LeaseEnd::kRejected, "rejected: " + objection, now, effects);
+    // No factors make a correct worker report this: the candidate is not blamed.
+    evaluations_.release(lease, LeaseEnd::kRejected, objection, now, effects);
     acknowledge(peer, lease, "rejected", objection, effects);
     if (worker != nullptr && ++worker->rejected_in_a_row >= kMaxRejectedInARow) {
       refuse(*worker, "results rejected " + std::to_string(kMaxRejectedInARow) + " times in a row: " + objection, now,
@@ -255,24 +269,22 @@ void Scheduler::take_failure(const std::string& peer, const Failure& failure, co
   WorkerRecord& row = record_of(failure.sender, now);
   ++row.failures;
   effects.writes.emplace_back(row);
-  const auto error = static_cast<EvaluationError>(failure.error);
-  const std::string detail = std::string(to_string(error)) + ": " + failure.detail;
-  if (error == EvaluationError::kOutOfMemory) {
+  const std::string detail = error_name(failure.error) + ": " + failure.detail;
+  if (failure.error == static_cast<std::int64_t>(EvaluationError::kOutOfMemory)) {
     // Says nothing about the candidate: all documents of a stage have one length, so this worker cannot serve it.
     Worker* worker = find_live(failure.sender);
     acknowledge(peer, lease, "stored", "", effects);
     if (worker != nullptr) refuse(*worker, detail, now, effects);
     return;
   }
-  count_failure(lease, LeaseEnd::kFailed, detail, now, effects);
+  count_failure(lease, detail, now, effects);
   acknowledge(peer, lease, "stored", "", effects);
 }
 
-void Scheduler::count_failure(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now,
-                              Effects& effects) {
-  evaluations_.fail(lease, end, detail, now, effects);
-  const auto ready = static_cast<std::size_t>(
-      std::ranges::count_if(workers_, [](const auto& entry) { return entry.second.ready; }));
+void Scheduler::count_failure(const LeaseId& lease, const std::string& detail, const Now& now, Effects& effects) {
+  evaluations_.fail(lease, LeaseEnd::kFailed, detail, now, effects);
+  const auto ready =
+      static_cast<std::size_t>(std::ranges::count_if(workers_, [](const auto& entry) { return entry.second.ready; }));
   const std::size_t enough_workers = std::clamp<std::size_t>(ready, 1, kWorkersToQuarantine);
   if (evaluations_.at(lease.evaluation).failures >= plan_.scheduling.max_failures &&
       evaluations_.workers_that_failed(lease.evaluation) >= enough_workers) {
@@ -298,8 +310,8 @@ void Scheduler::part_with(const Sender& sender, WorkerState state, const std::st
   effects.writes.emplace_back(row);
 }
 
-void Scheduler::release(const std::vector<LeaseRecord>& leases, LeaseEnd end, const std::string& detail,
-                        const Now& now, Effects& effects) {
+void Scheduler::release(const std::vector<LeaseRecord>& leases, LeaseEnd end, const std::string& detail, const Now& now,
+                        Effects& effects) {
   for (const LeaseRecord& lease : leases) evaluations_.release(id_of(lease), end, detail, now, effects);
 }
 
@@ -308,7 +320,7 @@ void Scheduler::check_liveness(const Now& now, Effects& effects) {
   for (const auto& [id, worker] : workers_) {
     if (now.steady - worker.heard >= plan_.scheduling.worker_timeout) {
       gone.emplace_back(worker.sender, "silent for " + std::to_string((now.steady - worker.heard).count()) + " ms");
-    } else if (worker.ready && evaluations_.leases_held(worker.sender) > 0 &&
+    } else if (evaluations_.leases_held(worker.sender) > 0 &&
                now.steady - worker.progressed >= plan_.scheduling.lease_timeout) {
       gone.emplace_back(worker.sender,
                         "no progress for " + std::to_string((now.steady - worker.progressed).count()) + " ms");
@@ -363,8 +375,12 @@ void Scheduler::send_revocations(Effects& effects) {
 Work Scheduler::work_for(const LeaseId& lease) const {
   const EvaluationRecord& evaluation = evaluations_.at(lease.evaluation);
   const RescaleFactors& factors = factors_.at(evaluation.factors_digest);
-  return {lease,          static_cast<std::int64_t>(evaluation.kind), factors.lambda,
-          factors.n_hat,  factors.attention.value,                    evaluation.document_digest,
+  return {lease,
+          static_cast<std::int64_t>(evaluation.kind),
+          factors.lambda,
+          factors.n_hat,
+          factors.attention.value,
+          evaluation.document_digest,
           evaluation.length};
 }
 
@@ -418,8 +434,8 @@ Progress Scheduler::progress() const {
   if (progress.best_candidate) {
     progress.best_mean_nll = stage.search_candidates()[*progress.best_candidate].search_mean_nll;
   }
-  progress.workers_ready = static_cast<std::size_t>(
-      std::ranges::count_if(workers_, [](const auto& entry) { return entry.second.ready; }));
+  progress.workers_ready =
+      static_cast<std::size_t>(std::ranges::count_if(workers_, [](const auto& entry) { return entry.second.ready; }));
   progress.evaluations_scored = scored_here_;
   if (progress.stage_state == StageState::kSearching) {
     const auto documents = plan_.stages[current_].search.size();

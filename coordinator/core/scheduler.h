@@ -40,10 +40,10 @@ struct Progress {
   std::int64_t documents_left = 0;      // to score on the search documents, if the whole budget is used
 };
 
-/// The scheduling core: a pure function step(event, now) → effects over the state below. It keeps the stages going, hands
-/// evaluations to workers under leases, judges results, and gives up workers that fall silent or hang. The caller makes
-/// the writes durable before it sends the messages. Driven by ZeroMQ, SQLite and a clock in production and by a seeded
-/// simulator in tests. Not thread-safe.
+/// The scheduling core: a pure function step(event, now) → effects over the state below. It keeps the stages going,
+/// hands evaluations to workers under leases, judges results, and gives up workers that fall silent or hang. The caller
+/// makes the writes durable before it sends the messages. Driven by ZeroMQ, SQLite and a clock in production and by a
+/// seeded simulator in tests. Not thread-safe.
 class Scheduler {
  public:
   /// Continues from `snapshot` (empty for a new search). Restored leases stay with their workers, which have
@@ -63,7 +63,8 @@ class Scheduler {
   struct Worker {
     std::string peer;
     Sender sender;
-    bool ready = false;                       // greeted, model loaded, may be given work
+    bool greeted = false;                     // by this process
+    bool ready = false;                       // model loaded, may be given work
     std::chrono::milliseconds heard{0};       // last message
     std::chrono::milliseconds progressed{0};  // last time the compute loop moved or had nothing to do
     std::int64_t progress = 0;
@@ -76,7 +77,7 @@ class Scheduler {
   void take_failure(const std::string& peer, const Failure& failure, const Now& now, Effects& effects);
   void make_ready(Worker& worker, const Ready& ready, const Now& now, Effects& effects);
   void take_heartbeat(Worker& worker, const Heartbeat& heartbeat, const Now& now, Effects& effects);
-  void count_failure(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now, Effects& effects);
+  void count_failure(const LeaseId& lease, const std::string& detail, const Now& now, Effects& effects);
   void refuse(const Worker& worker, const std::string& reason, const Now& now, Effects& effects);
   void part_with(const Sender& sender, WorkerState state, const std::string& detail, const Now& now, Effects& effects);
   void release(const std::vector<LeaseRecord>& leases, LeaseEnd end, const std::string& detail, const Now& now,
@@ -96,9 +97,9 @@ class Scheduler {
   std::int64_t next_candidate_id_ = 1;
   std::vector<std::unique_ptr<StageRun>> stages_;
   std::size_t current_ = 0;
-  std::map<std::string, Worker> workers_;           // live, by stable id
+  std::map<std::string, Worker> workers_;            // live, by stable id
   std::map<std::string, WorkerRecord> worker_rows_;  // all that were ever heard of
-  std::map<std::string, RescaleFactors> factors_;  // by digest, for Work
+  std::map<std::string, RescaleFactors> factors_;    // by digest, for Work
   std::chrono::milliseconds last_step_{0};
   std::int64_t scored_here_ = 0;
 };

@@ -20,8 +20,8 @@ struct PlannedDocument {
 struct PlannedStage {
   StageConfig config;
   SearchSpace space;
-  std::size_t budget = 0;  // candidates
-  std::vector<PlannedDocument> search;   // [documents], in file order
+  std::size_t budget = 0;               // candidates
+  std::vector<PlannedDocument> search;  // [documents], in file order
   std::vector<PlannedDocument> heldout;
 };
 
@@ -38,7 +38,8 @@ struct SearchPlan {
 };
 
 /// Identity of one evaluation: whatever can change its result and nothing else (design §3).
-[[nodiscard]] std::string evaluation_hash(const SearchPlan& plan, EvaluationKind kind, const std::string& factors_digest,
-                                          const std::string& document_digest, std::int64_t length);
+[[nodiscard]] std::string evaluation_hash(const SearchPlan& plan, EvaluationKind kind,
+                                          const std::string& factors_digest, const std::string& document_digest,
+                                          std::int64_t length);
 
 }  // namespace longrope

@@ -57,10 +57,13 @@ void StageRun::restore(const StageRecord& stage, std::vector<CandidateRecord> ca
       search_.push_back(std::move(candidate));
     }
   }
-  // What is already requested is found again by its hash: nothing is written for it.
-  Effects nothing;
-  if (stage.state == StageState::kChoosing) request_heldout(nothing);
-  if (!nothing.writes.empty()) throw Error("stage " + stage.name + " lacks evaluations it had asked for");
+  if (stage.state != StageState::kChoosing) return;
+  // What is already requested is found again by its hash. Evaluations that were cancelled with a failed one are pending
+  // for a moment: the next advance() settles their candidate and cancels them again, so these writes are not needed.
+  const std::int64_t known = evaluations_.size();
+  Effects unneeded;
+  request_heldout(unneeded);
+  if (evaluations_.size() != known) throw Error("stage " + stage.name + " lacks evaluations it had asked for");
 }
 
 void StageRun::advance(const Now& now, Effects& effects) {

@@ -13,10 +13,10 @@
 namespace longrope {
 
 /// One stage from its first candidate to its winner: pending → searching → choosing → finished.
-/// Searching: the trajectory's candidates are scored on the search documents until a stop rule holds. Choosing: the best
-/// of them and the baselines (none, pi, ntk, yarn) are scored on held-out documents that the search never saw; the winner
-/// is the finalist with the lowest held-out mean NLL, ties by index.
-/// Pure; the scheduler owns it; not thread-safe.
+/// Searching: the trajectory's candidates are scored on the search documents until a stop rule holds. Choosing: the
+/// best of them and the baselines (none, pi, ntk, yarn) are scored on held-out documents that the search never saw; the
+/// winner is the finalist with the lowest held-out mean NLL, ties by index. Pure; the scheduler owns it; not
+/// thread-safe.
 class StageRun {
  public:
   /// Candidate ids are drawn from `next_candidate_id`, which all stages share.
@@ -71,10 +71,10 @@ class StageRun {
   std::int64_t& next_candidate_id_;
   Trajectory trajectory_;
   StageRecord record_;
-  std::vector<CandidateRecord> search_;     // k is the index
+  std::vector<CandidateRecord> search_;  // k is the index
   std::vector<CandidateRecord> baselines_;
-  std::vector<CandidateRecord> stored_;     // search candidates of an earlier process, adopted as they are asked again
-  std::size_t marked_ = 0;                  // candidates whose row says told or quarantined
+  std::vector<CandidateRecord> stored_;  // search candidates of an earlier process, adopted as they are asked again
+  std::size_t marked_ = 0;               // candidates whose row says told or quarantined
   std::vector<Scoring> open_scorings_;
 };
 

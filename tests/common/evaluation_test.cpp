@@ -47,12 +47,13 @@ TEST(EvaluationTest, NonFiniteAndNegativeSumsAreRejected) {
   }
 }
 
-TEST(EvaluationTest, BlocksThatOverflowToInfinityAreRejected) {
+TEST(EvaluationTest, SumsThatCouldOverflowAreRejected) {
   EXPECT_THAT(verdict([](ScoreResult& result) {
                 result.nll_sum = std::numeric_limits<double>::max();
                 for (ScoredBlock& block : result.blocks) block.nll_sum = std::numeric_limits<double>::max();
               }),
-              HasSubstr("must add up"));
+              HasSubstr("at most 1e15"));
+  EXPECT_THAT(verdict([](ScoreResult& result) { result.seconds = 1e16; }), HasSubstr("at most 1e15"));
 }
 
 TEST(EvaluationTest, OtherTokenCountThanExpectedIsRejected) {

@@ -18,8 +18,13 @@ namespace longrope {
 class DurableRows {
  public:
   virtual ~DurableRows() = default;
+  /// Another process opens them.
+  virtual void restart() {}
   virtual void apply(std::span<const Write> writes) = 0;
   [[nodiscard]] virtual Snapshot load() = 0;
+  [[nodiscard]] virtual EvaluationRecord evaluation(std::int64_t id) {
+    return load().evaluations.at(static_cast<std::size_t>(id - 1));
+  }
 };
 
 /// Rows in memory, upserted by key as the database does it. A scored evaluation that changes fails the test.
@@ -40,6 +45,8 @@ class RowStore final : public DurableRows {
     for (const auto& [key, row] : workers) snapshot.workers.push_back(row);
     return snapshot;
   }
+
+  [[nodiscard]] EvaluationRecord evaluation(std::int64_t id) override { return evaluations.at(id); }
 
   std::map<std::int64_t, StageRecord> stages;
   std::map<std::int64_t, CandidateRecord> candidates;

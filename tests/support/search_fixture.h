@@ -2,11 +2,13 @@
 
 #include <cmath>
 #include <cstdint>
-#include <functional>
+#include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/closed_form_factors.h"
+#include "common/documents.h"
 #include "common/evaluation.h"
 #include "coordinator/core/search_plan.h"
 #include "coordinator/search/search_algorithm.h"
@@ -16,8 +18,23 @@ namespace longrope {
 /// Tokens of every document of `small_plan` that count.
 inline constexpr std::int64_t kFixtureScoredTokens = 100;
 inline constexpr std::int64_t kFixtureTargetLength = 2048;
+inline constexpr std::size_t kFixtureSearchDocuments = 3;
+inline constexpr std::size_t kFixtureHeldoutDocuments = 2;
 
-/// A search that is over after a few dozen evaluations: 8 pairs, 6 + 3 · 4 candidates, 3 search and 2 held-out documents.
+/// A document whose content is its name: its digest is real, and tells it from every other.
+inline Document fixture_document(const std::string& name) {
+  Document document;
+  document.name = name;
+  document.tokens.assign(name.begin(), name.end());
+  return document;
+}
+
+inline std::string fixture_document_name(std::size_t stage, bool heldout, std::size_t order) {
+  return "stage-" + std::to_string(stage + 1) + (heldout ? "-heldout-" : "-search-") + std::to_string(order);
+}
+
+/// A search that is over after a few dozen evaluations: 8 pairs, 6 + 3 · 4 candidates, 3 search and 2 held-out
+/// documents.
 inline SearchPlan small_plan(bool generational = true, std::size_t stages = 1) {
   SearchPlan plan;
   plan.seed = 7;
@@ -45,27 +62,44 @@ inline SearchPlan small_plan(bool generational = true, std::size_t stages = 1) {
     stage.space.n_hat_choices = search.n_hat_choices;
     stage.space.attention_policies = search.attention_policies;
     stage.budget = default_budget(search);
-    const std::string prefix = stage.config.name + "-";
-    for (const char* name : {"search-a", "search-b", "search-c"}) {
-      stage.search.push_back({prefix + name, kFixtureScoredTokens});
+    for (std::size_t order = 0; order < kFixtureSearchDocuments; ++order) {
+      const std::string name = fixture_document_name(index, /*heldout=*/false, order);
+      stage.search.push_back({digest(fixture_document(name)), kFixtureScoredTokens});
     }
-    for (const char* name : {"heldout-a", "heldout-b"}) {
-      stage.heldout.push_back({prefix + name, kFixtureScoredTokens});
+    for (std::size_t order = 0; order < kFixtureHeldoutDocuments; ++order) {
+      const std::string name = fixture_document_name(index, /*heldout=*/true, order);
+      stage.heldout.push_back({digest(fixture_document(name)), kFixtureScoredTokens});
     }
     plan.stages.push_back(std::move(stage));
   }
   return plan;
 }
 
+/// The documents of a plan of so many stages, by digest.
+inline std::map<std::string, Document> fixture_documents(std::size_t stages) {
+  std::map<std::string, Document> documents;
+  for (std::size_t stage = 0; stage < stages; ++stage) {
+    for (const bool heldout : {false, true}) {
+      for (std::size_t order = 0; order < (heldout ? kFixtureHeldoutDocuments : kFixtureSearchDocuments); ++order) {
+        Document document = fixture_document(fixture_document_name(stage, heldout, order));
+        std::string key = digest(document);
+        documents.emplace(std::move(key), std::move(document));
+      }
+    }
+  }
+  return documents;
+}
+
 /// A correct result of `small_plan` with the given mean NLL in nats per token.
 inline ScoreResult result_with_mean(double mean_nll) {
   const double sum = mean_nll * static_cast<double>(kFixtureScoredTokens);
-  return {.nll_sum = sum, .scored_tokens = kFixtureScoredTokens, .blocks = {{sum, kFixtureScoredTokens}}, .seconds = 0.5};
+  return {
+      .nll_sum = sum, .scored_tokens = kFixtureScoredTokens, .blocks = {{sum, kFixtureScoredTokens}}, .seconds = 0.5};
 }
 
-/// A smooth function of factors and document, with its optimum at none of the seeds.
+/// A smooth function of factors and the document's digest, with its optimum at none of the seeds.
 inline double synthetic_mean_nll(const std::vector<double>& lambda, const std::string& document) {
-  const auto tilt = static_cast<double>(std::hash<std::string>{}(document) % 97) / 970.0;
+  const auto tilt = static_cast<double>(std::stoi(document.substr(0, 4), nullptr, /*base=*/16) % 97) / 970.0;
   double sum = 0.0;
   for (std::size_t pair = 0; pair < lambda.size(); ++pair) {
     const double share = static_cast<double>(pair) / static_cast<double>(lambda.size());

@@ -17,24 +17,36 @@ constexpr std::chrono::minutes kPatience{60};
 constexpr std::chrono::milliseconds kCoordinatorTick{250};
 constexpr std::chrono::milliseconds kTile{200};  // of virtual scoring time
 
-/// A document whose digest the worker's own check accepts: the plan's digests are names, so the name is made the content.
-Document document_named(const std::string& name) {
-  Document document;
-  document.name = name;
-  document.tokens.assign(name.begin(), name.end());
-  return document;
+}  // namespace
+
+SimulatedFaults every_fault() {
+  return {.drop_frame = 0.03,
+          .repeat_frame = 0.03,
+          .delay_frame = 0.02,
+          .worker_crash = 0.03,
+          .worker_hang = 0.01,
+          .worker_lie = 0.04,
+          .coordinator_crash_before = 0.01,
+          .coordinator_crash_after = 0.01};
 }
 
-}  // namespace
+bool unscorable_pair(const Work& work) {
+  double sum = 0.0;
+  for (const double lambda : work.lambda) sum += lambda;
+  const std::string one_document = digest(fixture_document(fixture_document_name(0, /*heldout=*/true, 0)));
+  if (sum == static_cast<double>(work.lambda.size())) return work.document_digest == one_document;
+  const int document = std::stoi(work.document_digest.substr(0, 4), nullptr, /*base=*/16);
+  return (static_cast<std::int64_t>(sum * 100.0) + document) % 11 == 3;
+}
 
 SearchSimulator::SearchSimulator(SearchPlan plan, DurableRows& rows, std::size_t workers, SimulatedFaults faults,
                                  std::uint64_t seed)
-    : plan_(std::move(plan)), rows_(rows), faults_(faults), random_(seed), workers_(workers) {
-  for (PlannedStage& stage : plan_.stages) {
-    for (auto* documents : {&stage.search, &stage.heldout}) {
-      for (PlannedDocument& document : *documents) document.digest = digest(document_named(document.digest));
-    }
-  }
+    : plan_(std::move(plan)),
+      documents_(fixture_documents(plan_.stages.size())),
+      rows_(rows),
+      faults_(faults),
+      random_(seed),
+      workers_(workers) {
   for (std::size_t number = 0; number < workers; ++number) workers_[number].number = number;
 }
 
@@ -58,8 +70,14 @@ void SearchSimulator::after(Milliseconds delay, std::function<void()> run) {
   tasks_.push({now_ + delay, next_order_++, std::move(run)});
 }
 
-bool SearchSimulator::happens(double probability) {
+bool SearchSimulator::by_chance(double probability) {
   return probability > 0.0 && std::uniform_real_distribution<double>(0.0, 1.0)(random_) < probability;
+}
+
+bool SearchSimulator::fault_happens(double probability) {
+  if (faults_.at_most == 0 || !by_chance(probability)) return false;
+  --faults_.at_most;
+  return true;
 }
 
 SearchSimulator::Milliseconds SearchSimulator::between(int low, int high) {
@@ -69,11 +87,11 @@ SearchSimulator::Milliseconds SearchSimulator::between(int low, int high) {
 Now SearchSimulator::now() const { return {now_, 1'700'000'000'000 + now_.count()}; }
 
 void SearchSimulator::transmit(const std::function<void()>& deliver) {
-  if (happens(faults_.drop_frame)) return;
-  const int copies = happens(faults_.repeat_frame) ? 2 : 1;
+  if (fault_happens(faults_.drop_frame)) return;
+  const int copies = fault_happens(faults_.repeat_frame) ? 2 : 1;
   for (int copy = 0; copy < copies; ++copy) {
     // Frames sent together arrive together and in order, as on one connection; only a fault lets them overtake.
-    after(happens(faults_.delay_frame) ? between(10, 20000) : Milliseconds(5), deliver);
+    after(fault_happens(faults_.delay_frame) ? between(10, 20000) : Milliseconds(5), deliver);
   }
 }
 
@@ -81,6 +99,7 @@ void SearchSimulator::start_coordinator() {
   ++coordinator_starts_;
   batch_ = {};
   commit_due_ = false;
+  rows_.restart();
   scheduler_ = std::make_unique<Scheduler>(plan_, rows_.load(), now());
   step(TimePassed{});
   tick_coordinator(coordinator_starts_);
@@ -96,16 +115,7 @@ void SearchSimulator::coordinator_receives(const std::string& peer, const std::s
   if (!scheduler_) return;
   WorkerMessage message = decode_worker_message(frame);
   if (const auto* request = std::get_if<NeedDocument>(&message)) {
-    for (const PlannedStage& stage : small_plan(true, plan_.stages.size()).stages) {
-      for (const auto* documents : {&stage.search, &stage.heldout}) {
-        for (const PlannedDocument& planned : *documents) {
-          Document document = document_named(planned.digest);
-          if (digest(document) != request->digest) continue;
-          Outgoing answer{peer, DocumentData{request->digest, std::move(document)}};
-          batch_.messages.push_back(std::move(answer));
-        }
-      }
-    }
+    batch_.messages.push_back({peer, DocumentData{request->digest, documents_.at(request->digest)}});
   }
   step(WorkerSaid{peer, std::move(message)});
 }
@@ -123,10 +133,10 @@ void SearchSimulator::step(const Event& event) {
 
 void SearchSimulator::commit() {
   commit_due_ = false;
-  if (!batch_.writes.empty() && happens(faults_.coordinator_crash_before)) return crash_coordinator();
+  if (!batch_.writes.empty() && fault_happens(faults_.coordinator_crash_before)) return crash_coordinator();
   rows_.apply(batch_.writes);
   batch_.writes.clear();
-  if (happens(faults_.coordinator_crash_after)) return crash_coordinator();
+  if (fault_happens(faults_.coordinator_crash_after)) return crash_coordinator();
   for (const Outgoing& outgoing : std::exchange(batch_.messages, {})) {
     for (WorkerProcess& worker : workers_) {
       if (!worker.alive || peer_of(worker) != outgoing.peer) continue;
@@ -162,7 +172,7 @@ void SearchSimulator::start_worker(std::size_t number) {
 void SearchSimulator::stop_worker(std::size_t number) {
   WorkerProcess& worker = workers_[number];
   if (!std::exchange(worker.alive, false)) return;
-  if (scheduler_ && happens(0.5)) step(PeerUnreachable{peer_of(worker)});  // some deaths are noticed at once
+  if (scheduler_ && by_chance(0.5)) step(PeerUnreachable{peer_of(worker)});  // some deaths are noticed at once
   after(between(500, 15000), [this, number] { start_worker(number); });
 }
 
@@ -176,8 +186,9 @@ void SearchSimulator::tick_worker(std::size_t number, std::int64_t process) {
 void SearchSimulator::carry_out(std::size_t number, WorkerActions actions) {
   WorkerProcess& worker = workers_[number];
   for (WorkerMessage& message : actions.send) {
-    const bool lies = happens(faults_.worker_lie) || (faults_.first_worker_always_lies && number == 0);
-    const std::string frame = encode(lies ? corrupted(std::move(message)) : std::move(message));
+    const bool lies = fault_happens(faults_.worker_lie) || (faults_.first_worker_always_lies && number == 0);
+    if (lies) corrupt(message);
+    const std::string frame = encode(message);
     transmit([this, peer = peer_of(worker), frame] { coordinator_receives(peer, frame); });
   }
   const std::int64_t process = worker.process;
@@ -209,13 +220,13 @@ void SearchSimulator::compute(std::size_t number, const ScoreDocument& job) {
   ++documents_scored_;
   const std::int64_t id = ++worker.job;
   const std::int64_t process = worker.process;
-  if (happens(faults_.worker_crash)) {
+  if (fault_happens(faults_.worker_crash)) {
     after(between(0, 3000), [this, number, process] {
       if (workers_[number].process == process) stop_worker(number);
     });
     return;
   }
-  if (happens(faults_.worker_hang)) {
+  if (fault_happens(faults_.worker_hang)) {
     // Somebody looks after it in the end.
     after(between(40000, 120000), [this, number, process] {
       if (workers_[number].process == process) stop_worker(number);
@@ -242,9 +253,9 @@ void SearchSimulator::finish(std::size_t number, std::int64_t process, std::int6
   }
 }
 
-WorkerMessage SearchSimulator::corrupted(WorkerMessage message) {
+void SearchSimulator::corrupt(WorkerMessage& message) {
   auto* result = std::get_if<Result>(&message);
-  if (result == nullptr) return message;
+  if (result == nullptr) return;
   switch (between(0, 3).count()) {
     case 0:
       result->score.nll_sum = std::numeric_limits<double>::quiet_NaN();
@@ -258,18 +269,14 @@ WorkerMessage SearchSimulator::corrupted(WorkerMessage message) {
     default:
       result->score.blocks.clear();
   }
-  return message;
 }
 
 void SearchSimulator::check_promise(const Acknowledge& acknowledge) {
   if (acknowledge.outcome != "stored") return;
-  const Snapshot snapshot = rows_.load();
-  for (const LeaseRecord& lease : snapshot.open_leases) {
-    if (lease.evaluation != acknowledge.lease.evaluation || lease.epoch != acknowledge.lease.epoch) continue;
-    broken_promises_.push_back("lease acknowledged as stored is open: evaluation " + std::to_string(lease.evaluation));
+  const EvaluationRecord evaluation = rows_.evaluation(acknowledge.lease.evaluation);
+  if (evaluation.state == EvaluationState::kLeased && evaluation.epoch == acknowledge.lease.epoch) {
+    broken_promises_.push_back("lease acknowledged as stored is open: evaluation " + std::to_string(evaluation.id));
   }
-  const auto index = static_cast<std::size_t>(acknowledge.lease.evaluation) - 1;
-  const EvaluationRecord& evaluation = snapshot.evaluations.at(index);
   if (evaluation.state == EvaluationState::kScored || evaluation.failures > 0) return;
   broken_promises_.push_back("result acknowledged as stored is not: evaluation " + std::to_string(evaluation.id));
 }

@@ -1,9 +1,10 @@
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
+#include <map>
 #include <memory>
 #include <queue>
 #include <random>
@@ -24,11 +25,19 @@ struct SimulatedFaults {
   double delay_frame = 0.0;  // by up to 20 s: overtaken by later ones
   double worker_crash = 0.0;
   double worker_hang = 0.0;
-  double worker_lie = 0.0;               // NaN, a negative sum, a wrong token count
-  double coordinator_crash_before = 0.0;  // before its commit: the batch is lost
-  double coordinator_crash_after = 0.0;   // between commit and send
+  double worker_lie = 0.0;                                          // NaN, a negative sum, a wrong token count
+  double coordinator_crash_before = 0.0;                            // before its commit: the batch is lost
+  double coordinator_crash_after = 0.0;                             // between commit and send
+  std::int64_t at_most = std::numeric_limits<std::int64_t>::max();  // of the faults above, all together
   bool first_worker_always_lies = false;
 };
+
+/// All of them together, each rare enough for the search to go on.
+[[nodiscard]] SimulatedFaults every_fault();
+
+/// (factors, document) pairs that no worker can score, the same in every run: some candidates, and one document of the
+/// baseline "none".
+[[nodiscard]] bool unscorable_pair(const Work& work);
 
 /// A whole search in virtual time: the real Scheduler and the real WorkerProtocol, every frame through the real codec,
 /// with scoring, network, disk and processes simulated. Everything follows from `seed`.
@@ -40,7 +49,7 @@ class SearchSimulator {
   /// 60, which nothing excuses.
   [[nodiscard]] bool run();
 
-  /// (factors, document) pairs that no worker can score.
+  /// What no worker can score.
   std::function<bool(const Work&)> unscorable = [](const Work&) { return false; };
 
   [[nodiscard]] std::int64_t documents_scored() const { return documents_scored_; }
@@ -70,7 +79,8 @@ class SearchSimulator {
   };
 
   void after(Milliseconds delay, std::function<void()> run);
-  [[nodiscard]] bool happens(double probability);
+  [[nodiscard]] bool by_chance(double probability);
+  [[nodiscard]] bool fault_happens(double probability);
   [[nodiscard]] Milliseconds between(int low, int high);
   [[nodiscard]] Now now() const;
   /// Delivers through the network: delayed, perhaps dropped or repeated.
@@ -90,11 +100,12 @@ class SearchSimulator {
   void worker_receives(std::size_t number, const std::string& peer, const std::string& frame);
   void compute(std::size_t number, const ScoreDocument& job);
   void finish(std::size_t number, std::int64_t process, std::int64_t job, const Work& work);
-  [[nodiscard]] WorkerMessage corrupted(WorkerMessage message);
+  void corrupt(WorkerMessage& message);
   void check_promise(const Acknowledge& acknowledge);
   [[nodiscard]] std::string peer_of(const WorkerProcess& worker) const;
 
   SearchPlan plan_;
+  std::map<std::string, Document> documents_;
   DurableRows& rows_;
   SimulatedFaults faults_;
   std::mt19937_64 random_;

@@ -151,7 +151,7 @@ TEST_F(WorkerProtocolTest, OneDocumentIsScoredAtATime) {
 TEST_F(WorkerProtocolTest, WorkThatArrivesTwiceIsDoneOnce) {
   make_ready();
   start(1);
-  (void)protocol_.receive(work(1, document_), at(0));       // while it is scored
+  (void)protocol_.receive(work(1, document_), at(0));  // while it is scored
   EXPECT_FALSE(protocol_.scored(some_result()).score);
   EXPECT_FALSE(protocol_.receive(work(1, document_), at(10)).score);  // while its result is not acknowledged
   const auto held = sent<Heartbeat>(protocol_.tick(0, at(20))).at(0).held;

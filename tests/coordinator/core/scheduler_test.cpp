@@ -531,14 +531,15 @@ TEST_F(SchedulerTest, TiesOnHeldOutDocumentsGoToTheLowestIndex) {
   while (!driver_.scheduler().finished()) {
     const LeaseId lease = driver_.held_by(kFirst).front();
     const std::string& document = driver_.rows.evaluations.at(lease.evaluation).document_digest;
-    const bool heldout = document.find("heldout") != std::string::npos;
+    const bool heldout = fixture_documents(1).at(document).name.find("heldout") != std::string::npos;
     // On the search documents later candidates are better, so the finalists are ranked against their index.
     const double searched = 3.0 - 0.01 * static_cast<double>(lease.evaluation);
     (void)driver_.finish(kFirst, lease, result_with_mean(heldout ? 2.0 : searched));
   }
   std::int64_t lowest = std::numeric_limits<std::int64_t>::max();
   for (const auto& [id, candidate] : driver_.rows.candidates) {
-    if (candidate.role == CandidateRole::kSearch && candidate.heldout_mean_nll) lowest = std::min(lowest, candidate.index);
+    if (candidate.role == CandidateRole::kSearch && candidate.heldout_mean_nll)
+      lowest = std::min(lowest, candidate.index);
   }
   EXPECT_EQ(driver_.rows.candidates.at(*driver_.rows.stages.at(1).winner).index, lowest);
 }

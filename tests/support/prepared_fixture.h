@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "common/config.h"
+#include "common/documents.h"
+
+namespace longrope {
+
+/// A fresh directory for the running test.
+inline std::filesystem::path fresh_directory() {
+  const testing::TestInfo& test = *testing::UnitTest::GetInstance()->current_test_info();
+  const std::filesystem::path directory = std::filesystem::path(testing::TempDir()) /
+                                          (std::string("longrope-") + test.test_suite_name() + "-" + test.name());
+  std::filesystem::remove_all(directory);
+  std::filesystem::create_directories(directory);
+  return directory;
+}
+
+inline constexpr std::int64_t kPreparedLength = 600;  // the bundled model was trained at 512
+
+inline Document document_of(const std::string& name, std::int32_t first_token, std::int64_t length = kPreparedLength) {
+  Document document;
+  document.name = name;
+  document.tokens.assign(static_cast<std::size_t>(length), 32);
+  document.tokens.front() = first_token;
+  return document;
+}
+
+inline void write_to(const std::filesystem::path& file, std::vector<Document> documents) {
+  write_documents({std::move(documents), "byte-level", ""}, file);
+}
+
+/// The smallest search there is over the bundled model, with its documents in `directory`.
+inline Config small_config(const std::filesystem::path& directory) {
+  Config config;
+  config.file = directory / "search.toml";
+  config.text = "# written by a test\n";
+  config.name = "small";
+  config.seed = 3;
+  config.model = std::filesystem::path(LONGROPE_SOURCE_DIR) / "models" / "byte-llama";
+  StageConfig stage;
+  stage.name = "600";
+  stage.target_length = kPreparedLength;
+  stage.search_documents = directory / "search.safetensors";
+  stage.heldout_documents = directory / "heldout.safetensors";
+  stage.finalists = 2;
+  stage.search.population_size = 3;
+  stage.search.num_mutations = 1;
+  stage.search.num_crossovers = 0;
+  stage.search.num_iterations = 1;
+  stage.search.num_parents = 2;
+  config.stages.push_back(stage);
+  write_to(stage.search_documents, {document_of("a", 1), document_of("b", 2)});
+  write_to(stage.heldout_documents, {document_of("c", 3)});
+  return config;
+}
+
+}  // namespace longrope
