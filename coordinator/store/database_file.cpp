@@ -54,7 +54,8 @@ void require_own_or_empty_file(const std::filesystem::path& file) {
   stream.read(header.data(), header.size());
   const std::streamsize read = stream.gcount();
   if (read == 0) return;
-  if (read < static_cast<std::streamsize>(kHeaderBytes) || !std::string_view(header.data(), read).starts_with(kMagic)) {
+  const std::string_view found(header.data(), static_cast<std::size_t>(read));
+  if (found.size() < kHeaderBytes || !found.starts_with(kMagic)) {
     throw InputError(fmt::format("not a SQLite database: {}", file.string()));
   }
   if (const std::int32_t id = big_endian_int32(header.data() + kApplicationIdOffset); id != kApplicationId) {

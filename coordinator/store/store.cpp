@@ -1,7 +1,10 @@
 #include "coordinator/store/store.h"
 
 #include <fmt/format.h>
+#include <sqlite3.h>
 #include <nlohmann/json.hpp>
+
+#include <stdexcept>
 
 #include "common/error.h"
 #include "coordinator/store/database_file.h"
@@ -15,7 +18,7 @@ namespace longrope {
 namespace {
 
 /// Refused before a lock file or anything else appears beside a file that is not ours.
-const std::filesystem::path& checked(const std::filesystem::path& file) {
+std::filesystem::path checked(std::filesystem::path file) {
   require_own_or_empty_file(file);
   return file;
 }
@@ -65,8 +68,11 @@ void Store::apply(std::span<const Write> writes) {
     for (const Write& record : writes) implementation_->writer->write(record);
     transaction.commit();
   } catch (const SQLite::Exception& failure) {
-    throw Error(fmt::format("cannot write to the database, nothing was applied: {} ({})", failure.what(),
-                            implementation_->file.string()));
+    const std::string message = fmt::format("cannot write to the database, nothing was applied: {} ({})",
+                                            failure.what(), implementation_->file.string());
+    // Trying again helps against a full disk, never against a row that the schema refuses.
+    if (failure.getErrorCode() == SQLITE_CONSTRAINT) throw std::logic_error(message);
+    throw Error(message);
   }
 }
 

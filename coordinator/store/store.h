@@ -19,7 +19,7 @@ struct DocumentRecord {
   std::int64_t tokens = 0;
   std::int64_t stage = 0;  // which stage uses it, and for what
   bool heldout = false;
-  std::int64_t order = 0;  // within (stage, heldout)
+  std::int64_t order = 0;          // within (stage, heldout)
   std::int64_t scored_tokens = 0;  // that count within the stage's target length
 };
 
@@ -44,17 +44,19 @@ struct RunRecord {
 /// loop owns it. Everything else reads through StoreReader.
 class Store {
  public:
-  /// Opens or creates the database and takes the writer's lock (`FILE.lock`, released by the kernel if the process dies).
-  /// Throws InputError, changing nothing: another coordinator holds the lock, not one of our databases, a newer schema, or
-  /// a search with other trajectory settings, model or documents (says which). Migrates older schemas after a backup
+  /// Opens or creates the database and takes the writer's lock (`FILE.lock`, released by the kernel if the process
+  /// dies). Throws InputError, changing nothing: another coordinator holds the lock, not one of our databases, a newer
+  /// schema, or a search with other trajectory settings, model or documents (says which). Migrates older schemas after
+  /// a backup
   /// (`FILE.backup-vN`).
   Store(const std::filesystem::path& file, const RunRecord& run);
   ~Store();
 
   [[nodiscard]] Snapshot load() const;
 
-  /// Applies all writes in one transaction; durable when it returns. Throws Error when it cannot (disk full, read-only):
-  /// nothing was applied, and the same call may be tried again.
+  /// Applies all writes in one transaction; durable when it returns. Throws Error when it cannot (disk full,
+  /// read-only): nothing was applied, and the same call may be tried again. Throws std::logic_error for a row that the
+  /// schema refuses: that is a mistake of the caller, and trying again would not help.
   void apply(std::span<const Write> writes);
 
  private:

@@ -14,7 +14,6 @@ namespace longrope {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 
 /// Three search candidates (told, told, quarantined), an open one and a baseline. `late` changes only what depends on
 /// workers and time.
