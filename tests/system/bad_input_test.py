@@ -1,0 +1,177 @@
+"""Bad input: exit code 2 and a message that names the rule, the value and the place; nothing is changed."""
+
+import json
+import os
+import signal
+import sqlite3
+import struct
+
+import pytest
+
+from longrope_processes import MODEL, Process, copy_model, longrope, query, scored, wait_until, write_search
+
+
+def refusal(*arguments):
+    done = longrope(*arguments, check=False)
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    return done.stderr
+
+
+@pytest.fixture
+def config(tmp_path):
+    return write_search(tmp_path / "search")
+
+
+def edited(config, old, new):
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+    return config
+
+
+def test_unknown_key(config, tmp_path):
+    message = refusal("run", edited(config, "num_parents", "num_parent"), "--db", tmp_path / "search.db")
+    assert "num_parent" in message and "search.toml:" in message
+    assert not (tmp_path / "search.db").exists()
+
+
+def test_wrong_type(config, tmp_path):
+    message = refusal("run", edited(config, "num_parents = 4", 'num_parents = "four"'), "--db", tmp_path / "search.db")
+    assert "num_parents" in message and "search.toml:" in message
+
+
+def test_missing_model_file(config, tmp_path):
+    model = copy_model(tmp_path / "models" / "byte-llama")
+    (model / "model.safetensors").unlink()
+    message = refusal("run", edited(config, str(MODEL), str(model)), "--db", tmp_path / "search.db")
+    assert "model.safetensors" in message and str(model) in message
+
+
+def test_shape_mismatch(tmp_path, config):
+    model = copy_model(tmp_path / "byte-llama")
+    description = json.loads((model / "config.json").read_text())
+    description["intermediate_size"] = 700
+    (model / "config.json").write_text(json.dumps(description))
+    message = refusal("score", "--model", model, "--documents", config.parent / "search.safetensors", "--length", 640)
+    assert "704" in message and "700" in message and "mlp" in message
+
+
+def test_header_of_2_to_the_63_bytes(tmp_path, config):
+    model = copy_model(tmp_path / "byte-llama")
+    with open(model / "model.safetensors", "r+b") as file:
+        file.write(struct.pack("<Q", 2**63))
+    message = refusal("score", "--model", model, "--documents", config.parent / "search.safetensors", "--length", 640)
+    assert str(2**63) in message and "model.safetensors" in message
+
+
+def test_token_outside_the_vocabulary(tmp_path, config):
+    longrope("documents", "--length", 640, "--count", 2, "--bos", 258, "--out", config.parent / "search.safetensors",
+             MODEL / "text" / "search.txt")
+    message = refusal("run", config, "--db", tmp_path / "search.db")
+    assert "258" in message and "search.safetensors" in message
+
+
+def test_document_shorter_than_the_target(tmp_path, config):
+    message = refusal("run", edited(config, "target_length = 640", "target_length = 641"), "--db",
+                      tmp_path / "search.db")
+    assert "641" in message and "640" in message and "search.safetensors" in message
+
+
+def test_factors_of_the_wrong_length_and_nan(tmp_path, config):
+    score = ("score", "--model", MODEL, "--documents", config.parent / "search.safetensors", "--length", 640,
+             "--factors")
+    short = tmp_path / "short.csv"
+    short.write_text("1.0\n" * 31)
+    message = refusal(*score, short)
+    assert "31" in message and "32" in message and "short.csv" in message
+    with_nan = tmp_path / "nan.csv"
+    with_nan.write_text("1.0\n" * 31 + "nan\n")
+    message = refusal(*score, with_nan)
+    assert "nan" in message and "nan.csv" in message
+
+
+def test_database_of_another_application(tmp_path, config):
+    database = tmp_path / "other.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE something (x)")
+    before = database.read_bytes()
+    message = refusal("run", config, "--db", database)
+    assert "other.db" in message
+    assert database.read_bytes() == before
+
+
+def test_newer_schema(tmp_path, config):
+    database = tmp_path / "search.db"
+    with Process("run", config, "--db", database, "--workers", 1) as run:
+        wait_until(lambda: scored(database) >= 1, "a result")
+        run.kill(signal.SIGTERM)
+        run.finish()
+    connection = sqlite3.connect(database)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute(f"PRAGMA user_version = {version + 1}")
+    connection.close()
+    assert str(version + 1) in refusal("run", config, "--db", database)
+    assert str(version + 1) in refusal("status", "--db", database)
+
+
+def test_second_coordinator_on_one_database(tmp_path, config):
+    database = tmp_path / "search.db"
+    with Process("coordinator", config, "--db", database, "--bind", f"ipc://{tmp_path}/one") as first:
+        first.read_until("serving workers")
+        message = refusal("coordinator", config, "--db", database, "--bind", f"ipc://{tmp_path}/two")
+        assert "search.db" in message and str(first.popen.pid) in message
+
+
+def test_other_settings_on_one_database(tmp_path, config):
+    database = tmp_path / "search.db"
+    with Process("coordinator", config, "--db", database, "--bind", f"ipc://{tmp_path}/one") as first:
+        first.read_until("serving workers")
+        first.kill(signal.SIGTERM)
+        assert first.finish()[0] == 0
+    assert "seed" in refusal("run", config, "--db", database, "--seed", 99)
+
+
+def test_worker_with_another_model_is_refused_by_name(tmp_path, config):
+    database = tmp_path / "search.db"
+    endpoint = f"ipc://{tmp_path}/coordinator"
+    model = copy_model(tmp_path / "models" / "byte-llama")
+    with open(model / "model.safetensors", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    with Process("coordinator", config, "--db", database, "--bind", endpoint) as coordinator:
+        coordinator.read_until("serving workers")
+        message = refusal("worker", "--connect", endpoint, "--model-root", tmp_path / "models", "--id", "stranger")
+        assert "digest" in message and str(model) in message
+        wait_until(lambda: query(database, "SELECT state FROM worker WHERE id = 'stranger'") == [("refused",)],
+                   "the refusal in the database")
+
+
+def test_worker_with_other_threads_is_refused(tmp_path, config):
+    endpoint = f"ipc://{tmp_path}/coordinator"
+    with Process("coordinator", config, "--db", tmp_path / "search.db", "--bind", endpoint) as coordinator:
+        coordinator.read_until("serving workers")
+        message = refusal("worker", "--connect", endpoint, "--model-root", MODEL.parent, "--threads", 2)
+        assert "threads" in message and "2" in message
+
+
+def test_bind_that_other_machines_reach(tmp_path, config):
+    message = refusal("coordinator", config, "--db", tmp_path / "search.db", "--bind", "tcp://0.0.0.0:5999")
+    assert "--insecure-network" in message and "0.0.0.0" in message
+
+
+def test_export_of_n_hat_is_refused_with_advice(tmp_path, config):
+    config = edited(config, "num_parents = 4", "num_parents = 4\nn_hat = [1]")
+    database = tmp_path / "search.db"
+    longrope("run", config, "--db", database, "--workers", 2)
+    message = refusal("export", "--db", database, "--model", MODEL, "--format", "hf", "--out", tmp_path / "exported")
+    assert "n_hat" in message
+    assert not (tmp_path / "exported").exists()
+
+
+def test_unwritable_out_is_a_failure_that_leaves_nothing(tmp_path):
+    done = longrope("documents", "--length", 640, "--out", tmp_path / "missing" / "documents.safetensors",
+                    MODEL / "text" / "search.txt", check=False)
+    assert done.returncode != 0 and "missing" in done.stderr
+    assert not (tmp_path / "missing").exists()

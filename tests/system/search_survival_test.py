@@ -1,0 +1,115 @@
+"""The same search gives the same bytes whatever happens to its processes."""
+
+import os
+import signal
+
+import pytest
+
+from longrope_processes import Process, best, history, longrope, query, rows, scored, wait_until, write_search
+
+SCORED_BEFORE_KILL = 7  # in the middle of the search: 18 candidates on 2 documents
+
+
+@pytest.fixture(scope="module", params=["true", "false"], ids=["generational", "steady_state"])
+def undisturbed(request, tmp_path_factory):
+    """Configuration, and the history of a run with one worker that nothing happened to."""
+    folder = tmp_path_factory.mktemp("search")
+    config = write_search(folder, generational=request.param)
+    longrope("run", config, "--db", folder / "undisturbed.db", "--workers", 1)
+    text = history(folder / "undisturbed.db")
+    assert len(rows(text)) == 18
+    return config, text
+
+
+def test_three_workers_give_the_history_of_one(undisturbed, tmp_path):
+    config, expected = undisturbed
+    longrope("run", config, "--db", tmp_path / "search.db", "--workers", 3)
+    assert history(tmp_path / "search.db") == expected
+
+
+def test_killed_worker_changes_nothing(undisturbed, tmp_path):
+    config, expected = undisturbed
+    database = tmp_path / "search.db"
+    with Process("run", config, "--db", database, "--workers", 2) as run:
+        wait_until(lambda: scored(database) >= SCORED_BEFORE_KILL, "some results")
+        os.kill(run.children()[0], signal.SIGKILL)
+        code, output = run.finish()
+    assert code == 0, output
+    assert history(database) == expected
+    assert query(database, "SELECT count(*) FROM lease WHERE end_reason IN ('expired', 'released')")[0][0] > 0
+
+
+def test_killed_coordinator_continues_with_the_same_command(undisturbed, tmp_path):
+    config, expected = undisturbed
+    database = tmp_path / "search.db"
+    with Process("run", config, "--db", database, "--workers", 2) as run:
+        wait_until(lambda: scored(database) >= SCORED_BEFORE_KILL, "some results")
+        run.kill(signal.SIGKILL)
+        run.finish()
+    stored = scored(database)
+    assert stored >= SCORED_BEFORE_KILL
+    longrope("run", config, "--db", database, "--workers", 2)
+    assert history(database) == expected
+    # Nothing that was acknowledged is scored again.
+    assert query(database, "SELECT count(*) FROM lease WHERE end_reason = 'scored'")[0][0] == scored(database)
+
+
+def test_workers_outlive_a_killed_coordinator(undisturbed, tmp_path):
+    config, expected = undisturbed
+    database = tmp_path / "search.db"
+    endpoint = f"ipc://{tmp_path}/coordinator"
+    worker = ("worker", "--connect", endpoint, "--model-root", os.environ["LONGROPE_SOURCE_DIR"] + "/models", "--id")
+    with Process(*worker, "first") as first, Process(*worker, "second") as second:
+        with Process("coordinator", config, "--db", database, "--bind", endpoint) as coordinator:
+            wait_until(lambda: scored(database) >= SCORED_BEFORE_KILL, "some results")
+            coordinator.kill(signal.SIGKILL)
+            coordinator.finish()
+        with Process("coordinator", config, "--db", database, "--bind", endpoint) as coordinator:
+            code, output = coordinator.finish()
+        assert code == 0, output
+        # Dismissed when the search is finished.
+        assert first.finish()[0] == 0
+        assert second.finish()[0] == 0
+    assert history(database) == expected
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_exits_0_and_continues(undisturbed, tmp_path, stop):
+    config, expected = undisturbed
+    database = tmp_path / "search.db"
+    with Process("run", config, "--db", database, "--workers", 2) as run:
+        wait_until(lambda: scored(database) >= SCORED_BEFORE_KILL, "some results")
+        run.kill(stop)
+        code, output = run.finish()
+    assert code == 0
+    assert "stopped; the same command continues" in output
+    assert query(database, "SELECT count(*) FROM evaluation WHERE state = 'leased'") == [(0,)]
+    finished = longrope("run", config, "--db", database, "--workers", 2)
+    assert "search finished" in finished.stdout
+    assert history(database) == expected
+
+
+def test_finished_search_says_so_and_exits_0(undisturbed):
+    config, expected = undisturbed
+    database = config.parent / "undisturbed.db"
+    again = longrope("run", config, "--db", database, "--workers", 1)
+    assert "search finished" in again.stdout
+    assert history(database) == expected
+
+
+def test_another_seed_gives_another_history(undisturbed, tmp_path):
+    config, expected = undisturbed
+    longrope("run", config, "--db", tmp_path / "search.db", "--workers", 2, "--seed", 8)
+    assert history(tmp_path / "search.db") != expected
+
+
+def test_winner_is_the_best_finalist_on_held_out_documents(undisturbed):
+    config, text = undisturbed
+    winner = best(config.parent / "undisturbed.db")
+    finalists = [row for row in rows(text) if row["heldout_perplexity"]]
+    assert len(finalists) == 2
+    assert winner["final"]
+    assert winner["heldout_perplexity"] == pytest.approx(
+        min(float(row["heldout_perplexity"]) for row in finalists), rel=1e-12)
+    for name in ("untouched", "pi", "ntk", "yarn"):
+        assert winner[f"heldout_perplexity_{name}"] > 1

@@ -1,0 +1,73 @@
+"""Exported directories give the worker's logits in real transformers, on the short and on the long table."""
+
+import json
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from longrope_processes import MODEL, ROOT, best, longrope, write_search
+
+TARGET = 4096
+ORIGINAL = 512
+MAX_DIFFERENCE = 1e-3  # absolute, fp32 logits
+PYTHONS = {"hf5": ROOT / ".venv" / "bin" / "python", "hf4": ROOT / ".venv-transformers4" / "bin" / "python"}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A finished search whose winner has an attention factor other than 1: the harder case."""
+    folder = tmp_path_factory.mktemp("search")
+    config = write_search(folder, length=TARGET, population=2, iterations=0, seeds='["yarn"]',
+                          policies='["su", "yarn"]', documents=1)
+    longrope("run", config, "--db", folder / "search.db", "--workers", 2)
+    assert best(folder / "search.db")["attention_factor"] > 1.1
+    return folder
+
+
+def perplexity(logits, tokens):
+    shifted = logits[:-1].astype(np.float64)
+    highest = shifted.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted - highest).sum(axis=1)) + highest[:, 0]
+    return float(np.exp(np.mean(log_sum - shifted[np.arange(len(tokens) - 1), tokens[1:]])))
+
+
+@pytest.mark.parametrize("length", [ORIGINAL, ORIGINAL + 1, TARGET])
+@pytest.mark.parametrize("target", ["hf5", "hf4"])
+def test_transformers_computes_the_workers_logits(searched, tmp_path, target, length):
+    python = PYTHONS[target]
+    if not python.exists():
+        pytest.skip(f"NOT RUN: {python.parent.parent.name} is not installed (tools/install_dependencies.sh test)")
+    exported = tmp_path / "exported"
+    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", "hf", "--target", target, "--out",
+             exported)
+    factor = best(searched / "search.db")["attention_factor"]
+    # Up to the original length transformers takes the short table, all ones; the attention factor applies to both.
+    factors = "none" if length <= ORIGINAL else exported / "longrope_factors.json"
+    ours = longrope("score", "--model", MODEL, "--documents", searched / "search.safetensors", "--length", length,
+                    "--factors", factors, "--attention-factor", repr(factor), "--angles", "hf_fp32", "--dtype", "fp32",
+                    "--threads", 2, "--logits-out", tmp_path / "ours.safetensors", "--json").stdout
+    document = next(iter(load_file(searched / "search.safetensors").values()))[:length].astype(np.int64)
+    save_file({"tokens": document}, tmp_path / "tokens.safetensors")
+    script = pathlib.Path(__file__).with_name("transformers_logits.py")
+    done = subprocess.run([python, "-B", script, exported, tmp_path / "tokens.safetensors",
+                           tmp_path / "theirs.safetensors"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    our_logits = load_file(tmp_path / "ours.safetensors")["logits"]
+    their_logits = load_file(tmp_path / "theirs.safetensors")["logits"]
+    assert our_logits.shape == their_logits.shape == (length, 258)
+    assert np.abs(our_logits - their_logits).max() <= MAX_DIFFERENCE
+    reported = json.loads(ours)["total"]["perplexity"]
+    assert f"{reported:.5g}" == f"{perplexity(their_logits, document):.5g}"
+
+
+def test_export_outlives_the_model_directory(searched, tmp_path):
+    exported = tmp_path / "exported"
+    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", "hf", "--out", exported)
+    assert not any(path.is_symlink() for path in exported.rglob("*"))
+    factors = tmp_path / "factors.csv"
+    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", "csv", "--out", factors)
+    exported_lambda = json.loads((exported / "config.json").read_text())["rope_parameters"]["long_factor"]
+    assert [float(line) for line in factors.read_text().split()] == exported_lambda == best(searched / "search.db")["lambda"]
