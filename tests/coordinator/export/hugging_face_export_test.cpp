@@ -99,11 +99,9 @@ TEST_F(HuggingFaceExportTest, Version5HoldsEverythingInRopeParameters) {
 
 TEST_F(HuggingFaceExportTest, Version4KeepsBaseAndOriginalLengthAtTopLevel) {
   const nlohmann::json config = exported(HuggingFaceTarget::k4);
-  const nlohmann::json expected = {{"rope_type", "longrope"},
-                                   {"short_factor", {1.0, 1.0, 1.0, 1.0}},
-                                   {"long_factor", factors_.lambda},
-                                   {"factor", 4.0},
-                                   {"attention_factor", 1.0954451150103321}};
+  const nlohmann::json expected = {
+      {"rope_type", "longrope"}, {"short_factor", {1.0, 1.0, 1.0, 1.0}},   {"long_factor", factors_.lambda},
+      {"factor", 4.0},           {"attention_factor", 1.0954451150103321}, {"original_max_position_embeddings", 1024}};
   EXPECT_EQ(config.at("rope_scaling"), expected);
   EXPECT_EQ(config.at("rope_theta"), 500000.0);
   EXPECT_EQ(config.at("original_max_position_embeddings"), 1024);

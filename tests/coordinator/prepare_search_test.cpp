@@ -1,0 +1,131 @@
+#include "coordinator/prepare_search.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "tests/support/prepared_fixture.h"
+
+namespace longrope {
+namespace {
+
+class PrepareSearchTest : public testing::Test {
+ protected:
+  void expect_refused(const Config& config, const std::vector<std::string>& parts) {
+    try {
+      (void)prepare_search(config);
+      FAIL() << "accepted";
+    } catch (const InputError& error) {
+      for (const std::string& part : parts) {
+        EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << part << " not in: " << error.what();
+      }
+    }
+  }
+
+  std::filesystem::path directory_ = fresh_directory();
+  Config config_ = small_config(directory_);
+  StageConfig& stage_ = config_.stages.front();
+};
+
+TEST_F(PrepareSearchTest, PlanHasEverythingThatDeterminesTheSearch) {
+  const PreparedSearch prepared = prepare_search(config_);
+  EXPECT_EQ(prepared.plan.model_name, "byte-llama");
+  EXPECT_EQ(prepared.plan.model_digest.size(), 64U);
+  EXPECT_EQ(prepared.plan.seed, 3U);
+  ASSERT_EQ(prepared.plan.stages.size(), 1U);
+  const PlannedStage& stage = prepared.plan.stages.front();
+  EXPECT_EQ(stage.budget, 4U) << "P + T·(N1 + N2)";
+  EXPECT_EQ(stage.space.geometry.original_length, 512);
+  EXPECT_EQ(stage.space.geometry.rotary_dim, 64);
+  EXPECT_DOUBLE_EQ(stage.space.grid.upper_bound, 1.25 * 600.0 / 512.0);
+  ASSERT_EQ(stage.search.size(), 2U);
+  EXPECT_EQ(stage.search.front().digest, digest(document_of("a", 1)));
+  EXPECT_EQ(stage.search.front().scored_tokens, kPreparedLength - 1);
+  ASSERT_EQ(stage.heldout.size(), 1U);
+  EXPECT_EQ(prepared.documents.size(), 3U);
+  EXPECT_EQ(prepared.documents.at(stage.heldout.front().digest).tokens.front(), 3);
+  EXPECT_EQ(prepared.run.documents.size(), 3U);
+  EXPECT_EQ(prepared.run.stages.front().budget, 4);
+}
+
+TEST_F(PrepareSearchTest, MaxCandidatesReplacesTheDefaultBudget) {
+  stage_.stop.max_candidates = 2;
+  EXPECT_EQ(prepare_search(config_).plan.stages.front().budget, 2U);
+}
+
+TEST_F(PrepareSearchTest, OnlyTheFirstDocumentsOfTheFileAreUsed) {
+  stage_.search_count = 1;
+  const PreparedSearch prepared = prepare_search(config_);
+  ASSERT_EQ(prepared.plan.stages.front().search.size(), 1U);
+  EXPECT_EQ(prepared.run.documents.front().name, "a");
+}
+
+TEST_F(PrepareSearchTest, DocumentShorterThanTheTargetIsRefused) {
+  write_to(stage_.search_documents, {document_of("a", 1), document_of("short", 2, kPreparedLength - 1)});
+  expect_refused(config_, {"short", "600", "599", "search.safetensors"});
+}
+
+TEST_F(PrepareSearchTest, ShortDocumentBeyondTheCountDoesNotMatter) {
+  write_to(stage_.search_documents, {document_of("a", 1), document_of("short", 2, kPreparedLength - 1)});
+  stage_.search_count = 1;
+  EXPECT_NO_THROW((void)prepare_search(config_));
+}
+
+TEST_F(PrepareSearchTest, TokenOutsideTheVocabularyIsRefused) {
+  write_to(stage_.heldout_documents, {document_of("strange", 258)});
+  expect_refused(config_, {"strange", "258", "heldout.safetensors"});
+}
+
+TEST_F(PrepareSearchTest, DocumentInBothFilesIsRefused) {
+  write_to(stage_.heldout_documents, {document_of("another-name", 2)});
+  expect_refused(config_, {"held-out documents must not be searched on", digest(document_of("b", 2)), "stage 600"});
+}
+
+TEST_F(PrepareSearchTest, RepeatedDocumentIsRefused) {
+  write_to(stage_.search_documents, {document_of("a", 1), document_of("again", 1)});
+  expect_refused(config_, {"documents must differ", "again", "search.safetensors"});
+}
+
+TEST_F(PrepareSearchTest, TargetThatIsNoExtensionIsRefused) {
+  stage_.target_length = 512;
+  expect_refused(config_, {"target_length must exceed the model's 512 tokens: 512", "stage 600", "search.toml"});
+}
+
+TEST_F(PrepareSearchTest, TooFewDocumentsAreRefused) {
+  stage_.heldout_count = 2;
+  expect_refused(config_, {"a stage needs 2 documents: 1", "heldout.safetensors"});
+}
+
+TEST_F(PrepareSearchTest, SeedFileOfAnotherLengthIsRefused) {
+  const std::filesystem::path file = directory_ / "seed.csv";
+  std::ofstream(file) << "1.0\n1.1\n1.2\n";
+  stage_.search.seed_files = {file};
+  expect_refused(config_, {"seed.csv", "32", "3"});
+}
+
+TEST_F(PrepareSearchTest, SeedFileThatFitsBecomesASeed) {
+  const std::filesystem::path file = directory_ / "seed.csv";
+  std::ofstream text(file);
+  for (int pair = 0; pair < 32; ++pair) text << "1.1\n";
+  text.close();
+  stage_.search.seed_files = {file};
+  EXPECT_EQ(prepare_search(config_).plan.stages.front().space.published_seeds.size(), 1U);
+}
+
+TEST_F(PrepareSearchTest, MissingFilesAreRefusedByName) {
+  Config without_documents = config_;
+  without_documents.stages.front().search_documents = directory_ / "absent.safetensors";
+  expect_refused(without_documents, {"absent.safetensors"});
+  Config without_model = config_;
+  without_model.model = directory_ / "no-model";
+  expect_refused(without_model, {"no-model"});
+  stage_.search.seed_files = {directory_ / "absent.csv"};
+  expect_refused(config_, {"absent.csv"});
+}
+
+}  // namespace
+}  // namespace longrope

@@ -1,0 +1,89 @@
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "coordinator/store/store.h"
+#include "tests/support/prepared_fixture.h"
+#include "tests/support/row_store.h"
+#include "tests/support/search_fixture.h"
+#include "tests/support/search_history.h"
+#include "tests/support/search_simulator.h"
+
+namespace longrope {
+namespace {
+
+constexpr std::size_t kStages = 2;
+
+/// The real database, closed and opened again with every coordinator process.
+class StoredRows final : public DurableRows {
+ public:
+  explicit StoredRows(std::filesystem::path file) : file_(std::move(file)) {
+    const SearchPlan plan = small_plan(/*generational=*/true, kStages);
+    run_.name = "simulation";
+    run_.trajectory_settings = "{}";
+    run_.model_name = plan.model_name;
+    run_.model_digest = plan.model_digest;
+    run_.dtype = "fp32";
+    run_.angles = "fp64";
+    for (const PlannedStage& stage : plan.stages) {
+      StageRecord record;
+      record.id = static_cast<std::int64_t>(run_.stages.size()) + 1;
+      record.name = stage.config.name;
+      record.target_length = stage.config.target_length;
+      record.budget = static_cast<std::int64_t>(stage.budget);
+      add_documents(record.id, /*heldout=*/false, stage.search);
+      add_documents(record.id, /*heldout=*/true, stage.heldout);
+      run_.stages.push_back(std::move(record));
+    }
+  }
+  void restart() override {
+    store_.reset();
+    store_ = std::make_unique<Store>(file_, run_);
+  }
+  void apply(std::span<const Write> writes) override { store_->apply(writes); }
+  [[nodiscard]] Snapshot load() override { return store_->load(); }
+
+ private:
+  void add_documents(std::int64_t stage, bool heldout, const std::vector<PlannedDocument>& documents) {
+    for (std::size_t order = 0; order < documents.size(); ++order) {
+      run_.documents.push_back({.digest = documents[order].digest,
+                                .name = "document",
+                                .file = "file",
+                                .tokens = kFixtureTargetLength,
+                                .stage = stage,
+                                .heldout = heldout,
+                                .order = static_cast<std::int64_t>(order),
+                                .scored_tokens = documents[order].scored_tokens});
+    }
+  }
+
+  std::filesystem::path file_;
+  RunRecord run_;
+  std::unique_ptr<Store> store_;
+};
+
+TEST(SearchOnDatabaseTest, FaultsDoNotChangeTheHistoryThatTheDatabaseKeeps) {
+  RowStore undisturbed;
+  SearchSimulator reference(small_plan(/*generational=*/false, kStages), undisturbed, /*workers=*/1, {}, /*seed=*/1);
+  reference.unscorable = unscorable_pair;
+  ASSERT_TRUE(reference.run());
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    StoredRows rows(fresh_directory() / "search.db");
+    SearchSimulator simulator(small_plan(/*generational=*/false, kStages), rows, /*workers=*/3, every_fault(), seed);
+    simulator.unscorable = unscorable_pair;
+    ASSERT_TRUE(simulator.run()) << "not finished in time";
+    EXPECT_EQ(simulator.broken_promises(), std::vector<std::string>{});
+    EXPECT_GT(simulator.coordinator_starts(), 1);
+    ASSERT_EQ(search_history(rows.load()), search_history(undisturbed.load()));
+  }
+}
+
+}  // namespace
+}  // namespace longrope
