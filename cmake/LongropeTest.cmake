@@ -15,6 +15,8 @@ function(longrope_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE longrope_options ${arg_LIBS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE LONGROPE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  # The assertions of a test cost minutes of optimisation and gain nothing by it; what they test is optimised.
+  target_compile_options(${name} PRIVATE -O0)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${LONGROPE_TEST_TIMEOUT_SECONDS})
