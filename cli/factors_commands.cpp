@@ -37,8 +37,8 @@ FactorsFile factors_file(const BestFactors& best, const ModelDescription& model,
   entry.target_length = best.target_length;
   entry.factors = best.factors;
   if (best.heldout_perplexity) {
-    entry.fitness = FactorsFile::Fitness{"heldout_perplexity", *best.heldout_perplexity, "", best.heldout_documents,
-                                         run.dtype};
+    entry.fitness =
+        FactorsFile::Fitness{"heldout_perplexity", *best.heldout_perplexity, "", best.heldout_documents, run.dtype};
   }
   file.entries.push_back(std::move(entry));
   return file;

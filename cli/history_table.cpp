@@ -39,7 +39,9 @@ void write_csv(const std::vector<HistoryRow>& rows, bool timing, std::ostream& o
 }
 
 void write_json(const std::vector<HistoryRow>& rows, bool timing, std::ostream& out) {
-  const auto or_null = [](const auto& value) { return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(); };
+  const auto or_null = [](const auto& value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+  };
   nlohmann::ordered_json table = nlohmann::ordered_json::array();
   for (const HistoryRow& row : rows) {
     nlohmann::ordered_json entry = {{"stage", row.stage},
@@ -88,9 +90,12 @@ void write_table(const std::vector<HistoryRow>& rows, bool timing, std::ostream&
 
 void write_history(const std::vector<HistoryRow>& rows, HistoryFormat format, bool timing, std::ostream& out) {
   switch (format) {
-    case HistoryFormat::kTable: return write_table(rows, timing, out);
-    case HistoryFormat::kCsv: return write_csv(rows, timing, out);
-    case HistoryFormat::kJson: return write_json(rows, timing, out);
+    case HistoryFormat::kTable:
+      return write_table(rows, timing, out);
+    case HistoryFormat::kCsv:
+      return write_csv(rows, timing, out);
+    case HistoryFormat::kJson:
+      return write_json(rows, timing, out);
   }
 }
 

@@ -84,7 +84,8 @@ void add_documents_command(CLI::App& app) {
   command->add_option("--out", arguments->out, "Documents file to write")->required();
   command->footer(
       "A token is a byte. For models with a tokenizer: tools/prepare_documents.py.\n"
-      "Example:\n  longrope documents --length 4096 --count 6 --out heldout.safetensors models/byte-llama/text/heldout.txt");
+      "Example:\n  longrope documents --length 4096 --count 6 --out heldout.safetensors "
+      "models/byte-llama/text/heldout.txt");
   command->callback([=] { make_documents(*arguments); });
 }
 

@@ -48,8 +48,8 @@ LocalWorkers::~LocalWorkers() {
 
 void LocalWorkers::start(Slot& slot) {
   const std::string program = worker_program().string();
-  std::vector<std::string> words = {program,        "worker", "--connect", options_.endpoint,
-                                    "--model-root", options_.model_root.string(), "--id", slot.id};
+  std::vector<std::string> words = {
+      program, "worker", "--connect", options_.endpoint, "--model-root", options_.model_root.string(), "--id", slot.id};
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);

@@ -26,8 +26,8 @@ class LocalWorkers {
   LocalWorkers(const LocalWorkers&) = delete;
   LocalWorkers& operator=(const LocalWorkers&) = delete;
 
-  /// Reaps the dead and starts them again, at most once a second each. Throws Error when a worker exits because it cannot
-  /// serve this search (exit code 2): starting it again would not help.
+  /// Reaps the dead and starts them again, at most once a second each. Throws Error when a worker exits because it
+  /// cannot serve this search (exit code 2): starting it again would not help.
   void supervise();
 
   void terminate();                  // SIGTERM to all

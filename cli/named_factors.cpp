@@ -26,8 +26,7 @@ AttentionFactor parse_attention_factor(const std::string& text, const RotaryGeom
 RescaleFactors named_factors(const std::string& factors, const std::string& attention, const RotaryGeometry& geometry,
                              std::int64_t length) {
   const bool closed_form = std::ranges::find(kClosedForms, factors) != kClosedForms.end();
-  RescaleFactors result =
-      closed_form ? closed_form_factors(factors, geometry, length) : read_factors(factors, length);
+  RescaleFactors result = closed_form ? closed_form_factors(factors, geometry, length) : read_factors(factors, length);
   if (!attention.empty()) result.attention = parse_attention_factor(attention, geometry, length);
   validate(result, geometry.pairs(), factors);
   return result;

@@ -14,10 +14,14 @@ constexpr std::chrono::seconds kPlainInterval{10};
 
 const char* describe(StageState state) {
   switch (state) {
-    case StageState::kPending: return "waiting";
-    case StageState::kSearching: return "searching";
-    case StageState::kChoosing: return "choosing on held-out documents";
-    case StageState::kFinished: return "finished";
+    case StageState::kPending:
+      return "waiting";
+    case StageState::kSearching:
+      return "searching";
+    case StageState::kChoosing:
+      return "choosing on held-out documents";
+    case StageState::kFinished:
+      return "finished";
   }
   return "unknown";
 }

@@ -65,24 +65,23 @@ nlohmann::ordered_json or_null(const std::optional<double>& value) {
 }
 
 void print_best_json(const BestFactors& best) {
-  const nlohmann::ordered_json report = {
-      {"stage", best.stage},
-      {"target_length", best.target_length},
-      {"final", best.final},
-      {"candidate", best.index},
-      {"origin", best.origin},
-      {"lambda", best.factors.lambda},
-      {"n_hat", best.factors.n_hat},
-      {"attention_policy", to_string(best.factors.attention.policy)},
-      {"attention_factor", best.factors.attention.value},
-      {"factors_digest", best.factors_digest},
-      {"search_perplexity", or_null(best.search_perplexity)},
-      {"heldout_perplexity", or_null(best.heldout_perplexity)},
-      {"heldout_documents", best.heldout_documents},
-      {"heldout_perplexity_untouched", or_null(best.baselines.none)},
-      {"heldout_perplexity_pi", or_null(best.baselines.pi)},
-      {"heldout_perplexity_ntk", or_null(best.baselines.ntk)},
-      {"heldout_perplexity_yarn", or_null(best.baselines.yarn)}};
+  const nlohmann::ordered_json report = {{"stage", best.stage},
+                                         {"target_length", best.target_length},
+                                         {"final", best.final},
+                                         {"candidate", best.index},
+                                         {"origin", best.origin},
+                                         {"lambda", best.factors.lambda},
+                                         {"n_hat", best.factors.n_hat},
+                                         {"attention_policy", to_string(best.factors.attention.policy)},
+                                         {"attention_factor", best.factors.attention.value},
+                                         {"factors_digest", best.factors_digest},
+                                         {"search_perplexity", or_null(best.search_perplexity)},
+                                         {"heldout_perplexity", or_null(best.heldout_perplexity)},
+                                         {"heldout_documents", best.heldout_documents},
+                                         {"heldout_perplexity_untouched", or_null(best.baselines.none)},
+                                         {"heldout_perplexity_pi", or_null(best.baselines.pi)},
+                                         {"heldout_perplexity_ntk", or_null(best.baselines.ntk)},
+                                         {"heldout_perplexity_yarn", or_null(best.baselines.yarn)}};
   std::cout << report.dump(1) << std::endl;
 }
 
@@ -138,8 +137,7 @@ void add_history_command(CLI::App& app) {
 
 void add_best_command(CLI::App& app) {
   auto arguments = std::make_shared<ReportArguments>();
-  auto* command =
-      add_report(app, "best", "The best factors, beside the untouched model, PI, NTK and YaRN", arguments);
+  auto* command = add_report(app, "best", "The best factors, beside the untouched model, PI, NTK and YaRN", arguments);
   command->add_flag("--json", arguments->json, "JSON on standard output");
   command->add_option("--stage", arguments->stage, "One stage [the last finished]");
   command->footer("Example:\n  longrope best --db demo.db --json");

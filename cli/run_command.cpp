@@ -30,7 +30,8 @@ struct SearchArguments {
 
 void add_search_arguments(CLI::App& command, SearchArguments& arguments) {
   command.add_option("CONFIG", arguments.config, "Configuration of the search (TOML)")->required();
-  command.add_option("--db", arguments.database, "Database; created, or continued [NAME.db of the configuration's name]");
+  command.add_option("--db", arguments.database,
+                     "Database; created, or continued [NAME.db of the configuration's name]");
   command.add_option("--seed", arguments.seed, "Replaces the configuration's seed");
 }
 
@@ -101,8 +102,10 @@ void run(const SearchArguments& arguments, std::optional<std::int64_t> workers_w
 
 void coordinate(const SearchArguments& arguments, const std::string& bind, bool insecure_network) {
   if (!is_loopback(bind) && !insecure_network) {
-    throw InputError("a bind that other machines reach needs --insecure-network, because nothing is encrypted or "
-                     "authenticated yet: " + bind);
+    throw InputError(
+        "a bind that other machines reach needs --insecure-network, because nothing is encrypted or "
+        "authenticated yet: " +
+        bind);
   }
   Search search(arguments);
   if (search.coordinator.finished()) {
@@ -122,7 +125,8 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
 }  // namespace
 
 void add_run_command(CLI::App& app) {
-  auto* command = app.add_subcommand("run", "Search on this machine: a coordinator and local workers in the foreground");
+  auto* command =
+      app.add_subcommand("run", "Search on this machine: a coordinator and local workers in the foreground");
   auto arguments = std::make_shared<SearchArguments>();
   auto workers = std::make_shared<std::optional<std::int64_t>>();
   add_search_arguments(*command, *arguments);

@@ -77,8 +77,7 @@ void print_table(const std::vector<Scored>& documents, std::int64_t length) {
              "seconds", "tokens/s", "peak MiB");
   const auto row = [&](const std::string& name, const ScoreResult& result, std::int64_t tokens) {
     fmt::print("{:<24} {:>16.6f} {:>13} {:>11.5f} {:>9.3f} {:>10.1f} {:>10.1f}\n", name, result.nll_sum,
-               result.scored_tokens, perplexity(result), result.seconds,
-               static_cast<double>(tokens) / result.seconds,
+               result.scored_tokens, perplexity(result), result.seconds, static_cast<double>(tokens) / result.seconds,
                static_cast<double>(result.peak_memory_bytes) / kMebibyte);
   };
   for (const Scored& document : documents) row(document.name, document.result, length);

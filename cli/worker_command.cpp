@@ -52,7 +52,8 @@ void add_worker_command(CLI::App& app) {
   command->add_option("--id", options->id, "Name of this worker, unique and lasting [host-process]");
   command->footer(
       "The model is found under --model-root by its directory's name, and its digest must be the coordinator's.\n"
-      "A worker waits for its coordinator, outlives restarts of it, and exits 0 when the search is finished or on SIGTERM,\n"
+      "A worker waits for its coordinator, outlives restarts of it, and exits 0 when the search is finished or on "
+      "SIGTERM,\n"
       "2 when it cannot serve the search (another model, other threads).\n"
       "Example:\n  longrope worker --connect tcp://127.0.0.1:5555 --model-root models");
   command->callback([=] { work(*options); });

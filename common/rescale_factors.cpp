@@ -18,7 +18,7 @@ void require_usable(const FactorGrid& grid) {
   if (grid.steps_per_unit <= 0) {
     throw InputError(fmt::format("steps_per_unit must be positive: {}", grid.steps_per_unit));
   }
-  constexpr double kLargestStep = std::numeric_limits<std::int32_t>::max() / 2;
+  constexpr double kLargestStep = std::numeric_limits<std::int32_t>::max() / 2.0;
   // Negated, so that NaN is refused as well.
   if (!(grid.upper_bound >= 1.0 && (grid.upper_bound - 1.0) * grid.steps_per_unit <= kLargestStep)) {
     throw InputError(

@@ -16,8 +16,8 @@
 namespace longrope {
 namespace {
 
-constexpr int kHighWaterMark = 1000;          // frames queued per peer
-constexpr int kHandshakeMilliseconds = 5000;  // a peer that does not finish the ZMTP handshake is dropped
+constexpr int kHighWaterMark = 1000;             // frames queued per peer
+constexpr int kHandshakeMilliseconds = 5000;     // a peer that does not finish the ZMTP handshake is dropped
 constexpr int kServerLingerMilliseconds = 1000;  // for dismissals to leave when the search is finished
 constexpr int kReconnectMilliseconds = 200;
 constexpr int kReconnectMaxMilliseconds = 5000;
@@ -48,7 +48,8 @@ std::optional<std::vector<zmq::message_t>> receive_parts(zmq::socket_t& socket) 
 
 /// Waits for the socket or `wake_descriptor` (-1: none); false on timeout or signal.
 bool wait_for(zmq::socket_t& socket, int wake_descriptor, std::chrono::milliseconds timeout) {
-  std::array<zmq::pollitem_t, 2> items{{{socket.handle(), 0, ZMQ_POLLIN, 0}, {nullptr, wake_descriptor, ZMQ_POLLIN, 0}}};
+  std::array<zmq::pollitem_t, 2> items{
+      {{socket.handle(), 0, ZMQ_POLLIN, 0}, {nullptr, wake_descriptor, ZMQ_POLLIN, 0}}};
   try {
     const std::size_t count = wake_descriptor < 0 ? 1 : 2;
     return zmq::poll(items.data(), count, timeout) > 0;

@@ -28,7 +28,8 @@ class ZmqServer final : public ServerTransport {
   std::unique_ptr<Sockets> sockets_;
 };
 
-/// A DEALER with the routing id `incarnation`, connected to `endpoint`. Also wakes on `wake()`, the one thread-safe call.
+/// A DEALER with the routing id `incarnation`, connected to `endpoint`. Also wakes on `wake()`, the one thread-safe
+/// call.
 class ZmqClient final : public ClientTransport {
  public:
   ZmqClient(const std::string& endpoint, const std::string& incarnation);

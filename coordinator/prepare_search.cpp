@@ -53,8 +53,8 @@ std::vector<PlannedDocument> add_documents(const StageConfig& stage, std::int64_
   const std::filesystem::path& file = heldout ? stage.heldout_documents : stage.search_documents;
   std::vector<PlannedDocument> planned;
   std::set<std::string> seen;
-  for (Document& document : usable_documents(file, heldout ? stage.heldout_count : stage.search_count,
-                                             stage.target_length, model)) {
+  for (Document& document :
+       usable_documents(file, heldout ? stage.heldout_count : stage.search_count, stage.target_length, model)) {
     const std::string document_digest = digest(document);
     if (!seen.insert(document_digest).second) {
       throw InputError("documents must differ: " + document.name + " repeats an earlier one (" + file.string() + ")");
@@ -123,8 +123,8 @@ PreparedSearch prepare_search(const Config& config) {
     PlannedStage planned;
     planned.config = stage;
     planned.space = search_space(stage, model);
-    planned.budget = stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates)
-                                               : default_budget(stage.search);
+    planned.budget =
+        stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates) : default_budget(stage.search);
     const auto id = static_cast<std::int64_t>(plan.stages.size()) + 1;
     planned.search = add_documents(stage, id, /*heldout=*/false, model, prepared);
     planned.heldout = add_documents(stage, id, /*heldout=*/true, model, prepared);

@@ -18,9 +18,9 @@ struct PreparedSearch {
   std::map<std::string, Document> documents;  // by digest
 };
 
-/// Reads model description, weights' digest, documents and seed files. Throws InputError naming rule, value and place: a
-/// document shorter than the target, a token outside the vocabulary, the same document for search and held-out, a target
-/// not longer than the model's original context, seeds that do not fit.
+/// Reads model description, weights' digest, documents and seed files. Throws InputError naming rule, value and place:
+/// a document shorter than the target, a token outside the vocabulary, the same document for search and held-out, a
+/// target not longer than the model's original context, seeds that do not fit.
 [[nodiscard]] PreparedSearch prepare_search(const Config& config);
 
 }  // namespace longrope

@@ -103,8 +103,8 @@ class Compute {
       if (job.work.kind != static_cast<std::int64_t>(EvaluationKind::kScore)) {
         throw InputError("evaluation kind must be score: " + std::to_string(job.work.kind));
       }
-      const RescaleFactors factors = exact_factors(job.work.lambda, job.work.n_hat,
-                                                   {AttentionPolicy::kValue, job.work.attention_factor});
+      const RescaleFactors factors =
+          exact_factors(job.work.lambda, job.work.n_hat, {AttentionPolicy::kValue, job.work.attention_factor});
       validate(factors, scorer_->model().geometry.pairs(), "work message");
       return scorer_->score(factors, *job.document, job.work.length, progress_);
     } catch (const std::bad_alloc&) {
@@ -182,8 +182,7 @@ std::filesystem::path find_model(const std::filesystem::path& model_root, const 
   if (std::filesystem::exists(model_root / component / "config.json")) return model_root / component;
   const std::filesystem::path root = std::filesystem::weakly_canonical(model_root);
   if (root.filename() == component && std::filesystem::exists(root / "config.json")) return root;
-  throw InputError("the model must lie under the model root: no " + (model_root / component).string() +
-                   "/config.json");
+  throw InputError("the model must lie under the model root: no " + (model_root / component).string() + "/config.json");
 }
 
 WorkerExit run_worker(const WorkerOptions& options, const std::atomic<bool>& stop) {

@@ -76,17 +76,18 @@ void patch_config(OrderedJson& config, const RescaleFactors& factors, const Rota
       {"long_factor", factors.lambda},
       {"factor", static_cast<double>(target_length) / static_cast<double>(original_length)},
       {"attention_factor", factors.attention.value},
+      {"original_max_position_embeddings", original_length},
   };
   for (const char* const key : {"rope_scaling", "rope_parameters", "rope_theta"}) config.erase(key);
   config["max_position_embeddings"] = target_length;
-  // Both versions let this key at top level win over the one inside.
+  // In both places: version 4 reads it here, version 5 (which also reads rope_scaling) inside; here wins if they
+  // differ.
   config["original_max_position_embeddings"] = original_length;
   if (target == HuggingFaceTarget::k4) {
     config["rope_theta"] = geometry.rope_theta;
     config["rope_scaling"] = std::move(rope);
   } else {
     rope["rope_theta"] = geometry.rope_theta;
-    rope["original_max_position_embeddings"] = original_length;
     config["rope_parameters"] = std::move(rope);
   }
 }

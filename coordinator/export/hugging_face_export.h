@@ -8,8 +8,7 @@
 namespace longrope {
 
 /// Major version of `transformers` that config.json is written for: the place of the rotary parameters differs.
-/// k4: rope_scaling, with rope_theta and original_max_position_embeddings at top level (4.43 and later; also vLLM).
-/// k5: rope_parameters, which holds all of them.
+/// k4: rope_scaling, with rope_theta at top level (4.43 and later; also vLLM). k5: rope_parameters, which holds it too.
 enum class HuggingFaceTarget { k4, k5 };
 
 /// Writes the directory `out`: the model with rope_type "longrope". long_factor is λ, short_factor is all ones (up to

@@ -98,7 +98,7 @@ void ReferenceLlama::write(const std::filesystem::path& directory) const {
       bytes = std::as_bytes(std::span(halves[name]));
     }
     const std::size_t shard = position++ % shards.size();
-    shards[shard][name] = {.dtype = shape_.dtype, .shape = tensor.shape, .bytes = bytes};
+    shards[shard][name] = {.dtype = std::string(shape_.dtype), .shape = tensor.shape, .bytes = bytes};
     weight_map[name] = fmt::format("model-{}.safetensors", shard);
   }
   if (shards.size() == 1) {

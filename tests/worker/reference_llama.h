@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/documents.h"
@@ -24,7 +25,7 @@ struct ReferenceShape {
   double rope_theta = 10000.0;
   bool tied_embeddings = false;
   std::int64_t shards = 1;
-  std::string dtype = "F32";          // of the written weights: "F32" or "BF16"
+  std::string_view dtype = "F32";     // of the written weights: "F32" or "BF16"
   bool representable_in_bf16 = true;  // weights are rounded to bfloat16 before anything else
 };
 

@@ -65,7 +65,7 @@ at::Tensor Checkpoint::load(const std::string& name, const std::vector<std::int6
   if (!stored) {
     throw InputError(fmt::format("weights must be F32, F16 or BF16: {} is {} ({})", name, view.dtype, path));
   }
-  at::Tensor copy = at::empty(shape, at::TensorOptions().dtype(*stored));
+  at::Tensor copy = at::empty(shape, at::TensorOptions().dtype(stored));
   // A hostile file need not align its data: bytes are copied, never read in place.
   std::memcpy(copy.data_ptr(), view.bytes.data(), view.bytes.size());
   release_pages(view.bytes);

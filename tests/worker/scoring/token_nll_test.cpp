@@ -46,8 +46,8 @@ TEST(TokenNllRowsTest, NonFiniteHiddenStatesGiveNonFiniteNll) {
   for (const double value : {std::nan(""), static_cast<double>(INFINITY)}) {
     const at::Tensor hidden = at::full({1, 4}, value);
     const at::Tensor embedding = at::ones({5, 4});
-    const at::Tensor nll = token_nll([&](std::int64_t, std::int64_t) { return hidden; }, embedding, at::kFloat,
-                                     at::zeros({1}, at::TensorOptions().dtype(at::kLong)), [] {});
+    const at::Tensor nll = token_nll([&](std::int64_t, std::int64_t) { return at::Tensor(hidden); }, embedding,
+                                     at::kFloat, at::zeros({1}, at::TensorOptions().dtype(at::kLong)), [] {});
     EXPECT_FALSE(std::isfinite(nll[0].item<double>()));
   }
 }
