@@ -24,14 +24,14 @@ std::string quoted(const std::string& text) {
 }
 
 void write_csv(const std::vector<HistoryRow>& rows, bool timing, std::ostream& out) {
-  out << "stage,candidate,origin,parents,state,n_hat,attention_policy,attention_factor,factors_digest,documents,"
+  out << "stage,candidate,origin,parents,state,n_hat,attention_policy,attention_factor,factors_digest,kind,documents,"
          "document_passes,nll_sum,scored_tokens,perplexity,best_so_far,heldout_perplexity,lambda"
       << (timing ? ",seconds,workers,told_at\n" : "\n");
   for (const HistoryRow& row : rows) {
-    out << fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(row.stage), row.index, row.origin,
-                       joined(row.parents), row.state, row.n_hat, row.attention_policy, row.attention_value,
-                       row.factors_digest, number(row.documents), number(row.document_passes), number(row.nll_sum),
-                       number(row.scored_tokens), number(row.perplexity), number(row.best_so_far),
+    out << fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(row.stage), row.index,
+                       row.origin, joined(row.parents), row.state, row.n_hat, row.attention_policy, row.attention_value,
+                       row.factors_digest, row.kind, number(row.documents), number(row.document_passes),
+                       number(row.nll_sum), number(row.scored_tokens), number(row.perplexity), number(row.best_so_far),
                        number(row.heldout_perplexity), quoted(row.lambda));
     if (timing) out << fmt::format(",{},{},{}", row.seconds, row.workers, row.told_at);
     out << '\n';
@@ -53,6 +53,7 @@ void write_json(const std::vector<HistoryRow>& rows, bool timing, std::ostream& 
                                     {"attention_policy", row.attention_policy},
                                     {"attention_factor", row.attention_value},
                                     {"factors_digest", row.factors_digest},
+                                    {"kind", row.kind},
                                     {"documents", or_null(row.documents)},
                                     {"document_passes", or_null(row.document_passes)},
                                     {"nll_sum", or_null(row.nll_sum)},

@@ -46,6 +46,10 @@ void show_status(const ReportArguments& arguments) {
                stage.evaluations_pending, stage.evaluations_leased, stage.active_seconds,
                stage.end_reason.empty() ? "" : stage.end_reason + ": " + stage.end_detail);
   }
+  fmt::print("\n{:<10} {:>11} {:>8} {:>16}\n", "kind", "evaluations", "scored", "document passes");
+  for (const KindCost& cost : reader.costs()) {
+    fmt::print("{:<10} {:>11} {:>8} {:>16}\n", cost.kind, cost.evaluations, cost.scored, cost.document_passes);
+  }
   fmt::print("\n{:<24} {:<10} {:>7} {:>8} {:>9} {:>10}  {}\n", "worker", "state", "leases", "results", "failures",
              "seconds", "device");
   for (const WorkerStatus& worker : reader.workers()) {

@@ -36,6 +36,7 @@ struct Timing {
 
 /// Search documents of one candidate, added in document order so that the sums have the same bits in every database.
 struct DocumentSums {
+  std::string kind;
   std::int64_t documents = 0;
   double document_passes = 0.0;
   double nll_sum = 0.0;
@@ -45,7 +46,7 @@ struct DocumentSums {
 
 constexpr const char* kSearchScores =
     "SELECT candidate.id, evaluation.cost_passes, evaluation.nll_sum, evaluation.scored_tokens, evaluation.seconds,"
-    " ifnull(evaluation.worker, '')"
+    " ifnull(evaluation.worker, ''), evaluation.kind"
     " FROM candidate JOIN stage ON stage.id = candidate.stage"
     " JOIN stage_document ON stage_document.stage = stage.id AND stage_document.purpose = 'search'"
     " JOIN evaluation ON evaluation.factors = candidate.factors AND evaluation.document = stage_document.document"
@@ -86,6 +87,7 @@ std::map<std::int64_t, DocumentSums> search_sums(const SQLite::Database& databas
     sum.scored_tokens += row.getColumn(3).getInt64();
     sum.timing.seconds += row.getColumn(4).getDouble();
     sum.timing.workers.insert(row.getColumn(5).getString());
+    sum.kind = row.getColumn(6).getString();
   }
   return sums;
 }
@@ -200,6 +202,21 @@ std::vector<StageProgress> StoreReader::progress() const {
   });
 }
 
+std::vector<KindCost> StoreReader::costs() const {
+  return implementation_->consistently([](const SQLite::Database& database) {
+    SQLite::Statement row(database,
+                          "SELECT kind, count(*), sum(state = 'scored'),"
+                          " sum(CASE state WHEN 'scored' THEN cost_passes ELSE 0.0 END)"
+                          " FROM evaluation GROUP BY kind ORDER BY kind");
+    std::vector<KindCost> costs;
+    while (row.executeStep()) {
+      costs.push_back(
+          {text(row.getColumn(0)), integer(row.getColumn(1)), integer(row.getColumn(2)), row.getColumn(3).getDouble()});
+    }
+    return costs;
+  });
+}
+
 std::vector<WorkerStatus> StoreReader::workers() const {
   return implementation_->consistently([](const SQLite::Database& database) {
     SQLite::Statement row(
@@ -260,6 +277,7 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
       told.seconds = sum.timing.seconds;
       told.workers = static_cast<std::int64_t>(sum.timing.workers.size());
       if (told.state == column_text(CandidateState::kTold)) {
+        told.kind = sum.kind;
         told.documents = sum.documents;
         told.document_passes = sum.document_passes;
         told.nll_sum = sum.nll_sum;

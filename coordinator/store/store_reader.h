@@ -48,6 +48,14 @@ struct StageProgress {
   double active_seconds = 0.0;  // spent searching, over all restarts
 };
 
+/// What evaluations of one kind have cost so far, over all stages.
+struct KindCost {
+  std::string kind;              // "score", "gradient"
+  std::int64_t evaluations = 0;  // in any state
+  std::int64_t scored = 0;
+  double document_passes = 0.0;  // of the scored ones
+};
+
 struct WorkerStatus {
   std::string id;
   std::string state;  // "connected", "lost", "left", "refused"
@@ -75,6 +83,7 @@ struct HistoryRow {
   std::string attention_policy;
   double attention_value = 1.0;
   std::string factors_digest;
+  std::string kind;                       // of its evaluations; empty when quarantined
   std::optional<std::int64_t> documents;  // scored search documents
   std::optional<double> document_passes;  // their cost
   std::optional<double> nll_sum;          // nats, summed in document order
@@ -122,6 +131,7 @@ class StoreReader {
 
   [[nodiscard]] RunInfo run() const;
   [[nodiscard]] std::vector<StageProgress> progress() const;  // in stage order
+  [[nodiscard]] std::vector<KindCost> costs() const;          // by kind
   [[nodiscard]] std::vector<WorkerStatus> workers() const;    // by id
 
   // `stage` names one; all stages without it. Throws InputError, listing the names, for a stage that does not exist.

@@ -120,6 +120,20 @@ TEST_F(StoreReaderTest, ProgressCountsCandidatesEvaluationsAndPasses) {
   EXPECT_EQ(ended.active_seconds, 2.5);
 }
 
+TEST_F(StoreReaderTest, CostsAreCountedByKindInDocumentPasses) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  const StoreReader reader(file_);
+  const std::vector<KindCost> costs = reader.costs();
+  ASSERT_EQ(costs.size(), 1U);
+  EXPECT_EQ(costs[0].kind, "score");
+  EXPECT_GT(costs[0].evaluations, costs[0].scored);
+  double passes = 0.0;
+  for (const StageProgress& stage : reader.progress()) passes += stage.document_passes;
+  EXPECT_GT(passes, 0.0);
+  EXPECT_EQ(costs[0].document_passes, passes);
+}
+
 TEST_F(StoreReaderTest, WorkersShowOpenLeases) {
   Store store(file_, sample::run());
   store.apply(sample_results(false));
@@ -141,6 +155,7 @@ TEST_F(StoreReaderTest, HistoryHasTokenWeightedPerplexityInOrderOfK) {
   EXPECT_EQ(history[0].scored_tokens, 400);
   EXPECT_DOUBLE_EQ(history[0].perplexity.value(), std::exp(450.0 / 400.0));
   EXPECT_DOUBLE_EQ(history[0].heldout_perplexity.value(), std::exp(1.5));
+  EXPECT_EQ(history[0].kind, "score");
   EXPECT_EQ(history[0].documents, 2);
   EXPECT_EQ(history[0].document_passes, 2.0);
   EXPECT_EQ(history[0].attention_policy, "su");
