@@ -20,7 +20,8 @@ namespace longrope {
 namespace {
 
 constexpr const char* kDefaultBind = "tcp://127.0.0.1:5555";
-constexpr std::chrono::seconds kDrain{5};  // for local workers to say that they leave
+constexpr std::chrono::seconds kDrain{5};     // for local workers to say that they leave
+constexpr std::chrono::seconds kFarewell{3};  // for other workers to hear that the search is finished
 
 struct SearchArguments {
   std::string config;
@@ -100,6 +101,14 @@ void run(const SearchArguments& arguments, std::optional<std::int64_t> workers_w
   }
 }
 
+/// Workers that were away when the search finished still wait for a word: they are dismissed as they report back.
+void dismiss_late_comers(Coordinator& coordinator, ServerTransport& transport) {
+  const auto deadline = std::chrono::steady_clock::now() + kFarewell;
+  while (!stop_requested() && std::chrono::steady_clock::now() < deadline) {
+    (void)coordinator.serve_once(transport, std::chrono::milliseconds(50));
+  }
+}
+
 void coordinate(const SearchArguments& arguments, const std::string& bind, bool insecure_network) {
   if (!is_loopback(bind) && !insecure_network) {
     throw InputError(
@@ -108,14 +117,11 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
         bind);
   }
   Search search(arguments);
-  if (search.coordinator.finished()) {
-    search.report_end();
-    return;
-  }
   stop_on_signals();
   ZmqServer transport(bind);
-  search.display.say("serving workers at " + transport.endpoint());
+  if (!search.coordinator.finished()) search.display.say("serving workers at " + transport.endpoint());
   if (search.coordinator.serve(transport, stop_requested())) {
+    dismiss_late_comers(search.coordinator, transport);
     search.report_end();
   } else {
     search.display.say("stopped; workers keep what they hold and wait for the same command");

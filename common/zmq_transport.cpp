@@ -20,7 +20,7 @@ constexpr int kHighWaterMark = 1000;             // frames queued per peer
 constexpr int kHandshakeMilliseconds = 5000;     // a peer that does not finish the ZMTP handshake is dropped
 constexpr int kServerLingerMilliseconds = 1000;  // for dismissals to leave when the search is finished
 constexpr int kReconnectMilliseconds = 200;
-constexpr int kReconnectMaxMilliseconds = 5000;
+constexpr int kReconnectMaxMilliseconds = 2000;
 
 void set_limits(zmq::socket_t& socket, std::size_t max_frame) {
   socket.set(zmq::sockopt::sndhwm, kHighWaterMark);

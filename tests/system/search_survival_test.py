@@ -97,6 +97,15 @@ def test_finished_search_says_so_and_exits_0(undisturbed):
     assert history(database) == expected
 
 
+def test_worker_that_was_away_at_the_end_is_dismissed(undisturbed, tmp_path):
+    config, _ = undisturbed
+    endpoint = f"ipc://{tmp_path}/coordinator"
+    models = os.environ["LONGROPE_SOURCE_DIR"] + "/models"
+    with Process("worker", "--connect", endpoint, "--model-root", models) as worker:
+        longrope("coordinator", config, "--db", config.parent / "undisturbed.db", "--bind", endpoint)
+        assert worker.finish()[0] == 0
+
+
 def test_another_seed_gives_another_history(undisturbed, tmp_path):
     config, expected = undisturbed
     longrope("run", config, "--db", tmp_path / "search.db", "--workers", 2, "--seed", 8)
