@@ -17,4 +17,4 @@ mkdir -p "$OUT"
 
 echo
 echo "Exported model: $EXPORT"
-echo "Look into the search: sqlite3 $DATABASE 'SELECT * FROM v_best;'"
+echo "Look into the search: sqlite3 -readonly -box $DATABASE 'SELECT k, origin, perplexity, heldout_perplexity FROM v_history;'"
