@@ -6,6 +6,7 @@
 # that cannot run on this machine skips with a reason that begins with "NOT RUN: "; ctest's summary names it.
 
 set(LONGROPE_TEST_TIMEOUT_SECONDS 300)
+set(LONGROPE_SYSTEM_TEST_TIMEOUT_SECONDS 1800)  # many processes on few cores, maybe beside other tests
 
 function(longrope_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LIBS")
@@ -35,7 +36,11 @@ function(longrope_python_test name)
   add_test(NAME ${name}
     COMMAND "${LONGROPE_PYTHON}" -B -m pytest -q -rs -p no:cacheprovider "${CMAKE_CURRENT_SOURCE_DIR}/${arg_FILE}"
     WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-  set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${LONGROPE_TEST_TIMEOUT_SECONDS}
+  set(timeout ${LONGROPE_TEST_TIMEOUT_SECONDS})
+  if(arg_LABEL STREQUAL "system")
+    set(timeout ${LONGROPE_SYSTEM_TEST_TIMEOUT_SECONDS})
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${timeout}
     SKIP_REGULAR_EXPRESSION "NOT RUN: "
     ENVIRONMENT "LONGROPE_SOURCE_DIR=${PROJECT_SOURCE_DIR};LONGROPE_BINARY_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
 endfunction()
