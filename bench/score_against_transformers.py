@@ -14,7 +14,6 @@ import datetime
 import json
 import pathlib
 import platform
-import resource
 import shlex
 import statistics
 import subprocess
@@ -79,7 +78,9 @@ def run_transformers(folder, length, dtype, threads):
         logits = model.lm_head(hidden[begin:end]).float()
         nll_sum += torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum").item()
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: its maximum survives exec and would be that of the process which started this one.
+    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
     print(json.dumps({"nll_sum": nll_sum, "scored_tokens": length - 1, "seconds": seconds, "peak_memory_bytes": peak}))
 
 

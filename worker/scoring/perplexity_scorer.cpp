@@ -7,13 +7,14 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <torch/version.h>
 
 #include <chrono>
+#include <fstream>
 #include <mutex>
 #include <new>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -29,7 +30,7 @@ namespace {
 
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::int64_t kMaxLogitsBytes = std::int64_t{1} << 30;
-constexpr std::int64_t kBytesPerKibibyte = 1024;  // ru_maxrss counts kibibytes
+constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
 
 /// Runs `work`, translating Torch's exceptions into ours.
 template <typename Work>
@@ -93,9 +94,14 @@ std::int64_t peak_memory_bytes(at::Device device) {
     const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : 0);
     return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   }
-  struct rusage usage = {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss * kBytesPerKibibyte;
+  // Not getrusage: its maximum survives exec, so a small worker would report the size of whatever started it.
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  std::int64_t kibibytes = 0;
+  while (status >> word) {
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * kBytesPerKibibyte;
+  }
+  throw Error("peak memory must be readable: no VmHWM in /proc/self/status");
 }
 
 /// Positions t whose token counts, ascending: 1 <= t < length and the mask, if any, is not 0.
