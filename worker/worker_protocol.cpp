@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "common/overloaded.h"
+
 namespace longrope {
 namespace {
 
@@ -16,11 +18,6 @@ bool same_session(const Welcome& a, const Welcome& b) {
   return a.model_name == b.model_name && a.model_digest == b.model_digest && a.dtype == b.dtype &&
          a.angles == b.angles && a.threads == b.threads;
 }
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/overloaded.h"
 
 namespace longrope {
 namespace {
@@ -13,11 +14,6 @@ namespace {
 constexpr int kMaxRejectedInARow = 3;
 /// A candidate is given up only when so many workers failed at it, if there are so many.
 constexpr std::size_t kWorkersToQuarantine = 2;
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
 
 LeaseId id_of(const LeaseRecord& lease) { return {lease.evaluation, lease.epoch}; }
 

@@ -37,7 +37,6 @@ class Trajectory {
   /// Candidates 0 … accepted() − 1 count; the others never happened.
   [[nodiscard]] std::size_t accepted() const { return accepted_; }
   [[nodiscard]] std::optional<std::size_t> best() const { return best_; }
-  [[nodiscard]] double mean_nll(std::size_t k) const { return results_.at(k); }
   [[nodiscard]] std::optional<StageEnd> end() const { return end_; }
   /// The rule with its numbers.
   [[nodiscard]] const std::string& end_detail() const { return end_detail_; }
