@@ -2,10 +2,12 @@
 
 PRESET := $(if $(CI),ci,release)
 JOBS ?= $(shell tools/parallel_jobs.sh)
+# Of each fuzz target: make test replays the corpus and looks a little further, except in continuous integration.
+FUZZ_SECONDS := 60
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint format asan tsan bench clean build-dependencies test-dependencies configure
+.PHONY: help build demo test lint format asan tsan fuzz bench clean build-dependencies test-dependencies configure
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,15 +25,19 @@ build: build-dependencies ## Build the programs: build/bin/longrope, build/bin/l
 demo: build ## Search factors for the bundled model on this machine and export them
 	@tools/demo.sh
 
-test: lint ## Lint, then all tests, then those without Torch again under sanitizers
+test: FUZZ_SECONDS := $(if $(CI),60,5)
+test: lint ## Lint, then all tests, then those without Torch again under sanitizers, then fuzz targets for seconds
 	@cmake --build --preset $(PRESET) -j $(JOBS)
 	@cmake --preset asan --log-level=WARNING
 	@cmake --build --preset asan -j $(JOBS)
+	@cmake --build --preset fuzz -j $(JOBS)
 	@ctest --preset $(PRESET) -j $(JOBS)
 	@ctest --preset asan -j $(JOBS)
+	@ctest --preset fuzz -j $(JOBS)
 
 configure: test-dependencies
 	@cmake --preset $(PRESET) --log-level=WARNING
+	@cmake --preset fuzz --log-level=WARNING -DLONGROPE_FUZZ_SECONDS=$(FUZZ_SECONDS)
 
 lint: configure ## Check format, names and likely mistakes
 	@$(PYTHON) tools/lint.py --jobs $(JOBS)
@@ -49,6 +55,11 @@ tsan: build-dependencies ## Tests without Torch under the thread sanitizer
 	@cmake --preset tsan --log-level=WARNING
 	@cmake --build --preset tsan -j $(JOBS)
 	@ctest --preset tsan -j $(JOBS)
+
+fuzz: test-dependencies ## Give hostile files and frames to every reader, FUZZ_SECONDS (60) for each
+	@cmake --preset fuzz --log-level=WARNING -DLONGROPE_FUZZ_SECONDS=$(FUZZ_SECONDS)
+	@cmake --build --preset fuzz -j $(JOBS)
+	@ctest --preset fuzz -j $(JOBS)
 
 bench: build test-dependencies ## Time the scorer against transformers
 	@$(PYTHON) bench/score_against_transformers.py

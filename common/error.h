@@ -1,14 +1,17 @@
 #pragma once
 
 #include <stdexcept>
+#include <string_view>
 
 namespace longrope {
 
 /// The work cannot continue (database, network, device). Caught once, in `main`: exit code 1.
 /// Messages state the rule, then the value, then the place: `lease_timeout must be positive: -5 (demo.toml:12)`.
+/// Values may be hostile and messages go to terminals and logs: control characters are written as `\u001b`, line breaks
+/// as a space, and the middle of a message of more than 2,000 bytes is left out.
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit Error(std::string_view message);
 };
 
 /// Input from a user, a file or a peer that breaks a rule. Nothing was changed. Exit code 2.

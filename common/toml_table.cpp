@@ -60,6 +60,23 @@ std::string suggestion(std::string_view unknown, const std::vector<std::string_v
   return least <= still_close ? fmt::format("; did you mean {}?", nearest) : "";
 }
 
+/// toml++ 3.3 limits how deep values nest (256), but not the tables that a dotted key opens: each is a level of
+/// recursion when the tree is destroyed, so that a key of some 30,000 dots overflows 8 MiB of stack. Both limits
+/// together leave at most 256 · 33 levels.
+void require_few_dots_in_lines(std::string_view text, const std::filesystem::path& file) {
+  constexpr std::ptrdiff_t kMaxDots = 32;
+  std::size_t line = 1;
+  while (!text.empty()) {
+    const std::string_view content = text.substr(0, text.find('\n'));
+    if (const auto dots = std::count(content.begin(), content.end(), '.'); dots > kMaxDots) {
+      throw InputError(
+          fmt::format("a line must not hold more than {} dots: {} ({}:{})", kMaxDots, dots, file.string(), line));
+    }
+    text.remove_prefix(std::min(content.size() + 1, text.size()));
+    ++line;
+  }
+}
+
 }  // namespace
 
 std::string TomlValue::place() const { return line_of(file, node.source()); }
@@ -129,6 +146,7 @@ void refuse_unknown_keys(const TomlValue& table, const std::vector<std::string_v
 }
 
 toml::table parse_toml(std::string_view text, const std::filesystem::path& file) {
+  require_few_dots_in_lines(text, file);
   try {
     return toml::parse(text, file.string());
   } catch (const toml::parse_error& error) {

@@ -82,7 +82,8 @@ void read_toml_table(const TomlValue& table, const TomlKeys<Target>& keys, Targe
   }
 }
 
-/// Parses `text`, the content of `file`; syntax errors and duplicate keys are InputErrors with the line.
+/// Parses `text`, the content of `file`; syntax errors, duplicate keys and more than 32 dots in a line are
+/// InputErrors with the line.
 [[nodiscard]] toml::table parse_toml(std::string_view text, const std::filesystem::path& file);
 
 }  // namespace longrope

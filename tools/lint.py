@@ -2,7 +2,7 @@
 """Checks format (clang-format), names and likely mistakes (clang-tidy) of all C++ files of the project.
 
 A source that passed is not checked again until it, a header of ours that it includes, its compile command, the rules
-or the version of clang-tidy change. Needs a configured build folder, for its compile commands.
+or the version of clang-tidy change. Needs configured build folders, for their compile commands.
 """
 
 import argparse
@@ -57,12 +57,16 @@ def tidy(tool, build, source):
         cwd=ROOT, capture_output=True, text=True)
 
 
-def check_sources(build, jobs):
+def check_sources(builds, jobs):
     tool = pathlib.Path(sys.executable).parent / "clang-tidy"
     version = subprocess.run([tool, "--version"], check=True, capture_output=True).stdout
     rules = version + (ROOT / ".clang-tidy").read_bytes()
-    entries = json.loads((build / "compile_commands.json").read_text())
-    commands = {pathlib.Path(entry["file"]).resolve(): entry["command"] for entry in entries}
+    build_of, commands = {}, {}
+    for build in builds:
+        for entry in json.loads((build / "compile_commands.json").read_text()):
+            source = pathlib.Path(entry["file"]).resolve()
+            build_of.setdefault(source, build)  # the first folder that builds it
+            commands.setdefault(source, entry["command"])
     passed = ROOT / "build" / "lint"
     passed.mkdir(parents=True, exist_ok=True)
 
@@ -77,7 +81,7 @@ def check_sources(build, jobs):
             waiting.append((source, mark))
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        results = {pool.submit(tidy, tool, build, source): (source, mark) for source, mark in waiting}
+        results = {pool.submit(tidy, tool, build_of[source], source): (source, mark) for source, mark in waiting}
         for result in concurrent.futures.as_completed(results):
             source, mark = results[result]
             if result.result().returncode == 0:
@@ -91,11 +95,12 @@ def check_sources(build, jobs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
+    parser.add_argument("--build", type=pathlib.Path, nargs="+",
+                        default=[ROOT / "build" / "release", ROOT / "build" / "fuzz"])
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     formatted = check_format(files(".h") + files(".cpp"))
-    clean = check_sources(arguments.build.resolve(), arguments.jobs)
+    clean = check_sources([build.resolve() for build in arguments.build], arguments.jobs)
     if not (formatted and clean):
         sys.exit("lint: failed (make format repairs the format)")
 

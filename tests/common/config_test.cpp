@@ -332,6 +332,21 @@ TEST_F(ConfigTest, NamesThatCannotBePartsOfFileNamesAreRefused) {
   EXPECT_THAT(refusal(replaced(kMinimal, "demo", std::string(65, 'a'))), StartsWith("name must"));
 }
 
+TEST_F(ConfigTest, DeepNestingIsRefused) {
+  const auto repeated = [](std::string_view part, int times) {
+    std::string text;
+    for (int i = 0; i < times; ++i) text += part;
+    return text;
+  };
+  EXPECT_THAT(refusal(repeated("a.", 500'000) + "a = 1\n"),
+              AllOf(HasSubstr("more than 32 dots: 500000"), EndsWith(at(1))));
+  EXPECT_THAT(refusal("\n[" + repeated("a.", 500'000) + "a]\n"), AllOf(HasSubstr("dots"), EndsWith(at(2))));
+  EXPECT_THAT(refusal("a = " + repeated("[", 500'000)), AllOf(HasSubstr("depth"), EndsWith(at(1))));
+  EXPECT_THAT(refusal("a = " + repeated("{a=", 300'000)), AllOf(HasSubstr("depth"), EndsWith(at(1))));
+  // The deepest tree that both limits let through is built and destroyed.
+  EXPECT_THAT(refusal("a = " + repeated("[\n{" + repeated("a.", 32) + "a = ", 120) + "1"), HasSubstr("valid TOML"));
+}
+
 TEST_F(ConfigTest, LongValueIsShortenedInItsMessage) {
   EXPECT_THAT(search_refusal("upper_bound = \"" + std::string(100'000, 'x') + "\""), HasSubstr(" … "));
   EXPECT_LT(search_refusal("upper_bound = \"" + std::string(100'000, 'x') + "\"").size(), 500U);
