@@ -305,6 +305,17 @@ TEST_F(StoreTest, SecondCoordinatorInThisProcessIsRefusedByProcessId) {
   EXPECT_EQ(message, "database " + file_.string() + " is in use by coordinator process " + std::to_string(::getpid()));
 }
 
+TEST_F(StoreTest, SecondWriterUnderAnotherNameOfTheFileIsRefused) {
+  const Store store(file_, sample::run());
+  const fs::path link = directory_ / "link.db";
+  fs::create_symlink("search.db", link);
+  fs::create_directory_symlink(directory_, directory_ / "folder");
+  for (const fs::path& other : {link, directory_ / "folder" / "search.db", directory_ / "folder" / "link.db"}) {
+    EXPECT_THAT(message_of([&] { Store(other, sample::run()); }), HasSubstr("is in use by coordinator process"))
+        << other;
+  }
+}
+
 TEST_F(StoreTest, SecondCoordinatorInAnotherProcessIsRefused) {
   const Store first(file_, sample::run());
   const int status = in_child([&] {
