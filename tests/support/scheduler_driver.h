@@ -35,6 +35,8 @@ class SchedulerDriver {
   }
   /// Moves time without a step, as when the process does not run.
   void sleep(std::chrono::milliseconds time) { now_ += time; }
+  /// Settings of the next process.
+  void change_plan(SearchPlan plan) { plan_ = std::move(plan); }
 
   Effects hello(const Sender& sender, std::vector<LeaseId> held = {}) {
     return say(sender, Hello{sender, "host", 0, std::move(held)});

@@ -620,6 +620,30 @@ TEST_F(SchedulerTest, TimeLimitEndsTheSearchAndCountsOverRestarts) {
   EXPECT_EQ(driver.rows.candidates.at(*driver.rows.stages.at(1).winner).index, 0) << "the only one told";
 }
 
+TEST_F(SchedulerTest, TimeLimitThatHasPassedAtARestartKeepsWhatWasTold) {
+  (void)driver_.join(kFirst);
+  for (int i = 0; i < 10; ++i) {
+    (void)driver_.pass(seconds(1));
+    const LeaseId lease = driver_.held_by(kFirst).front();
+    (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
+  }
+  // A time limit is no part of a search's identity: whoever has waited long enough may set one.
+  SearchPlan plan = driver_.plan();
+  plan.stages.front().config.stop.time_limit = seconds(5);
+  driver_.change_plan(plan);
+  driver_.restart();
+  (void)driver_.pass(milliseconds(0));
+  EXPECT_EQ(driver_.rows.stages.at(1).state, StageState::kChoosing);
+  EXPECT_EQ(driver_.rows.stages.at(1).end, StageEnd::kTimeLimit);
+  EXPECT_NE(driver_.rows.stages.at(1).end_detail.find("3 told"), std::string::npos)
+      << driver_.rows.stages.at(1).end_detail;
+  for (const auto& [id, candidate] : driver_.rows.candidates) {
+    if (candidate.role == CandidateRole::kSearch) {
+      EXPECT_NE(candidate.state, CandidateState::kOpen) << id;
+    }
+  }
+}
+
 TEST_F(SchedulerTest, SecondStageFollowsTheFirstAndTheFinishedSearchDismissesWorkers) {
   SchedulerDriver driver(small_plan(/*generational=*/true, /*stages=*/2));
   (void)driver.join(kFirst);
