@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -51,9 +52,10 @@ bool Coordinator::serve_once(ServerTransport& transport, std::chrono::millisecon
 }
 
 void Coordinator::take(const Frame& frame, ServerTransport& transport, const Now& now) {
+  std::optional<WorkerMessage> message;
   try {
-    WorkerMessage message = decode_worker_message(frame.bytes);
-    if (const auto* request = std::get_if<NeedDocument>(&message)) {
+    message = decode_worker_message(frame.bytes);
+    if (const auto* request = std::get_if<NeedDocument>(&*message)) {
       // Documents are no state of the search: nothing to commit first.
       const auto found = documents_.find(request->digest);
       if (found == documents_.end()) {
@@ -61,10 +63,12 @@ void Coordinator::take(const Frame& frame, ServerTransport& transport, const Now
       }
       transport.send(frame.peer, encode(CoordinatorMessage(DocumentData{found->first, found->second})));
     }
-    apply(scheduler_.step(WorkerSaid{frame.peer, std::move(message)}, now));
   } catch (const InputError& error) {
     reports_.warning(error.what());
+    return;
   }
+  // Outside: what fails here is no fault of the frame, and rows that the step has lost must not be passed over.
+  apply(scheduler_.step(WorkerSaid{frame.peer, *std::move(message)}, now));
 }
 
 void Coordinator::apply(Effects effects) {
