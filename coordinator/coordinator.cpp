@@ -35,9 +35,10 @@ bool Coordinator::serve(ServerTransport& transport, const std::atomic<bool>& sto
 
 bool Coordinator::serve_once(ServerTransport& transport, std::chrono::milliseconds patience) {
   if (waiting_.writes.empty()) {
-    for (const std::string& peer : std::exchange(unreachable_, {})) {
-      apply(scheduler_.step(PeerUnreachable{peer}, read_clocks()));
-    }
+    const std::vector<std::string> unreachable = std::exchange(unreachable_, {});
+    for (const std::string& peer : unreachable) apply(scheduler_.step(PeerUnreachable{peer}, read_clocks()));
+    // What they held, and their place, is given to others without waiting for a frame.
+    if (!unreachable.empty()) patience = std::chrono::milliseconds(0);
     auto frame = transport.receive(std::min(patience, scheduler_.next_deadline(read_clocks())));
     for (int taken = 0; frame && taken < kMaxFramesPerBatch; ++taken) {
       take(*frame, transport, read_clocks());
