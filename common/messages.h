@@ -26,7 +26,7 @@ struct Sender {
   std::string worker;
   std::string incarnation;
 
-  bool operator==(const Sender&) const = default;
+  auto operator<=>(const Sender&) const = default;
 };
 
 /// A lease as both sides name it; the epoch is the fencing token.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -34,9 +35,10 @@ bool Coordinator::serve(ServerTransport& transport, const std::atomic<bool>& sto
 
 bool Coordinator::serve_once(ServerTransport& transport, std::chrono::milliseconds patience) {
   if (waiting_.writes.empty()) {
-    for (const std::string& peer : std::exchange(unreachable_, {})) {
-      apply(scheduler_.step(PeerUnreachable{peer}, read_clocks()));
-    }
+    const std::vector<std::string> unreachable = std::exchange(unreachable_, {});
+    for (const std::string& peer : unreachable) apply(scheduler_.step(PeerUnreachable{peer}, read_clocks()));
+    // What they held, and their place, is given to others without waiting for a frame.
+    if (!unreachable.empty()) patience = std::chrono::milliseconds(0);
     auto frame = transport.receive(std::min(patience, scheduler_.next_deadline(read_clocks())));
     for (int taken = 0; frame && taken < kMaxFramesPerBatch; ++taken) {
       take(*frame, transport, read_clocks());
@@ -51,9 +53,10 @@ bool Coordinator::serve_once(ServerTransport& transport, std::chrono::millisecon
 }
 
 void Coordinator::take(const Frame& frame, ServerTransport& transport, const Now& now) {
+  std::optional<WorkerMessage> message;
   try {
-    WorkerMessage message = decode_worker_message(frame.bytes);
-    if (const auto* request = std::get_if<NeedDocument>(&message)) {
+    message = decode_worker_message(frame.bytes);
+    if (const auto* request = std::get_if<NeedDocument>(&*message)) {
       // Documents are no state of the search: nothing to commit first.
       const auto found = documents_.find(request->digest);
       if (found == documents_.end()) {
@@ -61,10 +64,12 @@ void Coordinator::take(const Frame& frame, ServerTransport& transport, const Now
       }
       transport.send(frame.peer, encode(CoordinatorMessage(DocumentData{found->first, found->second})));
     }
-    apply(scheduler_.step(WorkerSaid{frame.peer, std::move(message)}, now));
   } catch (const InputError& error) {
     reports_.warning(error.what());
+    return;
   }
+  // Outside: what fails here is no fault of the frame, and rows that the step has lost must not be passed over.
+  apply(scheduler_.step(WorkerSaid{frame.peer, *std::move(message)}, now));
 }
 
 void Coordinator::apply(Effects effects) {

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kHelloInterval{500};
 constexpr std::chrono::milliseconds kSendAgain{5000};  // what was not acknowledged
+constexpr std::chrono::minutes kAskAgainAtMost{5};     // for a document: it may be long, and long on its way
 constexpr std::size_t kDocumentsKept = 64;             // a stage has fewer; at 2 million tokens they are 512 MiB
 constexpr int kExitRefused = 2;
 
@@ -32,6 +33,8 @@ WorkerActions WorkerProtocol::receive(const CoordinatorMessage& message, const N
                    last_sent_again_ = now.steady;
                    const bool same_model = session_ && same_session(*session_, welcome);
                    session_ = welcome;
+                   requests_.clear();  // they went to the process before
+                   ask_for_documents(now, actions);
                    if (same_model || loading_) {
                      announce_ready(actions);
                      for (const auto& [lease, report] : unacknowledged_) actions.send.push_back(report);
@@ -50,9 +53,7 @@ WorkerActions WorkerProtocol::receive(const CoordinatorMessage& message, const N
                  [&](const Work& work) {
                    if (knows(work.lease)) return;  // delivered twice
                    queue_.push_back(work);
-                   if (!documents_.contains(work.document_digest)) {
-                     actions.send.push_back(NeedDocument{sender_, work.document_digest});
-                   }
+                   ask_for_documents(now, actions);
                    start_next(actions);
                  },
                  [&](const Revoke& revoke) {
@@ -80,12 +81,8 @@ WorkerActions WorkerProtocol::tick(std::int64_t progress, const Now& now) {
     last_sent_again_ = now.steady;
     if (held().empty()) announce_ready(actions);  // a lost one would leave this worker idle for good
     for (const auto& [lease, report] : unacknowledged_) actions.send.push_back(report);
-    for (const Work& work : queue_) {
-      if (!documents_.contains(work.document_digest)) {
-        actions.send.push_back(NeedDocument{sender_, work.document_digest});
-      }
-    }
   }
+  ask_for_documents(now, actions);
   return actions;
 }
 
@@ -167,6 +164,22 @@ void WorkerProtocol::finish_running(WorkerActions& actions) {
   running_.reset();
   if (std::exchange(running_revoked_, false)) announce_ready(actions);
   start_next(actions);
+}
+
+void WorkerProtocol::ask_for_documents(const Now& now, WorkerActions& actions) {
+  std::erase_if(requests_, [&](const auto& request) {
+    return documents_.contains(request.first) ||
+           std::ranges::find(queue_, request.first, &Work::document_digest) == queue_.end();
+  });
+  for (const Work& work : queue_) {
+    if (documents_.contains(work.document_digest)) continue;
+    DocumentRequest& request =
+        requests_.try_emplace(work.document_digest, DocumentRequest{now.steady, kSendAgain}).first->second;
+    if (now.steady < request.due) continue;
+    actions.send.push_back(NeedDocument{sender_, work.document_digest});
+    request.due = now.steady + request.interval;
+    request.interval = std::min<std::chrono::milliseconds>(2 * request.interval, kAskAgainAtMost);
+  }
 }
 
 void WorkerProtocol::keep_document(const DocumentData& data) {

@@ -63,6 +63,11 @@ class WorkerProtocol {
   [[nodiscard]] std::chrono::milliseconds tick_interval() const;
 
  private:
+  struct DocumentRequest {
+    std::chrono::milliseconds due{0};       // when it is sent, by the monotonic clock
+    std::chrono::milliseconds interval{0};  // until it is sent again
+  };
+
   [[nodiscard]] bool knows(const LeaseId& lease) const;
   [[nodiscard]] std::vector<LeaseId> held() const;
   void say_hello(WorkerActions& actions) const;
@@ -71,6 +76,7 @@ class WorkerProtocol {
   void report(const LeaseId& lease, WorkerMessage message, WorkerActions& actions);
   void finish_running(WorkerActions& actions);
   void keep_document(const DocumentData& data);
+  void ask_for_documents(const Now& now, WorkerActions& actions);
 
   Sender sender_;
   std::string host_;
@@ -85,6 +91,7 @@ class WorkerProtocol {
   std::map<LeaseId, WorkerMessage> unacknowledged_;
   std::map<std::string, std::shared_ptr<const Document>> documents_;
   std::deque<std::string> document_order_;
+  std::map<std::string, DocumentRequest> requests_;  // of documents that queued work lacks
   std::chrono::milliseconds last_sent_again_{0};
 };
 

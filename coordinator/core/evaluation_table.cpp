@@ -8,7 +8,8 @@
 
 namespace longrope {
 
-void EvaluationTable::restore(std::vector<EvaluationRecord> evaluations, std::vector<LeaseRecord> open_leases) {
+void EvaluationTable::restore(std::vector<EvaluationRecord> evaluations, std::vector<LeaseRecord> open_leases,
+                              const Now& now) {
   evaluations_ = std::move(evaluations);
   for (std::size_t i = 0; i < evaluations_.size(); ++i) {
     const EvaluationRecord& evaluation = evaluations_[i];
@@ -23,7 +24,7 @@ void EvaluationTable::restore(std::vector<EvaluationRecord> evaluations, std::ve
     if (!contains(evaluation) || at(evaluation).state != EvaluationState::kLeased) {
       throw Error("an open lease must belong to a leased evaluation: " + std::to_string(evaluation));
     }
-    open_leases_[evaluation] = std::move(lease);
+    open_lease(std::move(lease), now);
   }
   for (const EvaluationRecord& evaluation : evaluations_) {
     if (evaluation.state == EvaluationState::kLeased && !open_leases_.contains(evaluation.id)) {
@@ -73,45 +74,44 @@ std::optional<LeaseId> EvaluationTable::grant(const Sender& worker, const std::s
   lease.worker = worker.worker;
   lease.incarnation = worker.incarnation;
   lease.granted_at = now.unix_milliseconds;
-  open_leases_[evaluation.id] = lease;
   effects.writes.emplace_back(evaluation);
   effects.writes.emplace_back(lease);
+  open_lease(std::move(lease), now);
   return LeaseId{evaluation.id, evaluation.epoch};
 }
 
 bool EvaluationTable::holds(const Sender& sender, const LeaseId& lease) const {
   const auto found = open_leases_.find(lease.evaluation);
-  return found != open_leases_.end() && found->second.epoch == lease.epoch && found->second.worker == sender.worker &&
-         found->second.incarnation == sender.incarnation;
+  if (found == open_leases_.end()) return false;
+  const LeaseRecord& open = found->second.row;
+  return open.epoch == lease.epoch && open.worker == sender.worker && open.incarnation == sender.incarnation;
 }
-
-namespace {
-template <class Condition>
-std::vector<LeaseRecord> select_leases(const std::map<std::int64_t, LeaseRecord>& leases, Condition condition) {
-  std::vector<LeaseRecord> selected;
-  for (const auto& [evaluation, lease] : leases) {
-    if (condition(lease)) selected.push_back(lease);
-  }
-  return selected;
-}
-}  // namespace
 
 std::vector<LeaseRecord> EvaluationTable::leases_of(const Sender& sender) const {
-  return select_leases(open_leases_, [&](const LeaseRecord& lease) {
-    return lease.worker == sender.worker && lease.incarnation == sender.incarnation;
-  });
+  return leases_granted_before(sender, std::chrono::milliseconds::max());
 }
 
-std::size_t EvaluationTable::leases_held(const Sender& sender) const { return leases_of(sender).size(); }
+std::vector<LeaseRecord> EvaluationTable::leases_granted_before(const Sender& sender,
+                                                                std::chrono::milliseconds time) const {
+  std::vector<LeaseRecord> leases;
+  const auto held = leased_evaluations_.find(sender);
+  if (held == leased_evaluations_.end()) return leases;
+  for (const std::int64_t evaluation : held->second) {
+    const OpenLease& lease = open_leases_.at(evaluation);
+    if (lease.granted < time) leases.push_back(lease.row);
+  }
+  return leases;
+}
 
-std::vector<LeaseRecord> EvaluationTable::leases_of_earlier_incarnations(const Sender& sender) const {
-  return select_leases(open_leases_, [&](const LeaseRecord& lease) {
-    return lease.worker == sender.worker && lease.incarnation != sender.incarnation;
-  });
+std::size_t EvaluationTable::leases_held(const Sender& sender) const {
+  const auto held = leased_evaluations_.find(sender);
+  return held == leased_evaluations_.end() ? 0 : held->second.size();
 }
 
 std::vector<LeaseRecord> EvaluationTable::open_leases() const {
-  return select_leases(open_leases_, [](const LeaseRecord&) { return true; });
+  std::vector<LeaseRecord> leases;
+  for (const auto& [evaluation, lease] : open_leases_) leases.push_back(lease.row);
+  return leases;
 }
 
 void EvaluationTable::score(const LeaseId& lease, const ScoreResult& result, const Now& now, Effects& effects) {
@@ -125,7 +125,7 @@ void EvaluationTable::score(const LeaseId& lease, const ScoreResult& result, con
 
 void EvaluationTable::fail(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now,
                            Effects& effects) {
-  const std::string worker = open_leases_.at(lease.evaluation).worker;
+  const std::string worker = open_leases_.at(lease.evaluation).row.worker;
   EvaluationRecord& evaluation = row(lease.evaluation);
   evaluation.error = detail;
   ++evaluation.failures;
@@ -158,7 +158,7 @@ void EvaluationTable::give_up(std::int64_t id, Effects& effects) {
 std::optional<LeaseRecord> EvaluationTable::cancel(std::int64_t id, const Now& now, Effects& effects) {
   std::optional<LeaseRecord> revoked;
   if (at(id).state == EvaluationState::kLeased) {
-    revoked = open_leases_.at(id);
+    revoked = open_leases_.at(id).row;
     end_lease({id, at(id).epoch}, LeaseEnd::kReleased, "no longer wanted", now, effects);
   } else if (at(id).state != EvaluationState::kPending) {
     return std::nullopt;
@@ -169,17 +169,27 @@ std::optional<LeaseRecord> EvaluationTable::cancel(std::int64_t id, const Now& n
   return revoked;
 }
 
+void EvaluationTable::open_lease(LeaseRecord lease, const Now& now) {
+  const std::int64_t evaluation = lease.evaluation;
+  leased_evaluations_[{lease.worker, lease.incarnation}].insert(evaluation);
+  open_leases_[evaluation] = {std::move(lease), now.steady};
+}
+
 void EvaluationTable::end_lease(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now,
                                 Effects& effects) {
   const auto found = open_leases_.find(lease.evaluation);
-  if (found == open_leases_.end() || found->second.epoch != lease.epoch) {
+  if (found == open_leases_.end() || found->second.row.epoch != lease.epoch) {
     throw std::logic_error("lease is not open: evaluation " + std::to_string(lease.evaluation));
   }
-  found->second.end = end;
-  found->second.detail = detail;
-  found->second.ended_at = now.unix_milliseconds;
-  effects.writes.emplace_back(found->second);
+  LeaseRecord ended = std::move(found->second.row);
   open_leases_.erase(found);
+  const auto held = leased_evaluations_.find({ended.worker, ended.incarnation});
+  held->second.erase(lease.evaluation);
+  if (held->second.empty()) leased_evaluations_.erase(held);
+  ended.end = end;
+  ended.detail = detail;
+  ended.ended_at = now.unix_milliseconds;
+  effects.writes.emplace_back(std::move(ended));
 }
 
 }  // namespace longrope

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -17,8 +18,8 @@ namespace longrope {
 /// change is appended to the Effects as a row to write. Pure; the scheduler owns it; not thread-safe.
 class EvaluationTable {
  public:
-  /// Rows of an earlier process.
-  void restore(std::vector<EvaluationRecord> evaluations, std::vector<LeaseRecord> open_leases);
+  /// Rows of an earlier process; its leases count as granted now.
+  void restore(std::vector<EvaluationRecord> evaluations, std::vector<LeaseRecord> open_leases, const Now& now);
 
   /// The evaluation with this hash, created pending if it is new; an earlier cancelled one is pending again. Returns
   /// its id.
@@ -37,9 +38,10 @@ class EvaluationTable {
   /// Whether this sender holds this very lease now.
   [[nodiscard]] bool holds(const Sender& sender, const LeaseId& lease) const;
   [[nodiscard]] std::vector<LeaseRecord> leases_of(const Sender& sender) const;
+  /// Those of them that were granted before `time`, by the monotonic clock.
+  [[nodiscard]] std::vector<LeaseRecord> leases_granted_before(const Sender& sender,
+                                                               std::chrono::milliseconds time) const;
   [[nodiscard]] std::size_t leases_held(const Sender& sender) const;
-  /// Leases of other incarnations of the same worker: that process is gone.
-  [[nodiscard]] std::vector<LeaseRecord> leases_of_earlier_incarnations(const Sender& sender) const;
   [[nodiscard]] std::vector<LeaseRecord> open_leases() const;
 
   // The end of a lease. All of them require that the lease is open.
@@ -57,13 +59,20 @@ class EvaluationTable {
   std::optional<LeaseRecord> cancel(std::int64_t id, const Now& now, Effects& effects);
 
  private:
+  struct OpenLease {
+    LeaseRecord row;
+    std::chrono::milliseconds granted{0};  // by the monotonic clock
+  };
+
   EvaluationRecord& row(std::int64_t id) { return evaluations_.at(static_cast<std::size_t>(id - 1)); }
+  void open_lease(LeaseRecord lease, const Now& now);
   void end_lease(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now, Effects& effects);
 
   std::vector<EvaluationRecord> evaluations_;  // id − 1 is the index
   std::map<std::string, std::int64_t> by_hash_;
   std::set<std::int64_t> pending_;
-  std::map<std::int64_t, LeaseRecord> open_leases_;  // by evaluation
+  std::map<std::int64_t, OpenLease> open_leases_;                // by evaluation
+  std::map<Sender, std::set<std::int64_t>> leased_evaluations_;  // by holder, those with any
   std::map<std::int64_t, std::set<std::string>> failed_workers_;
 };
 

@@ -1,7 +1,7 @@
 #include "coordinator/core/scheduler.h"
 
 #include <algorithm>
-#include <cmath>
+#include <set>
 #include <utility>
 
 #include "common/error.h"
@@ -12,8 +12,13 @@ namespace {
 
 /// A worker whose results are refused this often in a row computes wrongly, whatever the candidate.
 constexpr int kMaxRejectedInARow = 3;
+/// Of the time between two steps at most so much counts, of which a driver that listens needs a fraction.
+constexpr std::chrono::milliseconds kLongestRound{1000};
 /// A candidate is given up only when so many workers failed at it, if there are so many.
 constexpr std::size_t kWorkersToQuarantine = 2;
+
+/// No worker holds so much, and no transport queues more for one peer.
+constexpr std::size_t kMaxRevokedAtHello = 500;
 
 LeaseId id_of(const LeaseRecord& lease) { return {lease.evaluation, lease.epoch}; }
 
@@ -36,7 +41,8 @@ void acknowledge(const std::string& peer, const LeaseId& lease, std::string outc
 
 }  // namespace
 
-Scheduler::Scheduler(SearchPlan plan, Snapshot snapshot, const Now& now) : plan_(std::move(plan)) {
+Scheduler::Scheduler(SearchPlan plan, Snapshot snapshot, const Now& now)
+    : plan_(std::move(plan)), roster_(plan_.scheduling) {
   for (std::size_t i = 0; i < plan_.stages.size(); ++i) {
     stages_.push_back(std::make_unique<StageRun>(plan_, i, evaluations_, next_candidate_id_));
   }
@@ -45,17 +51,8 @@ Scheduler::Scheduler(SearchPlan plan, Snapshot snapshot, const Now& now) : plan_
 }
 
 void Scheduler::restore(Snapshot snapshot, const Now& now) {
-  for (const LeaseRecord& lease : snapshot.open_leases) {
-    Worker& worker = workers_[lease.worker];
-    worker.sender = {lease.worker, lease.incarnation};
-    worker.heard = now.steady;
-    worker.progressed = now.steady;
-  }
-  evaluations_.restore(std::move(snapshot.evaluations), std::move(snapshot.open_leases));
-  for (WorkerRecord& worker : snapshot.workers) {
-    std::string id = worker.id;
-    worker_rows_.emplace(std::move(id), std::move(worker));
-  }
+  roster_.restore(std::move(snapshot.workers), snapshot.open_leases, now, restored_);
+  evaluations_.restore(std::move(snapshot.evaluations), std::move(snapshot.open_leases), now);
   std::map<std::int64_t, std::vector<CandidateRecord>> by_stage;
   for (CandidateRecord& candidate : snapshot.candidates) {
     next_candidate_id_ = std::max(next_candidate_id_, candidate.id + 1);
@@ -69,45 +66,43 @@ void Scheduler::restore(Snapshot snapshot, const Now& now) {
   while (!finished() && stages_[current_]->record().state == StageState::kFinished) ++current_;
 }
 
-Effects Scheduler::step(const Event& event, const Now& now) {
-  Effects effects;
-  const std::chrono::milliseconds elapsed = now.steady - last_step_;
-  last_step_ = now.steady;
+Effects Scheduler::step(const Event& event, const Now& read) {
+  Effects effects = std::exchange(restored_, {});
+  const std::chrono::milliseconds elapsed = read.steady - last_step_;
+  last_step_ = read.steady;
+  unattended_ += std::max(elapsed - longest_round(), std::chrono::milliseconds(0));
+  const Now now = attended(read);
   if (!finished()) stages_[current_]->add_active_time(elapsed);
-  if (elapsed > plan_.scheduling.worker_timeout / 2) {
-    // This process slept (a full disk, a stopped machine): time in which nobody listened is not held against workers.
-    for (auto& [id, worker] : workers_) {
-      worker.heard += elapsed;
-      worker.progressed += elapsed;
-    }
-  }
   std::visit(Overloaded{[](const TimePassed&) {}, [&](const WorkerSaid& said) { handle(said, now, effects); },
                         [&](const PeerUnreachable& gone) {
-                          const auto found = std::ranges::find(workers_, gone.peer,
-                                                               [](const auto& entry) { return entry.second.peer; });
-                          if (found == workers_.end()) return;
-                          const Sender sender = found->second.sender;  // the entry goes
+                          const Worker* worker = roster_.find_peer(gone.peer);
+                          if (worker == nullptr) return;
+                          const Sender sender = worker->sender;  // the entry goes
                           part_with(sender, WorkerState::kLost, "connection lost", now, effects);
                         }},
              event);
-  check_liveness(now, effects);
+  part_with_departed(now, effects);
   advance_stages(now, effects);
   grant_leases(now, effects);
   send_revocations(effects);
   return effects;
 }
 
+std::chrono::milliseconds Scheduler::longest_round() const {
+  return std::clamp(plan_.scheduling.worker_timeout / 4, std::chrono::milliseconds(1), kLongestRound);
+}
+
+Now Scheduler::attended(const Now& now) const { return {now.steady - unattended_, now.unix_milliseconds}; }
+
 void Scheduler::handle(const WorkerSaid& said, const Now& now, Effects& effects) {
   const Sender& sender = sender_of(said.message);
-  if (Worker* worker = find_live(sender)) {
-    worker->heard = now.steady;
-    worker->peer = said.peer;
-  }
+  Worker* known = roster_.hear(sender, said.peer, now);
   // Results and departures count by their lease, also from a worker that this process has not greeted yet.
-  const auto when_known = [&](auto&& action) {
-    Worker* worker = find_live(sender);
-    if (worker != nullptr && worker->greeted) {
-      action(*worker);
+  const auto when_greeted = [&](auto&& action) {
+    if (finished()) {
+      effects.messages.push_back({said.peer, Dismiss{"the search is finished"}});
+    } else if (known != nullptr && known->greeted) {
+      action(*known);
     } else {
       effects.messages.push_back({said.peer, Introduce{}});
     }
@@ -115,9 +110,9 @@ void Scheduler::handle(const WorkerSaid& said, const Now& now, Effects& effects)
   std::visit(
       Overloaded{
           [&](const Hello& hello) { greet(said.peer, hello, now, effects); },
-          [&](const Ready& ready) { when_known([&](Worker& worker) { make_ready(worker, ready, now, effects); }); },
+          [&](const Ready& ready) { when_greeted([&](Worker& worker) { make_ready(worker, ready, now, effects); }); },
           [&](const Heartbeat& beat) {
-            when_known([&](Worker& worker) { take_heartbeat(worker, beat, now, effects); });
+            when_greeted([&](Worker& worker) { take_heartbeat(worker, beat, now, effects); });
           },
           [&](const Unable& unable) { part_with(sender, WorkerState::kRefused, unable.reason, now, effects); },
           [&](const Leaving&) { part_with(sender, WorkerState::kLeft, "left", now, effects); },
@@ -139,37 +134,23 @@ void Scheduler::greet(const std::string& peer, const Hello& hello, const Now& no
                       " configured"}});
     return;
   }
-  if (const auto row = worker_rows_.find(hello.sender.worker); row != worker_rows_.end() &&
-                                                               row->second.incarnation == hello.sender.incarnation &&
-                                                               row->second.state == WorkerState::kRefused) {
-    effects.messages.push_back({peer, Refuse{row->second.detail}});
+  if (const auto reason = roster_.why_refused(hello.sender)) {
+    effects.messages.push_back({peer, Refuse{*reason}});
     return;
   }
-  // The same worker under another incarnation: that process is gone, and its leases with it.
-  release(evaluations_.leases_of_earlier_incarnations(hello.sender), LeaseEnd::kReleased, "worker started again", now,
-          effects);
+  if (!roster_.admits(hello.sender, peer, now, effects)) return;
   std::vector<LeaseRecord> forgotten;
   for (const LeaseRecord& lease : evaluations_.leases_of(hello.sender)) {
     if (!contains(hello.held, id_of(lease))) forgotten.push_back(lease);
   }
   release(forgotten, LeaseEnd::kReleased, "the worker does not hold it", now, effects);
 
-  Worker& worker = workers_[hello.sender.worker];
-  worker = Worker{};
-  worker.peer = peer;
-  worker.sender = hello.sender;
-  worker.greeted = true;
-  worker.heard = now.steady;
-  worker.progressed = now.steady;
-  WorkerRecord& row = record_of(hello.sender, now);
-  row.incarnation = hello.sender.incarnation;
-  row.host = hello.host;
-  row.state = WorkerState::kConnected;
-  row.detail.clear();
-  effects.writes.emplace_back(row);
+  roster_.enter(hello, peer, now, effects);
   // Before the welcome, so that a worker whose compute loop hangs in revoked work does not call itself ready.
+  std::size_t revoked = 0;
   for (const LeaseId& lease : hello.held) {
-    if (!evaluations_.holds(hello.sender, lease)) effects.messages.push_back({peer, Revoke{lease}});
+    if (evaluations_.holds(hello.sender, lease) || revoked++ >= kMaxRevokedAtHello) continue;
+    effects.messages.push_back({peer, Revoke{lease}});
   }
   effects.messages.push_back({peer, Welcome{plan_.model_name, plan_.model_digest, std::string(to_string(plan_.dtype)),
                                             std::string(to_string(plan_.angles)), plan_.threads_per_worker,
@@ -184,7 +165,7 @@ void Scheduler::make_ready(Worker& worker, const Ready& ready, const Now& now, E
   if (worker.ready) return;  // an idle worker repeats it
   worker.ready = true;
   worker.progressed = now.steady;
-  WorkerRecord& row = record_of(worker.sender, now);
+  WorkerRecord& row = roster_.row_of(worker.sender);
   row.device = ready.device;
   row.threads = ready.threads;
   effects.writes.emplace_back(row);
@@ -196,17 +177,11 @@ void Scheduler::take_heartbeat(Worker& worker, const Heartbeat& heartbeat, const
     worker.progressed = now.steady;
   }
   // Work that never arrived (sent, but lost with a connection) is noticed once it must have.
-  std::vector<LeaseRecord> lost;
-  const std::int64_t settled = now.unix_milliseconds - plan_.scheduling.worker_timeout.count();
-  for (const LeaseRecord& lease : evaluations_.leases_of(worker.sender)) {
-    if (lease.granted_at < settled && !contains(heartbeat.held, id_of(lease))) lost.push_back(lease);
-  }
+  std::vector<LeaseRecord> lost =
+      evaluations_.leases_granted_before(worker.sender, now.steady - plan_.scheduling.worker_timeout);
+  std::erase_if(lost, [&](const LeaseRecord& lease) { return contains(heartbeat.held, id_of(lease)); });
   release(lost, LeaseEnd::kReleased, "the worker does not hold it", now, effects);
-  if (finished()) {
-    effects.messages.push_back({worker.peer, Dismiss{"the search is finished"}});  // the first one was lost
-  } else {
-    effects.messages.push_back({worker.peer, Pong{}});
-  }
+  effects.messages.push_back({worker.peer, Pong{}});
 }
 
 void Scheduler::take_result(const std::string& peer, const Result& result, const Now& now, Effects& effects) {
@@ -217,8 +192,6 @@ void Scheduler::take_result(const std::string& peer, const Result& result, const
   }
   const EvaluationRecord& evaluation = evaluations_.at(lease.evaluation);
   const std::string objection = why_rejected(result.score, expected_scored_tokens(evaluation), evaluation.length);
-  Worker* worker = find_live(result.sender);
-  WorkerRecord& row = record_of(result.sender, now);
   if (!evaluations_.holds(result.sender, lease)) {
     const bool duplicate = evaluation.state == EvaluationState::kScored && evaluation.epoch == lease.epoch &&
                            evaluation.worker == result.sender.worker;
@@ -235,6 +208,8 @@ void Scheduler::take_result(const std::string& peer, const Result& result, const
     }
     return;
   }
+  Worker* worker = roster_.find(result.sender);
+  WorkerRecord& row = roster_.row_of(result.sender);
   if (!objection.empty()) {
     ++row.failures;
     effects.writes.emplace_back(row);
@@ -262,13 +237,13 @@ void Scheduler::take_failure(const std::string& peer, const Failure& failure, co
     acknowledge(peer, lease, "late", "", effects);
     return;
   }
-  WorkerRecord& row = record_of(failure.sender, now);
+  WorkerRecord& row = roster_.row_of(failure.sender);
   ++row.failures;
   effects.writes.emplace_back(row);
   const std::string detail = error_name(failure.error) + ": " + failure.detail;
   if (failure.error == static_cast<std::int64_t>(EvaluationError::kOutOfMemory)) {
     // Says nothing about the candidate: all documents of a stage have one length, so this worker cannot serve it.
-    Worker* worker = find_live(failure.sender);
+    Worker* worker = roster_.find(failure.sender);
     acknowledge(peer, lease, "stored", "", effects);
     if (worker != nullptr) refuse(*worker, detail, now, effects);
     return;
@@ -279,9 +254,7 @@ void Scheduler::take_failure(const std::string& peer, const Failure& failure, co
 
 void Scheduler::count_failure(const LeaseId& lease, const std::string& detail, const Now& now, Effects& effects) {
   evaluations_.fail(lease, LeaseEnd::kFailed, detail, now, effects);
-  const auto ready =
-      static_cast<std::size_t>(std::ranges::count_if(workers_, [](const auto& entry) { return entry.second.ready; }));
-  const std::size_t enough_workers = std::clamp<std::size_t>(ready, 1, kWorkersToQuarantine);
+  const std::size_t enough_workers = std::clamp<std::size_t>(roster_.ready().size(), 1, kWorkersToQuarantine);
   if (evaluations_.at(lease.evaluation).failures >= plan_.scheduling.max_failures &&
       evaluations_.workers_that_failed(lease.evaluation) >= enough_workers) {
     evaluations_.give_up(lease.evaluation, effects);
@@ -298,12 +271,7 @@ void Scheduler::part_with(const Sender& sender, WorkerState state, const std::st
                           Effects& effects) {
   release(evaluations_.leases_of(sender), state == WorkerState::kLost ? LeaseEnd::kExpired : LeaseEnd::kReleased,
           detail, now, effects);
-  if (find_live(sender) != nullptr) workers_.erase(sender.worker);
-  if (workers_.contains(sender.worker)) return;  // the row speaks of a later incarnation
-  WorkerRecord& row = record_of(sender, now);
-  row.state = state;
-  row.detail = detail;
-  effects.writes.emplace_back(row);
+  roster_.strike_off(sender, state, detail, effects);
 }
 
 void Scheduler::release(const std::vector<LeaseRecord>& leases, LeaseEnd end, const std::string& detail, const Now& now,
@@ -311,18 +279,10 @@ void Scheduler::release(const std::vector<LeaseRecord>& leases, LeaseEnd end, co
   for (const LeaseRecord& lease : leases) evaluations_.release(id_of(lease), end, detail, now, effects);
 }
 
-void Scheduler::check_liveness(const Now& now, Effects& effects) {
-  std::vector<std::pair<Sender, std::string>> gone;
-  for (const auto& [id, worker] : workers_) {
-    if (now.steady - worker.heard >= plan_.scheduling.worker_timeout) {
-      gone.emplace_back(worker.sender, "silent for " + std::to_string((now.steady - worker.heard).count()) + " ms");
-    } else if (evaluations_.leases_held(worker.sender) > 0 &&
-               now.steady - worker.progressed >= plan_.scheduling.lease_timeout) {
-      gone.emplace_back(worker.sender,
-                        "no progress for " + std::to_string((now.steady - worker.progressed).count()) + " ms");
-    }
+void Scheduler::part_with_departed(const Now& now, Effects& effects) {
+  for (const auto& [sender, why] : roster_.departed(evaluations_, now)) {
+    part_with(sender, WorkerState::kLost, why, now, effects);
   }
-  for (const auto& [sender, reason] : gone) part_with(sender, WorkerState::kLost, reason, now, effects);
 }
 
 void Scheduler::advance_stages(const Now& now, Effects& effects) {
@@ -336,21 +296,24 @@ void Scheduler::advance_stages(const Now& now, Effects& effects) {
     }
     if (stages_[current_]->record().state != StageState::kFinished) return;
     ++current_;
-    if (!finished()) continue;
-    for (const auto& [id, worker] : workers_) {
-      effects.messages.push_back({worker.peer, Dismiss{"the search is finished"}});
-    }
+    if (finished()) dismiss_all(now, effects);
   }
 }
 
-void Scheduler::grant_leases(const Now& now, Effects& effects) {
-  std::set<std::string> ready;
-  for (const auto& [id, worker] : workers_) {
-    if (worker.ready) ready.insert(id);
+void Scheduler::dismiss_all(const Now& now, Effects& effects) {
+  std::vector<Sender> senders;
+  for (const auto& [id, worker] : roster_.all()) {
+    effects.messages.push_back({worker.peer, Dismiss{"the search is finished"}});
+    senders.push_back(worker.sender);
   }
+  for (const Sender& sender : senders) part_with(sender, WorkerState::kLeft, "the search is finished", now, effects);
+}
+
+void Scheduler::grant_leases(const Now& now, Effects& effects) {
+  const std::set<std::string> ready = roster_.ready();
   // Everybody gets a first lease before anybody gets a second.
   for (std::size_t held = 0; held < static_cast<std::size_t>(plan_.scheduling.credit); ++held) {
-    for (auto& [id, worker] : workers_) {
+    for (auto& [id, worker] : roster_.all()) {
       if (!evaluations_.has_pending()) return;
       if (!worker.ready || evaluations_.leases_held(worker.sender) != held) continue;
       if (held == 0) worker.progressed = now.steady;
@@ -362,7 +325,7 @@ void Scheduler::grant_leases(const Now& now, Effects& effects) {
 
 void Scheduler::send_revocations(Effects& effects) {
   for (const LeaseRecord& lease : effects.revoked) {
-    if (Worker* worker = find_live({lease.worker, lease.incarnation})) {
+    if (Worker* worker = roster_.find({lease.worker, lease.incarnation})) {
       effects.messages.push_back({worker->peer, Revoke{id_of(lease)}});
     }
   }
@@ -391,32 +354,12 @@ std::int64_t Scheduler::expected_scored_tokens(const EvaluationRecord& evaluatio
   throw Error("an evaluation must be of a planned document: " + evaluation.document_digest);
 }
 
-Scheduler::Worker* Scheduler::find_live(const Sender& sender) {
-  const auto found = workers_.find(sender.worker);
-  return found != workers_.end() && found->second.sender == sender ? &found->second : nullptr;
-}
-
-WorkerRecord& Scheduler::record_of(const Sender& sender, const Now& now) {
-  WorkerRecord& row = worker_rows_[sender.worker];
-  row.id = sender.worker;
-  if (row.incarnation.empty()) row.incarnation = sender.incarnation;
-  row.last_seen_at = now.unix_milliseconds;
-  return row;
-}
-
 std::chrono::milliseconds Scheduler::next_deadline(const Now& now) const {
-  using std::chrono::milliseconds;
-  milliseconds wait = plan_.scheduling.worker_timeout;
-  for (const auto& [id, worker] : workers_) {
-    wait = std::min(wait, worker.heard + plan_.scheduling.worker_timeout - now.steady);
-    if (evaluations_.leases_held(worker.sender) > 0) {
-      wait = std::min(wait, worker.progressed + plan_.scheduling.lease_timeout - now.steady);
-    }
-  }
+  std::chrono::milliseconds wait = std::min(longest_round(), roster_.next_deadline(evaluations_, attended(now)));
   if (!finished()) {
     if (const auto left = stages_[current_]->time_left()) wait = std::min(wait, *left);
   }
-  return std::max(wait, milliseconds(0));
+  return std::max(wait, std::chrono::milliseconds(0));
 }
 
 Progress Scheduler::progress() const {
@@ -430,8 +373,7 @@ Progress Scheduler::progress() const {
   if (progress.best_candidate) {
     progress.best_mean_nll = stage.search_candidates()[*progress.best_candidate].search_mean_nll;
   }
-  progress.workers_ready =
-      static_cast<std::size_t>(std::ranges::count_if(workers_, [](const auto& entry) { return entry.second.ready; }));
+  progress.workers_ready = roster_.ready().size();
   progress.evaluations_scored = scored_here_;
   if (progress.stage_state == StageState::kSearching) {
     const auto documents = plan_.stages[current_].search.size();

@@ -5,7 +5,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "common/clock.h"
 #include "common/messages.h"
 #include "coordinator/core/stage_run.h"
+#include "coordinator/core/worker_roster.h"
 
 namespace longrope {
 
@@ -52,25 +52,14 @@ class Scheduler {
 
   [[nodiscard]] Effects step(const Event& event, const Now& now);
 
-  /// When step(TimePassed) is due at the latest.
+  /// When step(TimePassed) is due at the latest. Time beyond it in which no step is taken (a full disk, a stopped
+  /// process) is held against nobody: what workers said meanwhile has not been heard.
   [[nodiscard]] std::chrono::milliseconds next_deadline(const Now& now) const;
   [[nodiscard]] bool finished() const { return current_ == stages_.size(); }
   [[nodiscard]] Progress progress() const;
   [[nodiscard]] const SearchPlan& plan() const { return plan_; }
 
  private:
-  /// A connected worker, or one that held leases when an earlier process ended and has not been heard of yet.
-  struct Worker {
-    std::string peer;
-    Sender sender;
-    bool greeted = false;                     // by this process
-    bool ready = false;                       // model loaded, may be given work
-    std::chrono::milliseconds heard{0};       // last message
-    std::chrono::milliseconds progressed{0};  // last time the compute loop moved or had nothing to do
-    std::int64_t progress = 0;
-    int rejected_in_a_row = 0;
-  };
-
   void handle(const WorkerSaid& said, const Now& now, Effects& effects);
   void greet(const std::string& peer, const Hello& hello, const Now& now, Effects& effects);
   void take_result(const std::string& peer, const Result& result, const Now& now, Effects& effects);
@@ -82,25 +71,27 @@ class Scheduler {
   void part_with(const Sender& sender, WorkerState state, const std::string& detail, const Now& now, Effects& effects);
   void release(const std::vector<LeaseRecord>& leases, LeaseEnd end, const std::string& detail, const Now& now,
                Effects& effects);
-  void check_liveness(const Now& now, Effects& effects);
+  void part_with_departed(const Now& now, Effects& effects);
   void advance_stages(const Now& now, Effects& effects);
+  void dismiss_all(const Now& now, Effects& effects);
   void grant_leases(const Now& now, Effects& effects);
   void send_revocations(Effects& effects);
   void restore(Snapshot snapshot, const Now& now);
+  [[nodiscard]] std::chrono::milliseconds longest_round() const;
+  [[nodiscard]] Now attended(const Now& now) const;
   [[nodiscard]] Work work_for(const LeaseId& lease) const;
   [[nodiscard]] std::int64_t expected_scored_tokens(const EvaluationRecord& evaluation) const;
-  [[nodiscard]] Worker* find_live(const Sender& sender);
-  WorkerRecord& record_of(const Sender& sender, const Now& now);
 
   SearchPlan plan_;
   EvaluationTable evaluations_;
   std::int64_t next_candidate_id_ = 1;
   std::vector<std::unique_ptr<StageRun>> stages_;
   std::size_t current_ = 0;
-  std::map<std::string, Worker> workers_;            // live, by stable id
-  std::map<std::string, WorkerRecord> worker_rows_;  // all that were ever heard of
-  std::map<std::string, RescaleFactors> factors_;    // by digest, for Work
+  WorkerRoster roster_;
+  std::map<std::string, RescaleFactors> factors_;  // by digest, for Work
+  Effects restored_;                               // what restoring set right; written with the first step
   std::chrono::milliseconds last_step_{0};
+  std::chrono::milliseconds unattended_{0};  // time that is held against nobody
   std::int64_t scored_here_ = 0;
 };
 

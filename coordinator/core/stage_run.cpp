@@ -76,6 +76,8 @@ void StageRun::advance(const Now& now, Effects& effects) {
     settle_all(now, effects);
     // Replayed candidates bring their results with them, so one round may enable the next.
     while (!trajectory_.end() && ask_candidates(effects)) settle_all(now, effects);
+    // Only now: in the first round after a restart nothing was told before.
+    if (const auto left = time_left(); left && left->count() <= 0) trajectory_.stop_for_time();
     mark_told(now, effects);
     if (trajectory_.end()) end_search(now, effects);
   }
@@ -88,8 +90,6 @@ void StageRun::advance(const Now& now, Effects& effects) {
 void StageRun::add_active_time(std::chrono::milliseconds elapsed) {
   if (record_.state == StageState::kPending || record_.state == StageState::kFinished) return;
   record_.active_milliseconds += elapsed.count();
-  const auto left = time_left();
-  if (left && left->count() <= 0) trajectory_.stop_for_time();
 }
 
 std::size_t StageRun::told() const {

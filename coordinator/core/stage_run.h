@@ -27,10 +27,11 @@ class StageRun {
   /// stored candidates again.
   void restore(const StageRecord& stage, std::vector<CandidateRecord> candidates);
 
-  /// Does all that can be done now: tells results, asks candidates, ends the search, chooses.
+  /// Does all that can be done now: tells results, asks candidates, ends the search (also when its time limit is
+  /// reached), chooses.
   void advance(const Now& now, Effects& effects);
 
-  /// Adds time spent; ends the search when the stage's time limit is reached.
+  /// Adds time spent, while the stage is at work.
   void add_active_time(std::chrono::milliseconds elapsed);
 
   [[nodiscard]] const StageRecord& record() const { return record_; }

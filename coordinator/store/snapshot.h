@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <vector>
+
 #include <SQLiteCpp/SQLiteCpp.h>
 
 #include "coordinator/core/records.h"
@@ -10,5 +14,8 @@ namespace longrope {
 /// The caller holds one transaction around it when others write. Throws SQLite::Exception, and Error for values that no
 /// release has written.
 [[nodiscard]] Snapshot read_snapshot(const SQLite::Database& database);
+
+/// The parents' indices k of every candidate that has any, by candidate id.
+[[nodiscard]] std::map<std::int64_t, std::vector<std::int64_t>> read_parents(const SQLite::Database& database);
 
 }  // namespace longrope

@@ -73,6 +73,10 @@ void Store::apply(std::span<const Write> writes) {
     // Trying again helps against a full disk, never against a row that the schema refuses.
     if (failure.getErrorCode() == SQLITE_CONSTRAINT) throw std::logic_error(message);
     throw Error(message);
+  } catch (const Error& mistake) {
+    // The writer refuses what SQLite would store as NULL: no matter of trying again either.
+    throw std::logic_error(fmt::format("cannot write to the database, nothing was applied: {} ({})", mistake.what(),
+                                       implementation_->file.string()));
   }
 }
 

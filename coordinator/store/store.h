@@ -47,8 +47,7 @@ class Store {
   /// Opens or creates the database and takes the writer's lock (`FILE.lock`, released by the kernel if the process
   /// dies). Throws InputError, changing nothing: another coordinator holds the lock, not one of our databases, a newer
   /// schema, or a search with other trajectory settings, model or documents (says which). Migrates older schemas after
-  /// a backup
-  /// (`FILE.backup-vN`).
+  /// a backup (`FILE.backup-vN`).
   Store(const std::filesystem::path& file, const RunRecord& run);
   ~Store();
 
@@ -56,7 +55,7 @@ class Store {
 
   /// Applies all writes in one transaction; durable when it returns. Throws Error when it cannot (disk full,
   /// read-only): nothing was applied, and the same call may be tried again. Throws std::logic_error for a row that the
-  /// schema refuses: that is a mistake of the caller, and trying again would not help.
+  /// schema refuses, or a number that is not finite: a mistake of the caller, and trying again would not help.
   void apply(std::span<const Write> writes);
 
  private:

@@ -13,20 +13,14 @@
 #include "coordinator/store/column_text.h"
 #include "coordinator/store/database_file.h"
 #include "coordinator/store/migrations.h"
+#include "coordinator/store/row_reader.h"
+#include "coordinator/store/snapshot.h"
 
 namespace longrope {
 namespace {
 
-std::string text(const SQLite::Column& column) { return column.isNull() ? "" : column.getString(); }
-std::int64_t integer(const SQLite::Column& column) { return column.isNull() ? 0 : column.getInt64(); }
-std::optional<std::int64_t> optional_integer(const SQLite::Column& column) {
-  return column.isNull() ? std::nullopt : std::optional(column.getInt64());
-}
-std::optional<double> optional_real(const SQLite::Column& column) {
-  return column.isNull() ? std::nullopt : std::optional(column.getDouble());
-}
-std::optional<double> perplexity(const SQLite::Column& mean_nll) {
-  return mean_nll.isNull() ? std::nullopt : std::optional(std::exp(mean_nll.getDouble()));
+std::optional<double> perplexity(std::optional<double> mean_nll) {
+  return mean_nll ? std::optional(std::exp(*mean_nll)) : std::nullopt;
 }
 
 struct Timing {
@@ -65,29 +59,24 @@ constexpr const char* kHistory =
     "?1)"
     " ORDER BY stage.id, candidate.k";
 
-constexpr const char* kParents =
-    "SELECT candidate_parent.candidate, parent.k FROM candidate_parent"
-    " JOIN candidate AS parent ON parent.id = candidate_parent.parent"
-    " ORDER BY candidate_parent.candidate, candidate_parent.position";
-
-void bind_stage(SQLite::Statement& statement, std::optional<std::string_view> stage) {
-  if (stage) statement.bind(1, std::string(*stage));
+void bind_stage(RowReader& row, std::optional<std::string_view> stage) {
+  if (stage) row.bind(std::string(*stage));
 }
 
 std::map<std::int64_t, DocumentSums> search_sums(const SQLite::Database& database,
                                                  std::optional<std::string_view> stage) {
-  SQLite::Statement row(database, kSearchScores);
+  RowReader row(database, kSearchScores);
   bind_stage(row, stage);
   std::map<std::int64_t, DocumentSums> sums;
-  while (row.executeStep()) {
-    DocumentSums& sum = sums[row.getColumn(0).getInt64()];
+  while (row.next()) {
+    DocumentSums& sum = sums[row.integer()];
     ++sum.documents;
-    sum.document_passes += row.getColumn(1).getDouble();
-    sum.nll_sum += row.getColumn(2).getDouble();
-    sum.scored_tokens += row.getColumn(3).getInt64();
-    sum.timing.seconds += row.getColumn(4).getDouble();
-    sum.timing.workers.insert(row.getColumn(5).getString());
-    sum.kind = row.getColumn(6).getString();
+    sum.document_passes += row.real();
+    sum.nll_sum += row.real();
+    sum.scored_tokens += row.integer();
+    sum.timing.seconds += row.real();
+    sum.timing.workers.insert(row.text());
+    sum.kind = row.text();
   }
   return sums;
 }
@@ -95,8 +84,8 @@ std::map<std::int64_t, DocumentSums> search_sums(const SQLite::Database& databas
 void require_stage(const SQLite::Database& database, std::optional<std::string_view> stage) {
   if (!stage) return;
   std::vector<std::string> names;
-  SQLite::Statement row(database, "SELECT name FROM stage ORDER BY id");
-  while (row.executeStep()) names.push_back(row.getColumn(0).getString());
+  RowReader row(database, "SELECT name FROM stage ORDER BY id");
+  while (row.next()) names.push_back(row.text());
   if (std::ranges::find(names, *stage) == names.end()) {
     throw InputError(fmt::format("stage must be one of [{}]: {}", fmt::join(names, ", "), *stage));
   }
@@ -145,57 +134,55 @@ StoreReader::~StoreReader() = default;
 
 RunInfo StoreReader::run() const {
   return implementation_->consistently([this](const SQLite::Database& database) {
-    SQLite::Statement row(database,
-                          "SELECT name, seed, model_name, model_digest, dtype, angles, threads_per_worker, config_file,"
-                          " software_version FROM run");
-    if (!row.executeStep()) {
+    RowReader row(database,
+                  "SELECT name, seed, model_name, model_digest, dtype, angles, threads_per_worker, config_file,"
+                  " software_version FROM run");
+    if (!row.next()) {
       throw InputError(fmt::format("the database holds no search yet: {}", implementation_->file.string()));
     }
-    int column = 0;
     RunInfo run;
-    run.name = text(row.getColumn(column++));
-    run.seed = std::stoull(text(row.getColumn(column++)));
-    run.model_name = text(row.getColumn(column++));
-    run.model_digest = text(row.getColumn(column++));
-    run.dtype = text(row.getColumn(column++));
-    run.angles = text(row.getColumn(column++));
-    run.threads_per_worker = integer(row.getColumn(column++));
-    run.config_file = text(row.getColumn(column++));
-    run.software_version = text(row.getColumn(column++));
+    run.name = row.text();
+    run.seed = std::stoull(row.text());
+    run.model_name = row.text();
+    run.model_digest = row.text();
+    run.dtype = row.text();
+    run.angles = row.text();
+    run.threads_per_worker = row.integer();
+    run.config_file = row.text();
+    run.software_version = row.text();
     return run;
   });
 }
 
 std::vector<StageProgress> StoreReader::progress() const {
   return implementation_->consistently([](const SQLite::Database& database) {
-    SQLite::Statement row(
+    RowReader row(
         database,
         "SELECT name, target_length, state, told, quarantined, open, budget, evaluations_pending, evaluations_leased,"
         " evaluations_scored, evaluations_failed, document_passes, best_search_perplexity, best_k, winner_k, "
         "end_reason,"
         " end_detail, active_seconds FROM v_progress");
     std::vector<StageProgress> stages;
-    while (row.executeStep()) {
-      int column = 0;
+    while (row.next()) {
       StageProgress stage;
-      stage.name = text(row.getColumn(column++));
-      stage.target_length = integer(row.getColumn(column++));
-      stage.state = text(row.getColumn(column++));
-      stage.told = integer(row.getColumn(column++));
-      stage.quarantined = integer(row.getColumn(column++));
-      stage.open = integer(row.getColumn(column++));
-      stage.budget = integer(row.getColumn(column++));
-      stage.evaluations_pending = integer(row.getColumn(column++));
-      stage.evaluations_leased = integer(row.getColumn(column++));
-      stage.evaluations_scored = integer(row.getColumn(column++));
-      stage.evaluations_failed = integer(row.getColumn(column++));
-      stage.document_passes = row.getColumn(column++).getDouble();
-      stage.best_search_perplexity = optional_real(row.getColumn(column++));
-      stage.best_index = optional_integer(row.getColumn(column++));
-      stage.winner_index = optional_integer(row.getColumn(column++));
-      stage.end_reason = text(row.getColumn(column++));
-      stage.end_detail = text(row.getColumn(column++));
-      stage.active_seconds = row.getColumn(column++).getDouble();
+      stage.name = row.text();
+      stage.target_length = row.integer();
+      stage.state = row.text();
+      stage.told = row.integer();
+      stage.quarantined = row.integer();
+      stage.open = row.integer();
+      stage.budget = row.integer();
+      stage.evaluations_pending = row.integer();
+      stage.evaluations_leased = row.integer();
+      stage.evaluations_scored = row.integer();
+      stage.evaluations_failed = row.integer();
+      stage.document_passes = row.real();
+      stage.best_search_perplexity = row.optional_real();
+      stage.best_index = row.optional_integer();
+      stage.winner_index = row.optional_integer();
+      stage.end_reason = row.text();
+      stage.end_detail = row.text();
+      stage.active_seconds = row.real();
       stages.push_back(std::move(stage));
     }
     return stages;
@@ -204,14 +191,13 @@ std::vector<StageProgress> StoreReader::progress() const {
 
 std::vector<KindCost> StoreReader::costs() const {
   return implementation_->consistently([](const SQLite::Database& database) {
-    SQLite::Statement row(database,
-                          "SELECT kind, count(*), sum(state = 'scored'),"
-                          " sum(CASE state WHEN 'scored' THEN cost_passes ELSE 0.0 END)"
-                          " FROM evaluation GROUP BY kind ORDER BY kind");
+    RowReader row(database,
+                  "SELECT kind, count(*), sum(state = 'scored'),"
+                  " sum(CASE state WHEN 'scored' THEN cost_passes ELSE 0.0 END)"
+                  " FROM evaluation GROUP BY kind ORDER BY kind");
     std::vector<KindCost> costs;
-    while (row.executeStep()) {
-      costs.push_back(
-          {text(row.getColumn(0)), integer(row.getColumn(1)), integer(row.getColumn(2)), row.getColumn(3).getDouble()});
+    while (row.next()) {
+      costs.push_back({row.text(), row.integer(), row.integer(), row.real()});
     }
     return costs;
   });
@@ -219,26 +205,24 @@ std::vector<KindCost> StoreReader::costs() const {
 
 std::vector<WorkerStatus> StoreReader::workers() const {
   return implementation_->consistently([](const SQLite::Database& database) {
-    SQLite::Statement row(
-        database,
-        "SELECT v_workers.id, v_workers.state, v_workers.host, v_workers.device, v_workers.threads,"
-        " leases, v_workers.results, v_workers.failures, v_workers.seconds, worker.last_seen_at,"
-        " v_workers.detail FROM v_workers JOIN worker ON worker.id = v_workers.id ORDER BY worker.id");
+    RowReader row(database,
+                  "SELECT v_workers.id, v_workers.state, v_workers.host, v_workers.device, v_workers.threads,"
+                  " leases, v_workers.results, v_workers.failures, v_workers.seconds, worker.last_seen_at,"
+                  " v_workers.detail FROM v_workers JOIN worker ON worker.id = v_workers.id ORDER BY worker.id");
     std::vector<WorkerStatus> workers;
-    while (row.executeStep()) {
-      int column = 0;
+    while (row.next()) {
       WorkerStatus worker;
-      worker.id = text(row.getColumn(column++));
-      worker.state = text(row.getColumn(column++));
-      worker.host = text(row.getColumn(column++));
-      worker.device = text(row.getColumn(column++));
-      worker.threads = integer(row.getColumn(column++));
-      worker.leases = integer(row.getColumn(column++));
-      worker.results = integer(row.getColumn(column++));
-      worker.failures = integer(row.getColumn(column++));
-      worker.seconds = row.getColumn(column++).getDouble();
-      worker.last_seen_at = integer(row.getColumn(column++));
-      worker.detail = text(row.getColumn(column++));
+      worker.id = row.text();
+      worker.state = row.text();
+      worker.host = row.text();
+      worker.device = row.text();
+      worker.threads = row.integer();
+      worker.leases = row.integer();
+      worker.results = row.integer();
+      worker.failures = row.integer();
+      worker.seconds = row.real();
+      worker.last_seen_at = row.integer();
+      worker.detail = row.text();
       workers.push_back(std::move(worker));
     }
     return workers;
@@ -249,30 +233,26 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
   return implementation_->consistently([&](const SQLite::Database& database) {
     require_stage(database, stage);
     std::map<std::int64_t, DocumentSums> sums = search_sums(database, stage);
-    std::map<std::int64_t, std::vector<std::int64_t>> parents;
-    SQLite::Statement edge(database, kParents);
-    while (edge.executeStep()) parents[edge.getColumn(0).getInt64()].push_back(edge.getColumn(1).getInt64());
-
-    SQLite::Statement row(database, kHistory);
+    std::map<std::int64_t, std::vector<std::int64_t>> parents = read_parents(database);
+    RowReader row(database, kHistory);
     bind_stage(row, stage);
     std::vector<HistoryRow> history;
-    while (row.executeStep()) {
-      int column = 0;
-      const std::int64_t candidate = row.getColumn(column++).getInt64();
+    while (row.next()) {
+      const std::int64_t candidate = row.integer();
       HistoryRow told;
-      told.stage = text(row.getColumn(column++));
-      told.index = integer(row.getColumn(column++));
-      told.origin = text(row.getColumn(column++));
+      told.stage = row.text();
+      told.index = row.integer();
+      told.origin = row.text();
       told.parents = parents[candidate];
-      told.state = text(row.getColumn(column++));
-      told.n_hat = integer(row.getColumn(column++));
-      told.attention_policy = text(row.getColumn(column++));
-      told.attention_value = row.getColumn(column++).getDouble();
-      told.factors_digest = text(row.getColumn(column++));
-      told.perplexity = perplexity(row.getColumn(column++));
-      told.heldout_perplexity = perplexity(row.getColumn(column++));
-      told.lambda = text(row.getColumn(column++));
-      told.told_at = integer(row.getColumn(column++));
+      told.state = row.text();
+      told.n_hat = row.integer();
+      told.attention_policy = row.text();
+      told.attention_value = row.real();
+      told.factors_digest = row.text();
+      told.perplexity = perplexity(row.optional_real());
+      told.heldout_perplexity = perplexity(row.optional_real());
+      told.lambda = row.text();
+      told.told_at = row.integer();
       const DocumentSums& sum = sums[candidate];
       told.seconds = sum.timing.seconds;
       told.workers = static_cast<std::int64_t>(sum.timing.workers.size());
@@ -299,7 +279,7 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
 std::optional<BestFactors> StoreReader::best(std::optional<std::string_view> stage) const {
   return implementation_->consistently([&](const SQLite::Database& database) -> std::optional<BestFactors> {
     require_stage(database, stage);
-    SQLite::Statement row(
+    RowReader row(
         database,
         "SELECT v_best.stage, v_best.target_length, final, k, origin, search_perplexity, heldout_perplexity, n_hat,"
         " attention_policy, attention_factor, lambda, lambda_grid, steps_per_unit, factors, none_heldout_perplexity,"
@@ -308,30 +288,27 @@ std::optional<BestFactors> StoreReader::best(std::optional<std::string_view> sta
         " FROM v_best JOIN stage ON stage.name = v_best.stage WHERE ?1 IS NULL OR stage.name = ?1"
         " ORDER BY final DESC, stage.id DESC LIMIT 1");
     bind_stage(row, stage);
-    if (!row.executeStep()) return std::nullopt;
-    int column = 0;
+    if (!row.next()) return std::nullopt;
     BestFactors best;
-    best.stage = text(row.getColumn(column++));
-    best.target_length = integer(row.getColumn(column++));
-    best.final = integer(row.getColumn(column++)) != 0;
-    best.index = integer(row.getColumn(column++));
-    best.origin = text(row.getColumn(column++));
-    best.search_perplexity = optional_real(row.getColumn(column++));
-    best.heldout_perplexity = optional_real(row.getColumn(column++));
-    best.factors.n_hat = integer(row.getColumn(column++));
-    best.factors.attention.policy = parse_attention_policy(text(row.getColumn(column++)));
-    best.factors.attention.value = row.getColumn(column++).getDouble();
-    best.factors.lambda = doubles_from_json(text(row.getColumn(column++)));
-    if (const SQLite::Column grid = row.getColumn(column++); !grid.isNull()) {
-      best.factors.grid_steps = integers_from_json(grid.getString());
-    }
-    best.factors.steps_per_unit = row.getColumn(column++).getInt();
-    best.factors_digest = text(row.getColumn(column++));
-    best.baselines.none = optional_real(row.getColumn(column++));
-    best.baselines.pi = optional_real(row.getColumn(column++));
-    best.baselines.ntk = optional_real(row.getColumn(column++));
-    best.baselines.yarn = optional_real(row.getColumn(column++));
-    best.heldout_documents = integer(row.getColumn(column++));
+    best.stage = row.text();
+    best.target_length = row.integer();
+    best.final = row.integer() != 0;
+    best.index = row.integer();
+    best.origin = row.text();
+    best.search_perplexity = row.optional_real();
+    best.heldout_perplexity = row.optional_real();
+    best.factors.n_hat = row.integer();
+    best.factors.attention.policy = parse_attention_policy(row.text());
+    best.factors.attention.value = row.real();
+    best.factors.lambda = doubles_from_json(row.text());
+    if (const auto grid = row.optional_text()) best.factors.grid_steps = integers_from_json(*grid);
+    best.factors.steps_per_unit = static_cast<std::int32_t>(row.integer());
+    best.factors_digest = row.text();
+    best.baselines.none = row.optional_real();
+    best.baselines.pi = row.optional_real();
+    best.baselines.ntk = row.optional_real();
+    best.baselines.yarn = row.optional_real();
+    best.heldout_documents = row.integer();
     return best;
   });
 }

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -34,7 +35,10 @@ std::string owner(int descriptor) {
 }  // namespace
 
 WriterLock::WriterLock(const std::filesystem::path& database) {
-  const std::string file = database.string() + ".lock";
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::weakly_canonical(database, error);
+  if (error) throw Error(fmt::format("cannot find the database: {} ({})", error.message(), database.string()));
+  const std::string file = real.string() + ".lock";
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kLockFileMode);
   if (descriptor_ < 0) throw Error(fmt::format("cannot open the lock: {} ({})", std::strerror(errno), file));
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {

@@ -209,6 +209,33 @@ TEST_F(CoordinatorTest, RestartedCoordinatorContinuesAndAcceptsWhatWasLeased) {
   EXPECT_TRUE(coordinator_->finished());
 }
 
+TEST_F(CoordinatorTest, WorkersOfAKilledCoordinatorAreNotConnectedInTheDatabaseOfItsSuccessor) {
+  join();
+  const auto state = [&] { return StoreReader(directory_ / "search.db").workers().at(0).state; };
+  EXPECT_EQ(state(), "connected");
+  open();
+  ASSERT_TRUE(turn());
+  EXPECT_EQ(state(), "lost");
+  transport_.deliver(kPeer, Hello{kSender, "host", 0, {}});
+  ASSERT_TRUE(turn());
+  EXPECT_EQ(state(), "connected");
+}
+
+TEST_F(CoordinatorTest, WorkerStartedAgainAfterAKillIsWelcomedWithoutWaitingForSilence) {
+  join();
+  const Sender restarted{"worker-1", "incarnation-2"};
+  transport_.gone.insert(kPeer);  // its connection closed as it was killed
+  transport_.deliver("incarnation-2", Hello{restarted, "host", 0, {}});
+  ASSERT_TRUE(turn());
+  transport_.longest_wait = milliseconds(0);
+  ASSERT_TRUE(coordinator_->serve_once(transport_, milliseconds(250)));
+  EXPECT_EQ(transport_.longest_wait, milliseconds(0)) << "nobody has to say anything first";
+  ASSERT_EQ(transport_.sent_to<Introduce>("incarnation-2").size(), 1U);
+  transport_.deliver("incarnation-2", Hello{restarted, "host", 0, {}});
+  ASSERT_TRUE(turn());
+  EXPECT_EQ(transport_.sent_to<Welcome>("incarnation-2").size(), 1U);
+}
+
 TEST_F(CoordinatorTest, SecondCoordinatorOnOneDatabaseIsRefused) {
   EXPECT_THROW(Coordinator(prepare_search(small_config(directory_)), directory_ / "search.db", {}), InputError);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <set>
@@ -15,7 +16,8 @@ namespace longrope {
 /// A network in memory: the test puts frames in and looks at what was sent. Never waits.
 class FakeTransport final : public ServerTransport {
  public:
-  [[nodiscard]] std::optional<Frame> receive(std::chrono::milliseconds) override {
+  [[nodiscard]] std::optional<Frame> receive(std::chrono::milliseconds timeout) override {
+    longest_wait = std::max(longest_wait, timeout);
     if (incoming_.empty()) return std::nullopt;
     Frame frame = std::move(incoming_.front());
     incoming_.pop_front();
@@ -44,6 +46,7 @@ class FakeTransport final : public ServerTransport {
 
   std::function<void(const CoordinatorMessage&)> on_send;
   std::set<std::string> gone;
+  std::chrono::milliseconds longest_wait{0};  // that receive() was given
   std::vector<std::pair<std::string, CoordinatorMessage>> sent;
 
  private:

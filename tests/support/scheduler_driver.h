@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -29,12 +31,25 @@ class SchedulerDriver {
     return effects;
   }
   Effects say(const Sender& sender, const WorkerMessage& message) { return step(WorkerSaid{peer_of(sender), message}); }
+  /// Time passes as for a coordinator that listens: in rounds of a quarter of a second.
   Effects pass(std::chrono::milliseconds time) {
-    now_ += time;
-    return step(TimePassed{});
+    constexpr std::chrono::milliseconds kRound{250};
+    Effects all;
+    do {
+      now_ += std::min(time, kRound);
+      time -= std::min(time, kRound);
+      Effects effects = step(TimePassed{});
+      std::ranges::move(effects.writes, std::back_inserter(all.writes));
+      std::ranges::move(effects.messages, std::back_inserter(all.messages));
+    } while (time > std::chrono::milliseconds(0));
+    return all;
   }
   /// Moves time without a step, as when the process does not run.
   void sleep(std::chrono::milliseconds time) { now_ += time; }
+  /// Somebody sets the clock of the machine.
+  void set_wall_clock_forward(std::chrono::milliseconds jump) { wall_clock_ += jump.count(); }
+  /// Settings of the next process.
+  void change_plan(SearchPlan plan) { plan_ = std::move(plan); }
 
   Effects hello(const Sender& sender, std::vector<LeaseId> held = {}) {
     return say(sender, Hello{sender, "host", 0, std::move(held)});
@@ -93,7 +108,7 @@ class SchedulerDriver {
     return rows.leases.at({lease.evaluation, lease.epoch});
   }
   [[nodiscard]] Scheduler& scheduler() { return *scheduler_; }
-  [[nodiscard]] Now now() const { return {now_, 1'700'000'000'000 + now_.count()}; }
+  [[nodiscard]] Now now() const { return {now_, wall_clock_ + now_.count()}; }
   [[nodiscard]] const SearchPlan& plan() const { return plan_; }
   [[nodiscard]] static std::string peer_of(const Sender& sender) { return "peer-" + sender.incarnation; }
 
@@ -102,6 +117,7 @@ class SchedulerDriver {
  private:
   SearchPlan plan_;
   std::chrono::milliseconds now_{1000};
+  std::int64_t wall_clock_ = 1'700'000'000'000;
   std::unique_ptr<Scheduler> scheduler_;
 };
 

@@ -46,8 +46,11 @@ SearchSimulator::SearchSimulator(SearchPlan plan, DurableRows& rows, std::size_t
       rows_(rows),
       faults_(faults),
       random_(seed),
-      workers_(workers) {
-  for (std::size_t number = 0; number < workers; ++number) workers_[number].number = number;
+      workers_(workers + (faults.first_worker_has_a_twin ? 1 : 0)) {
+  for (std::size_t number = 0; number < workers_.size(); ++number) {
+    workers_[number].number = number;
+    workers_[number].id = "worker-" + std::to_string(number == workers ? 0 : number);
+  }
 }
 
 bool SearchSimulator::run() {
@@ -137,12 +140,19 @@ void SearchSimulator::commit() {
   rows_.apply(batch_.writes);
   batch_.writes.clear();
   if (fault_happens(faults_.coordinator_crash_after)) return crash_coordinator();
-  for (const Outgoing& outgoing : std::exchange(batch_.messages, {})) {
-    for (WorkerProcess& worker : workers_) {
-      if (!worker.alive || peer_of(worker) != outgoing.peer) continue;
-      const std::string frame = encode(outgoing.message);
-      transmit([this, number = worker.number, peer = outgoing.peer, frame] { worker_receives(number, peer, frame); });
-    }
+  for (const Outgoing& outgoing : std::exchange(batch_.messages, {})) send(outgoing);
+}
+
+void SearchSimulator::send(const Outgoing& outgoing) {
+  if (closed_.contains(outgoing.peer)) {
+    after(Milliseconds(1), [this, peer = outgoing.peer] {
+      if (scheduler_) step(PeerUnreachable{peer});
+    });
+  }
+  for (WorkerProcess& worker : workers_) {
+    if (!worker.alive || peer_of(worker) != outgoing.peer) continue;
+    const std::string frame = encode(outgoing.message);
+    transmit([this, number = worker.number, peer = outgoing.peer, frame] { worker_receives(number, peer, frame); });
   }
 }
 
@@ -155,7 +165,7 @@ void SearchSimulator::tick_coordinator(std::int64_t start) {
 }
 
 std::string SearchSimulator::peer_of(const WorkerProcess& worker) const {
-  return "worker-" + std::to_string(worker.number) + "/" + std::to_string(worker.process);
+  return "process-" + std::to_string(worker.number) + "/" + std::to_string(worker.process);
 }
 
 void SearchSimulator::start_worker(std::size_t number) {
@@ -164,15 +174,14 @@ void SearchSimulator::start_worker(std::size_t number) {
   worker.alive = true;
   worker.computing = false;
   worker.progress = 0;
-  worker.protocol = std::make_unique<WorkerProtocol>(Sender{"worker-" + std::to_string(number), peer_of(worker)},
-                                                     "host", /*threads=*/0);
+  worker.protocol = std::make_unique<WorkerProtocol>(Sender{worker.id, peer_of(worker)}, "host", /*threads=*/0);
   tick_worker(number, worker.process);
 }
 
-void SearchSimulator::stop_worker(std::size_t number) {
+void SearchSimulator::stop_worker(std::size_t number, bool connection_closes) {
   WorkerProcess& worker = workers_[number];
   if (!std::exchange(worker.alive, false)) return;
-  if (scheduler_ && by_chance(0.5)) step(PeerUnreachable{peer_of(worker)});  // some deaths are noticed at once
+  if (connection_closes) closed_.insert(peer_of(worker));
   after(between(500, 15000), [this, number] { start_worker(number); });
 }
 
@@ -200,7 +209,10 @@ void SearchSimulator::carry_out(std::size_t number, WorkerActions actions) {
     });
   }
   if (actions.score) compute(number, *actions.score);
-  if (actions.exit) stop_worker(number);  // its supervisor starts it again
+  if (actions.exit) {
+    if (actions.exit->status != 0) ++processes_refused_;
+    stop_worker(number, /*connection_closes=*/true);  // its supervisor starts it again
+  }
 }
 
 void SearchSimulator::worker_receives(std::size_t number, const std::string& peer, const std::string& frame) {
@@ -220,16 +232,17 @@ void SearchSimulator::compute(std::size_t number, const ScoreDocument& job) {
   ++documents_scored_;
   const std::int64_t id = ++worker.job;
   const std::int64_t process = worker.process;
+  const bool connection_closes = by_chance(0.5);  // a process dies, or its whole machine
   if (fault_happens(faults_.worker_crash)) {
-    after(between(0, 3000), [this, number, process] {
-      if (workers_[number].process == process) stop_worker(number);
+    after(between(0, 3000), [this, number, process, connection_closes] {
+      if (workers_[number].process == process) stop_worker(number, connection_closes);
     });
     return;
   }
   if (fault_happens(faults_.worker_hang)) {
     // Somebody looks after it in the end.
-    after(between(40000, 120000), [this, number, process] {
-      if (workers_[number].process == process) stop_worker(number);
+    after(between(40000, 120000), [this, number, process, connection_closes] {
+      if (workers_[number].process == process) stop_worker(number, connection_closes);
     });
     return;
   }

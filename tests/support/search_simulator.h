@@ -30,6 +30,8 @@ struct SimulatedFaults {
   double coordinator_crash_after = 0.0;                             // between commit and send
   std::int64_t at_most = std::numeric_limits<std::int64_t>::max();  // of the faults above, all together
   bool first_worker_always_lies = false;
+  /// Somebody starts another process under the first worker's id, and starts it again whenever it ends.
+  bool first_worker_has_a_twin = false;
 };
 
 /// All of them together, each rare enough for the search to go on.
@@ -54,6 +56,8 @@ class SearchSimulator {
 
   [[nodiscard]] std::int64_t documents_scored() const { return documents_scored_; }
   [[nodiscard]] std::int64_t coordinator_starts() const { return coordinator_starts_; }
+  /// Processes of workers that the coordinator refused.
+  [[nodiscard]] std::int64_t processes_refused() const { return processes_refused_; }
   /// "stored" acknowledgements that reached a worker although the rows do not say so.
   [[nodiscard]] const std::vector<std::string>& broken_promises() const { return broken_promises_; }
 
@@ -62,6 +66,7 @@ class SearchSimulator {
 
   struct WorkerProcess {
     std::size_t number = 0;
+    std::string id;
     std::int64_t process = 0;  // counts restarts; frames and timers of an earlier one are void
     std::unique_ptr<WorkerProtocol> protocol;
     bool alive = false;
@@ -92,9 +97,10 @@ class SearchSimulator {
   void step(const Event& event);
   void commit();
   void tick_coordinator(std::int64_t start);
+  void send(const Outgoing& outgoing);
 
   void start_worker(std::size_t number);
-  void stop_worker(std::size_t number);
+  void stop_worker(std::size_t number, bool connection_closes);
   void tick_worker(std::size_t number, std::int64_t process);
   void carry_out(std::size_t number, WorkerActions actions);
   void worker_receives(std::size_t number, const std::string& peer, const std::string& frame);
@@ -117,7 +123,9 @@ class SearchSimulator {
   bool commit_due_ = false;
   std::int64_t coordinator_starts_ = 0;
   std::vector<WorkerProcess> workers_;
+  std::set<std::string> closed_;  // connections of processes that died, as far as the network says so
   std::int64_t documents_scored_ = 0;
+  std::int64_t processes_refused_ = 0;
   std::vector<std::string> broken_promises_;
 };
 

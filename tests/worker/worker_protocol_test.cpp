@@ -130,6 +130,32 @@ TEST_F(WorkerProtocolTest, LostDocumentIsAskedForAgain) {
   EXPECT_EQ(sent<NeedDocument>(protocol_.tick(0, at(5000))).size(), 1U);
 }
 
+TEST_F(WorkerProtocolTest, DocumentThatIsLongOnItsWayIsNotSentForAgainAndAgain) {
+  make_ready();
+  (void)protocol_.receive(work(1, document_), at(0));
+  std::size_t asked = 0;
+  for (int second = 1; second <= 600; ++second) {
+    asked += sent<NeedDocument>(protocol_.tick(0, at(1000 * second))).size();
+  }
+  EXPECT_GE(asked, 3U);
+  EXPECT_LE(asked, 8U) << "each answer is another copy in front of all that follows";
+}
+
+TEST_F(WorkerProtocolTest, DocumentThatTwoWorksNameIsAskedForOnce) {
+  make_ready();
+  EXPECT_EQ(sent<NeedDocument>(protocol_.receive(work(1, document_), at(0))).size(), 1U);
+  EXPECT_TRUE(sent<NeedDocument>(protocol_.receive(work(2, document_), at(1))).empty());
+  EXPECT_EQ(sent<NeedDocument>(protocol_.tick(0, at(6000))).size(), 1U);
+}
+
+TEST_F(WorkerProtocolTest, CoordinatorThatWasStartedAgainIsAskedForTheMissingDocument) {
+  make_ready();
+  (void)protocol_.receive(work(1, document_), at(0));
+  for (int second = 1; second <= 100; ++second) (void)protocol_.tick(0, at(1000 * second));
+  (void)protocol_.receive(Introduce{}, at(101'000));
+  EXPECT_EQ(sent<NeedDocument>(protocol_.receive(kWelcome, at(101'000))).size(), 1U);
+}
+
 TEST_F(WorkerProtocolTest, DocumentWithAnotherDigestIsNotUsed) {
   make_ready();
   (void)protocol_.receive(work(1, document_), at(0));

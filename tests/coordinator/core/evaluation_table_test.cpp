@@ -59,8 +59,18 @@ TEST_F(EvaluationTableTest, OnlyTheSenderAndEpochOfTheLeaseHoldIt) {
   EXPECT_FALSE(table_.holds({"worker-1", "incarnation-9"}, lease));
   EXPECT_FALSE(table_.holds(kFirst, {1, 2}));
   EXPECT_FALSE(table_.holds(kFirst, {2, 1}));
-  EXPECT_EQ(table_.leases_of_earlier_incarnations({"worker-1", "incarnation-9"}).size(), 1U);
-  EXPECT_TRUE(table_.leases_of_earlier_incarnations(kFirst).empty());
+  EXPECT_EQ(table_.leases_held(kFirst), 1U);
+  EXPECT_EQ(table_.leases_held({"worker-1", "incarnation-9"}), 0U);
+}
+
+TEST_F(EvaluationTableTest, LeasesAreOldByTheMonotonicClock) {
+  need("a");
+  need("b");
+  (void)table_.grant(kFirst, kBoth, {std::chrono::milliseconds(5), 9'000'000'000'000}, effects_);
+  (void)table_.grant(kFirst, kBoth, {std::chrono::milliseconds(6), 1}, effects_);
+  const auto old = table_.leases_granted_before(kFirst, std::chrono::milliseconds(6));
+  ASSERT_EQ(old.size(), 1U);
+  EXPECT_EQ(old.front().evaluation, 1);
 }
 
 TEST_F(EvaluationTableTest, EndOfALeaseIsWrittenWithItsReason) {
@@ -140,7 +150,7 @@ TEST_F(EvaluationTableTest, RestoredTableGoesOnWhereItWas) {
   const LeaseId lease = grant(kFirst);
   table_.score(grant(kSecond), result_with_mean(2.0), kNow, effects_);
   EvaluationTable restored;
-  restored.restore({table_.at(1), table_.at(2), table_.at(3)}, table_.open_leases());
+  restored.restore({table_.at(1), table_.at(2), table_.at(3)}, table_.open_leases(), kNow);
   EXPECT_TRUE(restored.holds(kFirst, lease));
   EXPECT_EQ(restored.grant(kSecond, kBoth, kNow, effects_), (LeaseId{3, 1}));
   EXPECT_EQ(restored.need(wanted("b"), effects_), 2);
@@ -150,17 +160,17 @@ TEST_F(EvaluationTableTest, RestoredTableGoesOnWhereItWas) {
 TEST_F(EvaluationTableTest, RowsThatContradictEachOtherAreRefused) {
   EvaluationRecord second = wanted("a");
   second.id = 2;
-  EXPECT_THROW(EvaluationTable().restore({second}, {}), Error);
+  EXPECT_THROW(EvaluationTable().restore({second}, {}, kNow), Error);
   EvaluationRecord pending = wanted("a");
   pending.id = 1;
   LeaseRecord lease;
   lease.evaluation = 1;
-  EXPECT_THROW(EvaluationTable().restore({pending}, {lease}), Error);
+  EXPECT_THROW(EvaluationTable().restore({pending}, {lease}, kNow), Error);
   lease.evaluation = 7;
-  EXPECT_THROW(EvaluationTable().restore({pending}, {lease}), Error);
+  EXPECT_THROW(EvaluationTable().restore({pending}, {lease}, kNow), Error);
   EvaluationRecord leased = pending;
   leased.state = EvaluationState::kLeased;
-  EXPECT_THROW(EvaluationTable().restore({leased}, {}), Error) << "nobody could ever end it";
+  EXPECT_THROW(EvaluationTable().restore({leased}, {}, kNow), Error) << "nobody could ever end it";
 }
 
 TEST_F(EvaluationTableTest, UnknownIdsAreNotContained) {

@@ -67,11 +67,28 @@ TEST_F(SchedulerTest, UnknownWorkerIsAskedToIntroduceItself) {
   EXPECT_TRUE(driver_.held_by(kFirst).empty());
 }
 
+TEST_F(SchedulerTest, StrangersLeaveNoRows) {
+  (void)driver_.join(kFirst);
+  const Sender stranger{"stranger", "s"};
+  (void)driver_.say(stranger, Leaving{stranger});
+  (void)driver_.say(stranger, Unable{stranger, "no model"});
+  (void)driver_.finish(stranger, {1, 0}, result_with_mean(2.0));
+  EXPECT_FALSE(driver_.rows.workers.contains("stranger"));
+}
+
 TEST_F(SchedulerTest, OtherThreadsAreRefused) {
   const auto refused = messages_of<Refuse>(driver_.say(kFirst, Hello{kFirst, "host", 4, {}}));
   ASSERT_EQ(refused.size(), 1U);
   EXPECT_NE(refused.front().reason.find("4 offered, 1 configured"), std::string::npos) << refused.front().reason;
   EXPECT_TRUE(driver_.held_by(kFirst).empty());
+}
+
+TEST_F(SchedulerTest, HelloThatClaimsToHoldEverythingGetsABoundedAnswer) {
+  std::vector<LeaseId> held;
+  for (std::int64_t i = 1; i <= 65536; ++i) held.push_back({i, 1});
+  const Effects effects = driver_.hello(kFirst, held);
+  EXPECT_LE(effects.messages.size(), 1000U);
+  EXPECT_EQ(messages_of<Welcome>(effects).size(), 1U);
 }
 
 TEST_F(SchedulerTest, OtherModelDigestIsRefused) {
@@ -237,13 +254,28 @@ TEST_F(SchedulerTest, WorkThatNeverArrivedIsTakenBack) {
   EXPECT_EQ(driver_.lease_of(lease).end, LeaseEnd::kReleased);
 }
 
-TEST_F(SchedulerTest, WorkerRestartReleasesItsOldLeases) {
+TEST_F(SchedulerTest, AJumpOfTheWallClockTakesNoWorkBack) {
   (void)driver_.join(kFirst);
   const LeaseId lease = driver_.held_by(kFirst).front();
-  (void)driver_.hello(kRestarted);
-  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  driver_.set_wall_clock_forward(std::chrono::hours(1));
+  (void)driver_.pass(seconds(1));
+  (void)driver_.say(kFirst, Heartbeat{kFirst, 0, {}});  // crossed the work on its way
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased);
+  driver_.set_wall_clock_forward(-std::chrono::hours(2));
+  (void)driver_.pass(seconds(5));
+  (void)driver_.beat(kFirst, 1);
+  (void)driver_.pass(seconds(5));
+  (void)driver_.say(kFirst, Heartbeat{kFirst, 1, {}});
   EXPECT_EQ(driver_.lease_of(lease).end, LeaseEnd::kReleased);
-  EXPECT_EQ(driver_.rows.workers.at("worker-1").incarnation, "incarnation-3");
+}
+
+TEST_F(SchedulerTest, WorkThatWaitedForTheDiskIsNotTakenBackByAnOlderHeartbeat) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  // The disk was full: the work left only now, and the next frame to be read was sent before it.
+  driver_.sleep(seconds(60));
+  (void)driver_.say(kFirst, Heartbeat{kFirst, 0, {}});
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kLeased);
 }
 
 TEST_F(SchedulerTest, LeavingWorkerGivesItsLeasesBack) {
@@ -275,6 +307,146 @@ TEST_F(SchedulerTest, NextDeadlineIsNeverZeroForLongOnceTheStepWasTaken) {
   }
 }
 
+// One process for each worker id. ---------------------------------------------------------------------------------
+
+/// What `challenger` is told while it says hello for `time`, as the worker's protocol does, and `holder` (if any)
+/// sends its heartbeats.
+std::vector<CoordinatorMessage> say_hello_for(SchedulerDriver& driver, const Sender& challenger, milliseconds time,
+                                              const Sender* holder) {
+  std::vector<CoordinatorMessage> told;
+  const auto note = [&](const Effects& effects) {
+    for (const Outgoing& outgoing : effects.messages) {
+      if (outgoing.peer == peer_of(challenger)) told.push_back(outgoing.message);
+    }
+  };
+  for (milliseconds passed{0}; passed < time && told.empty(); passed += milliseconds(500)) {
+    note(driver.hello(challenger));
+    if (holder != nullptr) note(driver.beat(*holder, passed.count()));
+    note(driver.pass(milliseconds(500)));
+  }
+  return told;
+}
+
+bool introduced(const std::vector<CoordinatorMessage>& told) {
+  return told.size() == 1 && std::holds_alternative<Introduce>(told.front());
+}
+
+TEST_F(SchedulerTest, SecondLiveProcessUnderOneIdIsRefusedByNameAndDisturbsNothing) {
+  (void)driver_.join(kFirst);
+  const std::vector<LeaseId> leases = driver_.held_by(kFirst);
+  const auto told = say_hello_for(driver_, kRestarted, seconds(6), &kFirst);
+  ASSERT_EQ(told.size(), 1U);
+  const auto* refused = std::get_if<Refuse>(&told.front());
+  ASSERT_NE(refused, nullptr) << told.front().index();
+  EXPECT_NE(refused->reason.find("worker-1"), std::string::npos) << refused->reason;
+  EXPECT_NE(refused->reason.find("on host"), std::string::npos) << refused->reason;
+  EXPECT_EQ(driver_.held_by(kFirst), leases);
+  // Its last words say nothing about the other process.
+  (void)driver_.say(kRestarted, Leaving{kRestarted});
+  (void)driver_.say(kRestarted, Unable{kRestarted, "no model"});
+  EXPECT_EQ(driver_.held_by(kFirst), leases);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").state, WorkerState::kConnected);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").incarnation, "incarnation-1");
+}
+
+TEST_F(SchedulerTest, NothingIsDecidedBetweenTwoProcessesOfOneIdUntilItIsKnownWhichOneLives) {
+  (void)driver_.join(kFirst);
+  const std::vector<LeaseId> leases = driver_.held_by(kFirst);
+  EXPECT_TRUE(say_hello_for(driver_, kRestarted, seconds(2), nullptr).empty());
+  EXPECT_EQ(driver_.held_by(kFirst), leases);
+}
+
+TEST_F(SchedulerTest, ProcessStartedAgainIsAdmittedAtOnceWhenTheConnectionOfTheEarlierOneIsGone) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  // The question whether the earlier process is there finds its connection gone, if the process was killed.
+  EXPECT_EQ(messages_of<Pong>(driver_.hello(kRestarted), peer_of(kFirst)).size(), 1U);
+  const Effects gone = driver_.step(PeerUnreachable{peer_of(kFirst)});
+  EXPECT_EQ(messages_of<Introduce>(gone, peer_of(kRestarted)).size(), 1U);
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  EXPECT_EQ(messages_of<Welcome>(driver_.hello(kRestarted), peer_of(kRestarted)).size(), 1U);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").incarnation, "incarnation-3");
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").state, WorkerState::kConnected);
+}
+
+TEST_F(SchedulerTest, ProcessStartedAgainIsAdmittedAfterThreeSilentHeartbeatsOfTheEarlierOne) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  EXPECT_TRUE(introduced(say_hello_for(driver_, kRestarted, milliseconds(3500), nullptr)));
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  EXPECT_EQ(driver_.lease_of(lease).end, LeaseEnd::kExpired);
+  EXPECT_EQ(messages_of<Welcome>(driver_.hello(kRestarted)).size(), 1U);
+}
+
+TEST_F(SchedulerTest, LastFramesOfADeadProcessDoNotRefuseItsSuccessor) {
+  (void)driver_.join(kFirst);
+  (void)driver_.hello(kRestarted);
+  (void)driver_.pass(milliseconds(100));
+  (void)driver_.beat(kFirst, 1);  // was on its way when the process died
+  EXPECT_TRUE(introduced(say_hello_for(driver_, kRestarted, seconds(4), nullptr)));
+  EXPECT_EQ(messages_of<Welcome>(driver_.hello(kRestarted)).size(), 1U);
+}
+
+TEST_F(SchedulerTest, FramesThatWaitedForASleepingCoordinatorDoNotRefuseASuccessor) {
+  (void)driver_.join(kFirst);
+  (void)driver_.hello(kRestarted);
+  driver_.sleep(seconds(60));
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_TRUE(messages_of<Refuse>(driver_.hello(kRestarted)).empty());
+    (void)driver_.beat(kFirst, i);
+  }
+  EXPECT_TRUE(introduced(say_hello_for(driver_, kRestarted, seconds(4), nullptr)));
+}
+
+TEST_F(SchedulerTest, LiveProcessIsNotTakenForDeadBecauseTheCoordinatorSlept) {
+  (void)driver_.join(kFirst);
+  const std::vector<LeaseId> leases = driver_.held_by(kFirst);
+  (void)driver_.hello(kRestarted);
+  driver_.sleep(seconds(5));
+  (void)driver_.hello(kRestarted);
+  EXPECT_EQ(driver_.held_by(kFirst), leases);
+}
+
+TEST_F(SchedulerTest, RefusedSecondProcessDoesNotSpoilALaterRestart) {
+  (void)driver_.join(kFirst);
+  const Sender twin{"worker-1", "incarnation-9"};
+  const auto told = say_hello_for(driver_, twin, seconds(6), &kFirst);
+  ASSERT_EQ(told.size(), 1U);
+  ASSERT_TRUE(std::holds_alternative<Refuse>(told.front()));
+  EXPECT_TRUE(introduced(say_hello_for(driver_, kRestarted, seconds(4), nullptr))) << "waited, not refused";
+}
+
+TEST_F(SchedulerTest, ProcessStartedAgainWithItsCoordinatorIsAdmittedAfterThreeSilentHeartbeats) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  driver_.restart();
+  EXPECT_TRUE(introduced(say_hello_for(driver_, kRestarted, milliseconds(3500), nullptr)));
+  EXPECT_EQ(driver_.state_of(lease), EvaluationState::kPending);
+  EXPECT_EQ(messages_of<Welcome>(driver_.hello(kRestarted)).size(), 1U);
+}
+
+TEST_F(SchedulerTest, SecondProcessIsRefusedAfterARestartOfTheCoordinatorTooWhenTheFirstSpeaks) {
+  (void)driver_.join(kFirst);
+  const std::vector<LeaseId> leases = driver_.held_by(kFirst);
+  driver_.restart();
+  (void)driver_.hello(kRestarted);
+  (void)driver_.pass(milliseconds(1500));
+  (void)driver_.hello(kFirst, leases);
+  const auto told = say_hello_for(driver_, kRestarted, seconds(5), &kFirst);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_TRUE(std::holds_alternative<Refuse>(told.front()));
+  EXPECT_EQ(driver_.held_by(kFirst), leases);
+}
+
+TEST_F(SchedulerTest, ManyProcessesUnderOneIdAreRememberedInBoundedNumber) {
+  (void)driver_.join(kFirst);
+  for (int i = 0; i < 1000; ++i) (void)driver_.hello({"worker-1", "flood-" + std::to_string(i)});
+  const Effects gone = driver_.step(PeerUnreachable{peer_of(kFirst)});
+  EXPECT_GE(messages_of<Introduce>(gone).size(), 1U);
+  EXPECT_LE(messages_of<Introduce>(gone).size(), 16U);
+  EXPECT_EQ(messages_of<Welcome>(driver_.hello(kRestarted)).size(), 1U);
+}
+
 // Restart of the coordinator. -------------------------------------------------------------------------------------
 
 TEST_F(SchedulerTest, ResultOfRestoredLeaseIsAcceptedAfterRestart) {
@@ -295,6 +467,24 @@ TEST_F(SchedulerTest, WorkerOfAnEarlierProcessIsAskedToIntroduceItselfAlthoughIt
   (void)driver_.ready(kFirst);
   (void)driver_.finish(kFirst, leases.front(), result_with_mean(2.0));
   EXPECT_EQ(driver_.held_by(kFirst).size(), 2U) << "it gets new work";
+}
+
+TEST_F(SchedulerTest, WorkersOfAnEarlierProcessAreAwayUntilTheySpeak) {
+  (void)driver_.join(kFirst);
+  (void)driver_.join(kSecond);
+  const Sender left{"worker-4", "incarnation-4"};
+  (void)driver_.join(left);
+  (void)driver_.say(left, Leaving{left});
+  driver_.restart();
+  (void)driver_.pass(milliseconds(0));
+  for (const char* id : {"worker-1", "worker-2"}) {
+    EXPECT_EQ(driver_.rows.workers.at(id).state, WorkerState::kLost) << id;
+    EXPECT_FALSE(driver_.rows.workers.at(id).detail.empty()) << id;
+  }
+  EXPECT_EQ(driver_.rows.workers.at("worker-4").state, WorkerState::kLeft);
+  (void)driver_.hello(kSecond);
+  EXPECT_EQ(driver_.rows.workers.at("worker-2").state, WorkerState::kConnected);
+  EXPECT_EQ(driver_.rows.workers.at("worker-1").state, WorkerState::kLost);
 }
 
 TEST_F(SchedulerTest, RestoredLeaseOfADeadWorkerExpires) {
@@ -620,6 +810,30 @@ TEST_F(SchedulerTest, TimeLimitEndsTheSearchAndCountsOverRestarts) {
   EXPECT_EQ(driver.rows.candidates.at(*driver.rows.stages.at(1).winner).index, 0) << "the only one told";
 }
 
+TEST_F(SchedulerTest, TimeLimitThatHasPassedAtARestartKeepsWhatWasTold) {
+  (void)driver_.join(kFirst);
+  for (int i = 0; i < 10; ++i) {
+    (void)driver_.pass(seconds(1));
+    const LeaseId lease = driver_.held_by(kFirst).front();
+    (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
+  }
+  // A time limit is no part of a search's identity: whoever has waited long enough may set one.
+  SearchPlan plan = driver_.plan();
+  plan.stages.front().config.stop.time_limit = seconds(5);
+  driver_.change_plan(plan);
+  driver_.restart();
+  (void)driver_.pass(milliseconds(0));
+  EXPECT_EQ(driver_.rows.stages.at(1).state, StageState::kChoosing);
+  EXPECT_EQ(driver_.rows.stages.at(1).end, StageEnd::kTimeLimit);
+  EXPECT_NE(driver_.rows.stages.at(1).end_detail.find("3 told"), std::string::npos)
+      << driver_.rows.stages.at(1).end_detail;
+  for (const auto& [id, candidate] : driver_.rows.candidates) {
+    if (candidate.role == CandidateRole::kSearch) {
+      EXPECT_NE(candidate.state, CandidateState::kOpen) << id;
+    }
+  }
+}
+
 TEST_F(SchedulerTest, SecondStageFollowsTheFirstAndTheFinishedSearchDismissesWorkers) {
   SchedulerDriver driver(small_plan(/*generational=*/true, /*stages=*/2));
   (void)driver.join(kFirst);
@@ -644,6 +858,14 @@ TEST_F(SchedulerTest, FinishedSearchDismissesWhoeverIsStillThere) {
   (void)driver_.work_off({kFirst});
   ASSERT_TRUE(driver_.scheduler().finished());
   EXPECT_EQ(messages_of<Dismiss>(driver_.beat(kFirst, 1), peer_of(kFirst)).size(), 1U) << "the first one was lost";
+}
+
+TEST_F(SchedulerTest, FinishedSearchHasNobodyConnected) {
+  (void)driver_.join(kFirst);
+  (void)driver_.join(kSecond);
+  (void)driver_.work_off({kFirst, kSecond});
+  ASSERT_TRUE(driver_.scheduler().finished());
+  for (const auto& [id, worker] : driver_.rows.workers) EXPECT_EQ(worker.state, WorkerState::kLeft) << id;
 }
 
 TEST_F(SchedulerTest, ProgressSaysWhatTheRowsSay) {

@@ -29,6 +29,7 @@ void expect_sound_rows(const RowStore& rows) {
     EXPECT_NE(evaluation.state, EvaluationState::kLeased) << "evaluation " << id;
     EXPECT_TRUE(by_hash.emplace(evaluation.hash, id).second) << "evaluation " << id << " repeats another";
   }
+  for (const auto& [id, worker] : rows.workers) EXPECT_NE(worker.state, WorkerState::kConnected) << id;
   for (const auto& [key, late] : rows.late_results) {
     EXPECT_NE(late.same_as_stored, false) << "evaluation " << late.evaluation;
   }
@@ -37,6 +38,8 @@ void expect_sound_rows(const RowStore& rows) {
 struct Outcome {
   History history;
   std::int64_t starts = 0;
+  std::int64_t refused = 0;
+  std::int64_t leases_lost = 0;
 };
 
 Outcome simulate(bool generational, std::size_t stages, std::size_t workers, const SimulatedFaults& faults,
@@ -47,7 +50,11 @@ Outcome simulate(bool generational, std::size_t stages, std::size_t workers, con
   EXPECT_TRUE(simulator.run()) << "not finished in time";
   EXPECT_EQ(simulator.broken_promises(), History{});
   expect_sound_rows(rows);
-  return {search_history(rows.load()), simulator.coordinator_starts()};
+  const auto lost = std::ranges::count_if(rows.leases, [](const auto& entry) {
+    const LeaseRecord& lease = entry.second;
+    return lease.end == LeaseEnd::kExpired || (lease.end == LeaseEnd::kReleased && lease.detail != "no longer wanted");
+  });
+  return {search_history(rows.load()), simulator.coordinator_starts(), simulator.processes_refused(), lost};
 }
 
 class SimulationTest : public testing::TestWithParam<bool> {};
@@ -133,6 +140,40 @@ TEST_P(SimulationTest, AWorkerThatAlwaysLiesChangesNothing) {
     ASSERT_EQ(simulate(GetParam(), 1, 3, {.first_worker_always_lies = true}, seed).history, expected);
     // Alone it gets nothing done until it is mended; the search waits for it.
     ASSERT_EQ(simulate(GetParam(), 1, 1, {.first_worker_always_lies = true}, seed).history, expected);
+  }
+}
+
+TEST_P(SimulationTest, ASecondProcessUnderOneIdIsRefusedAgainAndAgainAndCostsNothing) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    const Outcome alone = simulate(GetParam(), 1, 2, {}, seed);
+    const Outcome with_twin = simulate(GetParam(), 1, 2, {.first_worker_has_a_twin = true}, seed);
+    ASSERT_EQ(with_twin.history, alone.history);
+    EXPECT_EQ(alone.refused, 0);
+    EXPECT_GE(with_twin.refused, 2);
+    EXPECT_EQ(with_twin.leases_lost, 0);
+  }
+}
+
+TEST_P(SimulationTest, ASecondProcessUnderOneIdAmongAllFaultsChangesNothing) {
+  const History expected = simulate(GetParam(), 1, 1, {}, 1).history;
+  for (const std::size_t workers : {1U, 3U}) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+      SCOPED_TRACE(testing::Message() << workers << " workers, seed " << seed);
+      SimulatedFaults faults = every_fault();
+      faults.first_worker_has_a_twin = true;
+      ASSERT_EQ(simulate(GetParam(), 1, workers, faults, seed).history, expected);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST_P(SimulationTest, ProcessesStartedAgainUnderTheirIdAreNeverRefused) {
+  const SimulatedFaults faults{
+      .worker_crash = 0.1, .worker_hang = 0.02, .coordinator_crash_before = 0.01, .coordinator_crash_after = 0.01};
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    EXPECT_EQ(simulate(GetParam(), 1, 3, faults, seed).refused, 0);
   }
 }
 

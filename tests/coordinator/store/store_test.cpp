@@ -245,18 +245,18 @@ TEST_F(StoreTest, FailureInTheMiddleAppliesNothing) {
   EXPECT_EQ(count("factors"), 0);
 }
 
-TEST_F(StoreTest, NonFiniteNumbersAreRefusedBeforeTheyBecomeNull) {
+TEST_F(StoreTest, NonFiniteNumbersAreRefusedForGoodBeforeTheyBecomeNull) {
   Store store(file_, sample::run());
   for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
     CandidateRecord told = sample::candidate(1, 0, "f1");
     told.heldout_mean_nll = bad;
-    EXPECT_THAT(message_of([&] { store.apply(std::vector<Write>{told}); }), HasSubstr("must be finite"));
+    EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{told}); }), HasSubstr("must be finite"));
     CandidateRecord lambda = sample::candidate(1, 0, "f1");
     lambda.factors.lambda[1] = bad;
-    EXPECT_THAT(message_of([&] { store.apply(std::vector<Write>{lambda}); }), HasSubstr("must be finite"));
+    EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{lambda}); }), HasSubstr("must be finite"));
     EvaluationRecord score = sample::scored(1, "f1", "d0", 1.0, 100);
     score.result->blocks[1].nll_sum = bad;
-    EXPECT_THAT(message_of([&] { store.apply(std::vector<Write>{sample::candidate(1, 0, "f1"), score}); }),
+    EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{sample::candidate(1, 0, "f1"), score}); }),
                 HasSubstr("must be finite"));
   }
   EXPECT_EQ(count("candidate"), 0);
@@ -303,6 +303,17 @@ TEST_F(StoreTest, SecondCoordinatorInThisProcessIsRefusedByProcessId) {
   const Store first(file_, sample::run());
   const std::string message = message_of([&] { const Store second(file_, sample::run()); });
   EXPECT_EQ(message, "database " + file_.string() + " is in use by coordinator process " + std::to_string(::getpid()));
+}
+
+TEST_F(StoreTest, SecondWriterUnderAnotherNameOfTheFileIsRefused) {
+  const Store store(file_, sample::run());
+  const fs::path link = directory_ / "link.db";
+  fs::create_symlink("search.db", link);
+  fs::create_directory_symlink(directory_, directory_ / "folder");
+  for (const fs::path& other : {link, directory_ / "folder" / "search.db", directory_ / "folder" / "link.db"}) {
+    EXPECT_THAT(message_of([&] { Store(other, sample::run()); }), HasSubstr("is in use by coordinator process"))
+        << other;
+  }
 }
 
 TEST_F(StoreTest, SecondCoordinatorInAnotherProcessIsRefused) {
