@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "cli/csv_field.h"
+
 namespace longrope {
 namespace {
 
@@ -14,25 +16,16 @@ std::string number(const std::optional<std::int64_t>& value) { return value ? st
 std::string joined(const std::vector<std::int64_t>& parents) { return fmt::format("{}", fmt::join(parents, " ")); }
 
 /// Origins, states and digests hold neither comma nor quote; a stage's name and λ may.
-std::string quoted(const std::string& text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"') result += '"';
-    result += c;
-  }
-  return result + '"';
-}
-
 void write_csv(const std::vector<HistoryRow>& rows, bool timing, std::ostream& out) {
   out << "stage,candidate,origin,parents,state,n_hat,attention_policy,attention_factor,factors_digest,kind,documents,"
          "document_passes,nll_sum,scored_tokens,perplexity,best_so_far,heldout_perplexity,lambda"
       << (timing ? ",seconds,workers,told_at\n" : "\n");
   for (const HistoryRow& row : rows) {
-    out << fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(row.stage), row.index,
+    out << fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", csv_field(row.stage), row.index,
                        row.origin, joined(row.parents), row.state, row.n_hat, row.attention_policy, row.attention_value,
                        row.factors_digest, row.kind, number(row.documents), number(row.document_passes),
                        number(row.nll_sum), number(row.scored_tokens), number(row.perplexity), number(row.best_so_far),
-                       number(row.heldout_perplexity), quoted(row.lambda));
+                       number(row.heldout_perplexity), csv_field(row.lambda));
     if (timing) out << fmt::format(",{},{},{}", row.seconds, row.workers, row.told_at);
     out << '\n';
   }

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <iostream>
 
+#include "cli/duration.h"
+
 namespace longrope {
 namespace {
 
@@ -26,12 +28,6 @@ const char* describe(StageState state) {
   return "unknown";
 }
 
-std::string duration(double seconds) {
-  const auto whole = static_cast<std::int64_t>(std::llround(seconds));
-  if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
-  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
-}
-
 }  // namespace
 
 ProgressDisplay::ProgressDisplay() : terminal_(isatty(STDOUT_FILENO) == 1), begun_(std::chrono::steady_clock::now()) {}
@@ -48,7 +44,7 @@ std::string ProgressDisplay::line(const Progress& progress) const {
     text += fmt::format(", {:.2f} documents/s", rate);
     // The budget is an upper bound: the stage may converge before.
     if (progress.documents_left > 0) {
-      text += fmt::format(", at most {} left", duration(static_cast<double>(progress.documents_left) / rate));
+      text += fmt::format(", at most {} left", duration_text(static_cast<double>(progress.documents_left) / rate));
     }
   }
   return text + fmt::format(", {} worker{}", progress.workers_ready, progress.workers_ready == 1 ? "" : "s");

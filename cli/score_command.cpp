@@ -1,19 +1,21 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <filesystem>
 #include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/named_factors.h"
+#include "cli/score_progress.h"
+#include "cli/score_report.h"
 #include "common/documents.h"
 #include "common/error.h"
+#include "common/write_file.h"
 #include "worker/scoring/perplexity_scorer.h"
 
 namespace longrope {
@@ -22,7 +24,11 @@ namespace {
 struct ScoreArguments {
   std::string model;
   std::string documents;
-  std::int64_t length = 0;
+  std::vector<std::int64_t> lengths;
+  std::string fitness = "perplexity";
+  std::optional<std::int64_t> window;
+  std::optional<std::int64_t> stride;
+  bool no_bos = false;
   std::string factors = "none";
   std::string attention_factor;
   std::string dtype = "fp32";
@@ -30,102 +36,125 @@ struct ScoreArguments {
   std::string device = "cpu";
   std::int64_t threads = 1;
   std::optional<std::int64_t> count;
+  std::string by_position;
   std::string logits_out;
   bool json = false;
 };
 
-struct Scored {
-  std::string name;
-  ScoreResult result;
-};
-
-double perplexity(const ScoreResult& result) {
-  return std::exp(result.nll_sum / static_cast<double>(result.scored_tokens));
+Fitness parse_fitness(const ScoreArguments& arguments) {
+  Fitness fitness;
+  try {
+    fitness.kind = parse_fitness_kind(arguments.fitness);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{} (--fitness)", error.what()));
+  }
+  if (fitness.kind == FitnessKind::kSliding) {
+    if (!arguments.window) throw InputError("sliding needs a window: none is given (--window)");
+    if (!arguments.stride) throw InputError("sliding needs a stride: none is given (--stride)");
+    fitness.window = *arguments.window;
+    fitness.stride = *arguments.stride;
+    fitness.repeat_first_token = !arguments.no_bos;
+  } else if (arguments.window || arguments.stride || arguments.no_bos) {
+    throw InputError(fmt::format("--window, --stride and --no-bos belong to the fitness sliding: {} (--fitness)",
+                                 arguments.fitness));
+  }
+  return fitness;
 }
 
-nlohmann::json to_json(const ScoreResult& result, std::int64_t tokens) {
-  nlohmann::json blocks = nlohmann::json::array();
-  for (const ScoredBlock& block : result.blocks) blocks.push_back({block.nll_sum, block.scored_tokens});
-  return {{"nll_sum", result.nll_sum},
-          {"scored_tokens", result.scored_tokens},
-          {"perplexity", perplexity(result)},
-          {"blocks", std::move(blocks)},
-          {"seconds", result.seconds},
-          {"tokens_per_second", static_cast<double>(tokens) / result.seconds},
-          {"peak_memory_bytes", result.peak_memory_bytes}};
-}
-
-ScoreResult total_of(const std::vector<Scored>& documents) {
-  ScoreResult total;
-  for (const Scored& document : documents) {
-    total.nll_sum += document.result.nll_sum;
-    total.scored_tokens += document.result.scored_tokens;
-    total.seconds += document.result.seconds;
-    total.peak_memory_bytes = std::max(total.peak_memory_bytes, document.result.peak_memory_bytes);
-    total.blocks.resize(std::max(total.blocks.size(), document.result.blocks.size()));
-    for (std::size_t b = 0; b < document.result.blocks.size(); ++b) {
-      total.blocks[b].nll_sum += document.result.blocks[b].nll_sum;
-      total.blocks[b].scored_tokens += document.result.blocks[b].scored_tokens;
+/// Before anything is computed: what holds for one length may not hold for the next.
+void require_lengths(const ScoreArguments& arguments, const Fitness& fitness) {
+  const std::vector<std::int64_t>& lengths = arguments.lengths;
+  for (auto length = lengths.begin(); length != lengths.end(); ++length) {
+    if (std::find(lengths.begin(), length, *length) != length) {
+      throw InputError(fmt::format("lengths must differ: {} (--length)", *length));
+    }
+    try {
+      require_windows(fitness, *length);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("{} (--window, --stride)", error.what()));
     }
   }
-  return total;
+  if (!arguments.logits_out.empty() && (lengths.size() > 1 || fitness.kind == FitnessKind::kSliding)) {
+    throw InputError(fmt::format("logits are of one pass over one length: {} of fitness {} (--logits-out)",
+                                 lengths.size(), arguments.fitness));
+  }
 }
 
-void print_table(const std::vector<Scored>& documents, std::int64_t length) {
-  constexpr double kMebibyte = 1024.0 * 1024.0;
-  fmt::print("{:<24} {:>16} {:>13} {:>11} {:>9} {:>10} {:>10}\n", "document", "nll_sum", "scored_tokens", "perplexity",
-             "seconds", "tokens/s", "peak MiB");
-  const auto row = [&](const std::string& name, const ScoreResult& result, std::int64_t tokens) {
-    fmt::print("{:<24} {:>16.6f} {:>13} {:>11.5f} {:>9.3f} {:>10.1f} {:>10.1f}\n", name, result.nll_sum,
-               result.scored_tokens, perplexity(result), result.seconds, static_cast<double>(tokens) / result.seconds,
-               static_cast<double>(result.peak_memory_bytes) / kMebibyte);
-  };
-  for (const Scored& document : documents) row(document.name, document.result, length);
-  row("total", total_of(documents), length * static_cast<std::int64_t>(documents.size()));
-}
-
-void score(const ScoreArguments& arguments) {
-  const ScorerOptions options{arguments.device, parse_compute_dtype(arguments.dtype),
-                              parse_angle_mode(arguments.angles), arguments.threads};
-  PerplexityScorer scorer(arguments.model, options);
-  const RescaleFactors factors =
-      named_factors(arguments.factors, arguments.attention_factor, scorer.model().geometry, arguments.length);
+std::vector<Document> documents_to_score(const ScoreArguments& arguments, const Fitness& fitness,
+                                         std::int64_t vocabulary) {
   std::vector<Document> documents = read_documents(arguments.documents).documents;
   if (arguments.count && *arguments.count < static_cast<std::int64_t>(documents.size())) {
     documents.resize(static_cast<std::size_t>(*arguments.count));
   }
-  for (const Document& document : documents) require_scorable(document, arguments.length, scorer.model().vocabulary);
+  for (const Document& document : documents) {
+    for (const std::int64_t length : arguments.lengths) {
+      try {
+        require_measurable(fitness, document, length, vocabulary);
+      } catch (const InputError& error) {
+        throw InputError(fmt::format("{} ({})", error.what(), arguments.documents));
+      }
+    }
+  }
+  return documents;
+}
+
+/// Closed forms are those of the longest context that the model sees.
+RescaleFactors factors_for(const ScoreArguments& arguments, const Fitness& fitness, std::int64_t length,
+                           const RotaryGeometry& geometry) {
+  return named_factors(arguments.factors, arguments.attention_factor, geometry,
+                       fitness.kind == FitnessKind::kSliding ? fitness.window : length);
+}
+
+std::vector<ScoredLength> scored_lengths(const ScoreArguments& arguments, const Fitness& fitness,
+                                         PerplexityScorer& scorer, const std::vector<Document>& documents) {
+  std::vector<RescaleFactors> factors;  // of each length: all are checked before the first is used
+  std::int64_t expected = 0;
+  for (const std::int64_t length : arguments.lengths) {
+    factors.push_back(factors_for(arguments, fitness, length, scorer.model().geometry));
+    for (const Document& document : documents) expected += scorer.expected_progress(fitness, document, length);
+  }
   if (!arguments.logits_out.empty()) {
-    scorer.write_logits(factors, documents.front(), arguments.length, arguments.logits_out);
+    scorer.write_logits(factors.front(), documents.front(), arguments.lengths.front(), arguments.logits_out);
   }
   std::atomic<std::int64_t> progress{0};
-  std::vector<Scored> scored;
-  for (const Document& document : documents) {
-    ScoreResult result = scorer.score(factors, document, arguments.length, progress);
-    if (!std::isfinite(result.nll_sum)) {
-      throw Error("NLL must be finite: document " + document.name + " under factors " + arguments.factors);
+  const ScoreProgress display(progress, expected);
+  std::vector<ScoredLength> scored;
+  for (std::size_t index = 0; index < factors.size(); ++index) {
+    const std::int64_t length = arguments.lengths[index];
+    scored.push_back({.length = length, .attention_factor = factors[index].attention.value, .documents = {}});
+    for (const Document& document : documents) {
+      FitnessResult result = scorer.measure(factors[index], fitness, document, length, progress);
+      if (!std::isfinite(result.score.nll_sum)) {
+        throw Error(fmt::format("NLL must be finite: document {} at {} tokens under factors {}", document.name, length,
+                                arguments.factors));
+      }
+      scored.back().documents.push_back({document.name, std::move(result)});
     }
-    scored.push_back({document.name, std::move(result)});
   }
-  if (!arguments.json) {
-    print_table(scored, arguments.length);
-    return;
+  return scored;
+}
+
+void score(const ScoreArguments& arguments) {
+  const Fitness fitness = parse_fitness(arguments);
+  require_lengths(arguments, fitness);
+  const ScorerOptions options{arguments.device, parse_compute_dtype(arguments.dtype),
+                              parse_angle_mode(arguments.angles), arguments.threads};
+  PerplexityScorer scorer(arguments.model, options);
+  const std::vector<Document> documents = documents_to_score(arguments, fitness, scorer.model().vocabulary);
+  const ScoreReport report = {.fitness = fitness,
+                              .model = scorer.model().name,
+                              .device = scorer.device_description(),
+                              .factors = arguments.factors,
+                              .dtype = arguments.dtype,
+                              .angles = arguments.angles,
+                              .threads = arguments.threads,
+                              .lengths = scored_lengths(arguments, fitness, scorer, documents)};
+  if (arguments.json) {
+    write_json(report, std::cout);
+  } else {
+    write_table(report, std::cout);
   }
-  nlohmann::json report = {{"model", scorer.model().name},
-                           {"device", scorer.device_description()},
-                           {"length", arguments.length},
-                           {"factors", arguments.factors},
-                           {"attention_factor", factors.attention.value},
-                           {"dtype", arguments.dtype},
-                           {"angles", arguments.angles},
-                           {"threads", arguments.threads}};
-  for (const Scored& document : scored) {
-    nlohmann::json entry = to_json(document.result, arguments.length);
-    entry["name"] = document.name;
-    report["documents"].push_back(std::move(entry));
-  }
-  report["total"] = to_json(total_of(scored), arguments.length * static_cast<std::int64_t>(scored.size()));
-  std::cout << report.dump(2) << std::endl;
+  if (!arguments.by_position.empty()) write_file_atomically(arguments.by_position, by_position_csv(report));
 }
 
 }  // namespace
@@ -134,10 +163,23 @@ void add_score_command(CLI::App& app) {
   auto* command = app.add_subcommand("score", "Score documents under given factors, without a coordinator");
   auto arguments = std::make_shared<ScoreArguments>();
   command->add_option("--model", arguments->model, "Hugging Face model directory")->required();
-  command->add_option("--documents", arguments->documents, "Documents file (longrope documents)")->required();
-  command->add_option("--length", arguments->length, "Tokens of each document to score, BOS included")
+  command
+      ->add_option("--documents", arguments->documents,
+                   "Documents file (longrope documents, tools/prepare_documents.py)")
+      ->required();
+  command
+      ->add_option("--length", arguments->lengths, "Tokens of each document to score, BOS included; several: 512,4096")
       ->required()
+      ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 31));
+  command
+      ->add_option("--fitness", arguments->fitness,
+                   "perplexity: one pass; sliding: in windows; accuracy: answers that the mask marks (needle, passkey)")
+      ->capture_default_str();
+  command->add_option("--window", arguments->window, "sliding: tokens of a window, BOS included");
+  command->add_option("--stride", arguments->stride, "sliding: tokens from a window to the next");
+  command->add_flag("--no-bos", arguments->no_bos, "sliding: do not begin each window with the document's first token");
   command->add_option("--factors", arguments->factors, kFactorsHelp)->capture_default_str();
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
   command->add_option("--dtype", arguments->dtype, "fp32 or bf16")->capture_default_str();
@@ -150,12 +192,16 @@ void add_score_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--count", arguments->count, "First COUNT documents of the file [all]")
       ->check(CLI::Range(1, 1 << 30));
+  command->add_option("--by-position", arguments->by_position,
+                      "Also write a CSV file of perplexity by position, in blocks of 4,096 tokens");
   command->add_option("--logits-out", arguments->logits_out,
                       "Also write the first document's logits (fp32, safetensors), to compare with other engines");
   command->add_flag("--json", arguments->json, "JSON on standard output, with sums per 4,096-token block");
   command->footer(
       "Example:\n  longrope score --model models/byte-llama --documents heldout.safetensors --length 4096 "
-      "--factors yarn --attention-factor none");
+      "--factors yarn --attention-factor none\n"
+      "  longrope score --model DIR --documents books.safetensors --length 131072 --fitness sliding --window 32768 "
+      "--stride 256");
   command->callback([=] { score(*arguments); });
 }
 

@@ -1,280 +1,176 @@
 #!/usr/bin/env python3
-"""Tokenises texts into a documents file (schemas/documents_file.md) with a Hugging Face tokenizer.
+"""Tokenises texts into a documents file (schemas/documents_file.md), with a Hugging Face tokenizer or as bytes.
 
-One document per .txt file, per line of .jsonl and .jsonl.gz, per row of .parquet. Each document is the BOS token and the
-first tokens of its text, LENGTH tokens in all; texts that are too short are left out and counted. Nothing is padded,
-wrapped or joined. Special tokens spelled out in a text are encoded as ordinary text.
+Texts are .txt files, lines of .jsonl and .jsonl.gz, rows of .parquet. Nothing is padded, wrapped or joined; special
+tokens spelled out in a text are encoded as ordinary text. A document is LENGTH tokens, BOS included:
+
+  --kind text     the first tokens of a text; with --evaluator a mask of the tokens that need a long context (LongPPL)
+  --kind needle   a text as filler around a magic number, which is asked for at the end (LongRoPE2)
+  --kind passkey  the same with a pass key among sentences that need no TEXT (Landmark attention)
+
+Texts that are too short are left out and counted. The masks of needles and pass keys count the answer's digits only.
 """
 
 import argparse
-import gzip
-import hashlib
-import json
-import os
-import re
-import struct
 import sys
-import zlib
-from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save
-from tokenizers import Tokenizer
 
-FORMAT = "longrope-documents/1"
-SHARE_TOLERANCE = 1e-9  # 0.1 + 0.2 + 0.7 is not exactly 1
-MAX_NAME_BYTES = 200
-
-
-class InputError(Exception):
-    """Input that breaks a rule: rule, value, place. Exit code 2."""
-
-
-@dataclass(frozen=True)
-class Text:
-    name: str  # FILE-0000, FILE-0001, … by place in the file
-    text: str
-    place: str  # for messages
+from document_preparation.documents_file import (Document, parse_split, require_name, split_documents,
+                                                 write_documents)
+from document_preparation.input_error import InputError
+from document_preparation.longppl_mask import LongPplMasks, LongPplOptions
+from document_preparation.retrieval_documents import (RETRIEVALS, Filler, TooShort, passkey_filler,
+                                                      retrieval_documents)
+from document_preparation.texts import Text, read_texts
+from document_preparation.tokenization import ByteTokens, Encoded, HuggingFaceTokens
 
 
-@dataclass(frozen=True)
-class Document:
-    name: str
-    tokens: np.ndarray  # int32 [length]
+class Preparation:
+    """One run: what is read once and used for every length."""
 
+    def __init__(self, arguments: argparse.Namespace):
+        self.arguments = arguments
+        self.shares = parse_split(arguments.split) if arguments.split else []
+        self.tokens = ByteTokens() if arguments.byte_level else HuggingFaceTokens(arguments.tokenizer)
+        self.bos: list[int] = []
+        if not arguments.no_bos:
+            bos = self.tokens.bos if arguments.bos is None else arguments.bos
+            if bos is None:
+                raise InputError(f"a BOS token must be named by the tokenizer's settings, by --bos ID, or ruled out by "
+                                 f"--no-bos: none is named ({arguments.tokenizer})")
+            self.bos = [bos]
+        self.masks = None
+        if arguments.evaluator is not None:
+            self.masks = LongPplMasks(
+                LongPplOptions(arguments.evaluator, arguments.alpha, arguments.beta, arguments.window,
+                               arguments.stride, arguments.device), self.tokens.digest)
+            print(self.masks.describe())
 
-def decode_utf8(raw: bytes, place: str) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"text must be UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start} ({place})") from error
+    def texts(self) -> Iterator[Text]:
+        names: set[str] = set()
+        for path in self.arguments.texts:
+            for text in read_texts(path, self.arguments.text_key):
+                require_name(text.name, names, text.place)
+                yield text
 
-
-def texts_of_lines(lines: Iterator[bytes], stem: str, path: Path, key: str) -> Iterator[Text]:
-    for index, raw in enumerate(lines):
-        if not raw.strip():
-            continue
-        place = f"{path}:{index + 1}"
-        try:
-            record = json.loads(decode_utf8(raw, place))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"a line must be one JSON object: {error} ({place})") from error
-        if not isinstance(record, dict) or key not in record:
-            raise InputError(f'a line must be a JSON object with the key "{key}" ({place})')
-        yield Text(f"{stem}-{index:04}", require_text(record[key], key, place), place)
-
-
-def texts_of_parquet(stem: str, path: Path, key: str) -> Iterator[Text]:
-    import pyarrow  # large, and only this format needs it
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        if key not in file.schema_arrow.names:
-            raise InputError(f'a Parquet file must have the column "{key}": {file.schema_arrow.names} ({path})')
-        index = 0
-        for batch in file.iter_batches(batch_size=64, columns=[key]):
-            for value in batch.column(0).to_pylist():
-                place = f"{path}, row {index}"
-                yield Text(f"{stem}-{index:04}", require_text(value, key, place), place)
-                index += 1
-    except pyarrow.ArrowException as error:
-        raise InputError(f"a Parquet file must be readable: {error} ({path})") from error
-
-
-def require_text(value: object, key: str, place: str) -> str:
-    if not isinstance(value, str):
-        raise InputError(f'"{key}" must be a string: {type(value).__name__} ({place})')
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell a lone surrogate
-        raise InputError(f'"{key}" must be valid Unicode: character {error.start} is a lone surrogate ({place})') from error
-    return value
-
-
-def read_texts(path: Path, key: str) -> Iterator[Text]:
-    readers = {
-        ".txt": lambda stem: iter([Text(f"{stem}-0000", decode_utf8(path.read_bytes(), str(path)), str(path))]),
-        ".jsonl": lambda stem: lines_of(path, open, stem, key),
-        ".jsonl.gz": lambda stem: lines_of(path, gzip.open, stem, key),
-        ".parquet": lambda stem: texts_of_parquet(stem, path, key),
-    }
-    for suffix, reader in readers.items():
-        if path.name.endswith(suffix):
-            try:
-                yield from reader(path.name.removesuffix(suffix))
-            except (OSError, EOFError, zlib.error) as error:
-                raise InputError(f"a text file must be readable: {error} ({path})") from error
+    def text_documents(self, text: Text, length: int) -> Iterator[Document]:
+        encoded = self.tokens.encode(text.text)
+        count = length - len(self.bos)
+        if len(encoded.ids) < count:
+            raise TooShort
+        encoded = Encoded(encoded.ids[:count], encoded.spans[:count])
+        document = Document(text.name, np.asarray(self.bos + encoded.ids, dtype=np.int32))
+        if self.masks is None:
+            yield document
             return
-    raise InputError(f"a text file must end in {', '.join(readers)}: {path}")
+        masked = self.masks.masked(document, encoded, text.text)
+        if masked is None:
+            print(f"{text.name} is left out: it has no key token")
+        else:
+            print(f"{text.name}: {int(masked.scored.sum())} key tokens of {length}")
+            yield masked
+
+    def retrievals(self, stem: str, text: str, length: int) -> Iterator[Document]:
+        arguments = self.arguments
+        yield from retrieval_documents(arguments.kind, stem, Filler(self.tokens, text), arguments.depths,
+                                       arguments.samples, arguments.seed, length, self.tokens, self.bos)
+
+    def documents(self, length: int) -> list[Document]:
+        arguments = self.arguments
+        if arguments.kind == "passkey":
+            return list(self.retrievals("passkey", passkey_filler(self.tokens, length), length))
+        documents: list[Document] = []
+        names: set[str] = set()
+        too_short = 0
+        for text in self.texts():
+            try:  # all of a text or nothing of it
+                made = list(self.text_documents(text, length) if arguments.kind == "text" else
+                            self.retrievals(text.name, text.text, length))
+            except TooShort:
+                too_short += 1
+                continue
+            for document in made:
+                require_name(document.name, names, text.place)
+            documents += made
+        print(f"{len(documents)} documents of {length} tokens; {too_short} left out as shorter")
+        if not documents and self.masks is not None:
+            raise InputError(f"a text must have a key token: none of {length} tokens has (--evaluator)")
+        if not documents:
+            raise InputError(f"a text must have at least {length} tokens: none of {too_short} has")
+        return documents
+
+    def source(self) -> str:
+        arguments = self.arguments
+        source = ", ".join(path.name for path in arguments.texts)
+        if arguments.kind != "text":
+            source = f"{arguments.kind}, seed {arguments.seed}" + (f": {source}" if source else "")
+        if arguments.evaluator is not None:
+            source += (f"; LongPPL by {arguments.evaluator.resolve().name}, alpha {arguments.alpha}, beta "
+                       f"{arguments.beta}, window {arguments.window}, stride {arguments.stride}")
+        return source
+
+    def write(self, length: int, out: Path) -> None:
+        documents = self.documents(length)
+        count = self.arguments.count
+        if count is not None:
+            if not 1 <= count <= len(documents):
+                raise InputError(f"count must lie in [1, {len(documents)}], the documents there are: {count}")
+            documents = [documents[i * len(documents) // count] for i in range(count)]
+        parts = {out: documents}
+        if self.shares:
+            parts = {named(out, name): part for name, part in split_documents(documents, self.shares).items()}
+        for path, part in parts.items():
+            write_documents(part, path, self.tokens.digest, self.source())
+            print(f"{path}: {len(part)} documents")
 
 
-def lines_of(path: Path, opener, stem: str, key: str) -> Iterator[Text]:
-    with opener(path, "rb") as lines:
-        yield from texts_of_lines(lines, stem, path, key)
-
-
-def read_json_object(path: Path) -> dict:
-    try:
-        content = json.loads(decode_utf8(path.read_bytes(), str(path)))
-    except FileNotFoundError:
-        return {}
-    except (OSError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"tokenizer settings must be readable JSON: {error} ({path})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"tokenizer settings must be a JSON object ({path})")
-    return content
-
-
-def load_tokenizer(directory: Path) -> tuple[Tokenizer, str]:
-    """The tokenizer and its digest, SHA-256 of tokenizer.json."""
-    path = directory / "tokenizer.json"
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"a tokenizer directory must hold tokenizer.json: {error}") from error
-    try:
-        tokenizer = Tokenizer.from_str(decode_utf8(raw, str(path)))
-    except Exception as error:  # the library raises nothing more exact
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"tokenizer.json must be readable by `tokenizers`: {error} ({path})") from error
-    # Both may be set in the file, and would cut or pad documents without a word.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True
-    return tokenizer, hashlib.sha256(raw).hexdigest()
-
-
-def find_bos(directory: Path, tokenizer: Tokenizer) -> int:
-    settings = read_json_object(directory / "tokenizer_config.json")
-    token = settings.get("bos_token", read_json_object(directory / "config.json").get("bos_token_id"))
-    if isinstance(token, dict):  # {"content": "<s>", …}
-        token = token.get("content")
-    bos = tokenizer.token_to_id(token) if isinstance(token, str) else token
-    if not isinstance(bos, int) or isinstance(bos, bool) or not 0 <= bos < 2**31:
-        raise InputError(f"a BOS token must be named by the tokenizer's settings, by --bos ID, or ruled out by --no-bos: "
-                         f"{token} ({directory})")
-    return bos
-
-
-def array_bytes(array: np.ndarray) -> bytes:
-    return struct.pack("<Q", array.size) + array.tobytes()
-
-
-def document_digest(tokens: np.ndarray, scored: np.ndarray | None = None) -> str:
-    mask = np.zeros(0, dtype=np.uint8) if scored is None else scored
-    return hashlib.sha256(array_bytes(tokens.astype("<i4")) + array_bytes(mask.astype(np.uint8))).hexdigest()
-
-
-def split_position(digest: str) -> float:
-    """Where a document falls in [0, 1); the rule of schemas/documents_file.md."""
-    leading = int.from_bytes(hashlib.sha256(digest.encode("ascii")).digest()[:8], "big")
-    return (leading >> 11) / 2**53
-
-
-def parse_split(text: str) -> list[tuple[str, float]]:
-    shares: list[tuple[str, float]] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"([A-Za-z0-9_-]+):((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)", part)
-        if not match or not 0.0 < float(match[2]) <= 1.0:
-            raise InputError(f"a split must be written NAME:SHARE,NAME:SHARE with shares in (0, 1]: {part}")
-        if match[1] in (name for name, _ in shares):
-            raise InputError(f"names in a split must differ: {match[1]}")
-        shares.append((match[1], float(match[2])))
-    if sum(share for _, share in shares) > 1.0 + SHARE_TOLERANCE:
-        raise InputError(f"shares of a split must add up to at most 1: {text}")
-    return shares
-
-
-def split_documents(documents: list[Document], shares: list[tuple[str, float]]) -> dict[str, list[Document]]:
-    ends: list[float] = []
-    total = 0.0
-    for _, share in shares:  # one by one: sum() may round differently from the C++ tool
-        total += share
-        ends.append(total)
-    if abs(total - 1.0) <= SHARE_TOLERANCE:
-        ends[-1] = 1.0
-    parts: dict[str, list[Document]] = {name: [] for name, _ in shares}
-    names = list(parts)
-    for document in documents:
-        part = bisect_right(ends, split_position(document_digest(document.tokens)))
-        if part < len(names):
-            parts[names[part]].append(document)
-    for name, part_documents in parts.items():
-        if not part_documents:
-            raise InputError(f"every share of a split must get a document: none of {len(documents)} falls to {name}")
-    return parts
-
-
-def write_documents(documents: list[Document], path: Path, tokenizer_digest: str, source: str) -> None:
-    """Whole or not at all: written beside, then renamed."""
-    metadata = {"format": FORMAT, "tokenizer_digest": tokenizer_digest, "source": source}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(save({document.name: document.tokens for document in documents}, metadata=metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def require_name(name: str, taken: set[str], place: str) -> None:
-    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES or not name.isprintable():
-        raise InputError(f"a document's name must be at most {MAX_NAME_BYTES} printable bytes ({place})")
-    if name in taken:
-        raise InputError(f"names of documents must differ: {name} ({place})")
-    taken.add(name)
+def named(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}-{name}{path.suffix}")
 
 
 def prepare(arguments: argparse.Namespace) -> None:
-    if arguments.length < 2:
-        raise InputError(f"length must be at least 2 tokens: {arguments.length}")
-    shares = parse_split(arguments.split) if arguments.split else []
-    tokenizer, tokenizer_digest = load_tokenizer(arguments.tokenizer)
-    prefix: list[int] = []
-    if not arguments.no_bos:
-        prefix = [find_bos(arguments.tokenizer, tokenizer) if arguments.bos is None else arguments.bos]
+    for length in arguments.length:
+        if length < 2:
+            raise InputError(f"length must be at least 2 tokens: {length}")
+    if arguments.kind == "passkey" and arguments.texts:
+        raise InputError(f"passkey documents have their own filler, no TEXT: {arguments.texts[0]}")
+    if arguments.kind != "passkey" and not arguments.texts:
+        raise InputError(f"{arguments.kind} documents need a TEXT: none is given")
+    if arguments.evaluator is not None and arguments.kind != "text":
+        raise InputError(f"a LongPPL mask belongs to the kind text: {arguments.kind} (--evaluator)")
+    if arguments.samples < 1:
+        raise InputError(f"samples must be at least 1: {arguments.samples}")
+    preparation = Preparation(arguments)
+    for length in arguments.length:
+        several = len(arguments.length) > 1
+        preparation.write(length, named(arguments.out, str(length)) if several else arguments.out)
 
-    documents: list[Document] = []
-    names: set[str] = set()
-    too_short = 0
-    for path in arguments.texts:
-        for text in read_texts(path, arguments.text_key):
-            require_name(text.name, names, text.place)
-            ids = prefix + tokenizer.encode(text.text, add_special_tokens=False).ids[: arguments.length - len(prefix)]
-            if len(ids) < arguments.length:
-                too_short += 1
-                continue
-            documents.append(Document(text.name, np.asarray(ids, dtype=np.int32)))
-    print(f"{len(documents)} documents of {arguments.length} tokens; {too_short} left out as shorter")
-    if not documents:
-        raise InputError(f"a text must have at least {arguments.length} tokens: none of {too_short} has")
-    if arguments.count is not None:
-        if not 1 <= arguments.count <= len(documents):
-            raise InputError(f"count must lie in [1, {len(documents)}], the documents there are: {arguments.count}")
-        documents = [documents[i * len(documents) // arguments.count] for i in range(arguments.count)]
 
-    parts = {arguments.out: documents}
-    if shares:
-        parts = {arguments.out.with_name(f"{arguments.out.stem}-{name}{arguments.out.suffix}"): part
-                 for name, part in split_documents(documents, shares).items()}
-    source = ", ".join(path.name for path in arguments.texts)
-    for path, part in parts.items():
-        write_documents(part, path, tokenizer_digest, source)
-        print(f"{path}: {len(part)} documents")
+def lengths(text: str) -> list[int]:
+    values = [int(part) for part in text.split(",")]
+    if len(set(values)) < len(values):
+        raise argparse.ArgumentTypeError(f"lengths must differ: {text}")
+    return values
+
+
+def depths(text: str) -> list[float]:
+    values = [float(part) for part in text.split(",")]
+    if not all(0.0 <= value <= 1.0 for value in values) or len({f"{value:.3f}" for value in values}) < len(values):
+        raise argparse.ArgumentTypeError(f"depths must lie in [0, 1] and differ in three decimals: {text}")
+    return values
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help=".txt, .jsonl, .jsonl.gz or .parquet")
-    parser.add_argument("--tokenizer", required=True, type=Path, metavar="DIR", help="directory with tokenizer.json")
-    parser.add_argument("--length", required=True, type=int, metavar="N", help="tokens per document, BOS included")
+    parser.add_argument("texts", nargs="*", type=Path, metavar="TEXT", help=".txt, .jsonl, .jsonl.gz or .parquet")
+    tokens = parser.add_mutually_exclusive_group(required=True)
+    tokens.add_argument("--tokenizer", type=Path, metavar="DIR", help="directory with tokenizer.json")
+    tokens.add_argument("--byte-level", action="store_true", help="a token is a byte, 256 is BOS")
+    parser.add_argument("--length", required=True, type=lengths, metavar="N,…",
+                        help="tokens per document, BOS included; several lengths give one file each, OUT-LENGTH")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the .safetensors file to write")
     parser.add_argument("--count", type=int, metavar="N", help="so many documents, evenly spaced (default: all)")
     parser.add_argument("--split", metavar="NAME:SHARE,…", help="one file per name, OUT-NAME; e.g. search:0.4,heldout:0.6")
@@ -282,6 +178,24 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     bos = parser.add_mutually_exclusive_group()
     bos.add_argument("--bos", type=int, metavar="ID", help="BOS token (default: what the tokenizer's settings name)")
     bos.add_argument("--no-bos", action="store_true", help="no BOS token")
+    parser.add_argument("--kind", choices=["text", *RETRIEVALS], default="text", help="default: text")
+    retrieval = parser.add_argument_group("needle and passkey")
+    retrieval.add_argument("--depths", type=depths, default=[0.0, 0.25, 0.5, 0.75, 1.0], metavar="SHARE,…",
+                           help="share of the filler before what is hidden (default: 0,0.25,0.5,0.75,1)")
+    retrieval.add_argument("--samples", type=int, default=1, metavar="N",
+                           help="documents for each depth, and text if there are texts (default: 1)")
+    retrieval.add_argument("--seed", type=int, default=1, metavar="N", help="of key words and digits (default: 1)")
+    longppl = parser.add_argument_group("LongPPL")
+    longppl.add_argument("--evaluator", type=Path, metavar="DIR", help="checkpoint that chooses the key tokens")
+    longppl.add_argument("--alpha", type=float, default=2.0, metavar="NATS",
+                         help="least gain of log-probability by the whole text over its last tokens (default: 2)")
+    longppl.add_argument("--beta", type=float, default=-2.0, metavar="NATS",
+                         help="least log-probability given the whole text (default: -2)")
+    longppl.add_argument("--window", type=int, default=4096, metavar="K",
+                         help="how many last tokens; only tokens after so many can be key (default: 4096)")
+    longppl.add_argument("--stride", type=int, default=1024, metavar="N",
+                         help="tokens compared at a time: they see K to K + N - 1 tokens (default: 1024)")
+    longppl.add_argument("--device", default="cpu", help="where the evaluator runs, as Torch names it (default: cpu)")
     return parser.parse_args(arguments)
 
 

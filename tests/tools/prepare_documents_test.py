@@ -1,75 +1,22 @@
-"""tools/prepare_documents.py: run as people run it, its files read back with the `safetensors` package."""
+"""tools/prepare_documents.py: texts, tokenizers, names, splits and refusals."""
 
 import gzip
 import hashlib
-import importlib.util
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from safetensors import safe_open
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / "tools" / "prepare_documents.py"
+from preparation import LENGTH, LONG, ROOT, read, refused, run
+
+from document_preparation import documents_file
+from document_preparation.input_error import InputError
+
 GOLDEN = json.loads((ROOT / "tests" / "fixtures" / "documents" / "golden.json").read_text())
-LENGTH = 16
-LONG = "In the beginning God created the heaven and the earth. " * 4
 SHORT = "And."
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location("prepare_documents", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
-
-
-@pytest.fixture(scope="module")
-def trained_tokenizer():
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<s>", "</s>"],
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-    tokenizer.train_from_iterator([LONG], trainer)
-    return tokenizer
-
-
-@pytest.fixture
-def tokenizer_directory(tmp_path, trained_tokenizer):
-    directory = tmp_path / "tokenizer"
-    directory.mkdir()
-    trained_tokenizer.save(str(directory / "tokenizer.json"))
-    (directory / "tokenizer_config.json").write_text('{"bos_token": "<s>"}')
-    return directory
-
-
-def run(tokenizer, out, *arguments, length=LENGTH):
-    command = [sys.executable, TOOL, "--tokenizer", tokenizer, "--length", str(length), "--out", out, *arguments]
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-
-
-def read(path):
-    with safe_open(path, "np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
-
-
-def refused(result, *words):
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr, result.stderr
-    return True
 
 
 def test_every_format_gives_the_same_documents(tmp_path, tokenizer_directory, trained_tokenizer):
@@ -170,17 +117,18 @@ def test_count_takes_evenly_spaced_documents(tmp_path, tokenizer_directory):
 @pytest.mark.parametrize("golden", GOLDEN["documents"], ids=lambda golden: golden["name"])
 def test_digest_and_split_position_match_the_golden_values(golden):
     scored = np.array(golden["scored"], dtype=np.uint8) if golden["scored"] else None
-    digest = tool.document_digest(np.array(golden["tokens"], dtype=np.int32), scored)
+    digest = documents_file.document_digest(np.array(golden["tokens"], dtype=np.int32), scored)
     assert digest == golden["digest"]
-    assert tool.split_position(digest) == golden["split_position"]
+    assert documents_file.split_position(digest) == golden["split_position"]
 
 
 def test_split_matches_the_golden_parts():
-    documents = [tool.Document(golden["name"], np.array(golden["tokens"], dtype=np.int32))
-                 for golden in GOLDEN["documents"] if not golden["scored"]]
-    parts = tool.split_documents(documents, tool.parse_split(GOLDEN["split"]))
+    documents = [documents_file.Document(golden["name"], np.array(golden["tokens"], dtype=np.int32),
+                                         np.array(golden["scored"], dtype=np.uint8) if golden["scored"] else None)
+                 for golden in GOLDEN["documents"]]
+    parts = documents_file.split_documents(documents, documents_file.parse_split(GOLDEN["split"]))
     for name, part in parts.items():
-        expected = [g["name"] for g in GOLDEN["documents"] if g["part"] == name and not g["scored"]]
+        expected = [g["name"] for g in GOLDEN["documents"] if g["part"] == name]
         assert [document.name for document in part] == expected
 
 
@@ -199,8 +147,8 @@ def test_split_writes_disjoint_files_and_no_other(tmp_path, tokenizer_directory)
 @pytest.mark.parametrize("split", ["", "search", "search:0", "search:1.5", "search:nan", "a:0.5,a:0.5", "a:0.6,b:0.6",
                                    "a/b:0.5", "a:0.5,", "a: 0.5"])
 def test_malformed_split_is_refused(split):
-    with pytest.raises(tool.InputError):
-        tool.parse_split(split)
+    with pytest.raises(InputError):
+        documents_file.parse_split(split)
 
 
 @pytest.mark.parametrize(("name", "content", "words"), [

@@ -1,17 +1,11 @@
 #include "worker/scoring/perplexity_scorer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
-#include <ATen/cpu/Utils.h>
-#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
-#include <torch/version.h>
 
+#include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <mutex>
 #include <new>
 #include <span>
 #include <string>
@@ -23,14 +17,13 @@
 #include "common/safetensors_file.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/llama.h"
+#include "worker/scoring/compute_device.h"
 #include "worker/scoring/token_nll.h"
 
 namespace longrope {
 namespace {
 
-constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::int64_t kMaxLogitsBytes = std::int64_t{1} << 30;
-constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
 
 /// Runs `work`, translating Torch's exceptions into ours.
 template <typename Work>
@@ -47,73 +40,14 @@ auto translating_errors(const Work& work) {
   }
 }
 
-at::Device parse_device(const std::string& text) {
-  const auto refuse = [&] { throw InputError(fmt::format("device must be cpu, cuda or cuda:N: {}", text)); };
-  at::Device device = at::kCPU;
-  try {
-    device = at::Device(text);
-  } catch (const c10::Error&) {
-    refuse();
-  }
-  if (!device.is_cpu() && !device.is_cuda()) refuse();
-  if (device.is_cuda() && !at::hasCUDA()) {
-    throw InputError(
-        fmt::format("device must be one this Torch supports: {} (Torch {} without CUDA)", text, TORCH_VERSION));
-  }
-  return device;
-}
+std::int64_t tiles(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
 
-bool cpu_has(const char* capability) {
-  const auto capabilities = at::cpu::get_cpu_capabilities();
-  const auto found = capabilities.find(capability);
-  return found != capabilities.end() && found->second.isBool() && found->second.toBool();
-}
-
-Placement choose_placement(const ScorerOptions& options) {
-  Placement placement;
-  placement.device = parse_device(options.device);
-  if (options.dtype == ComputeDtype::kFp32) return placement;
-  placement.weights = at::kBFloat16;
-  const bool native = placement.device.is_cuda() || cpu_has("avx512_bf16") || cpu_has("amx_bf16");
-  // Without such instructions Torch's bfloat16 products run at an eighth of its float32 ones.
-  placement.arithmetic = native ? at::kBFloat16 : at::kFloat;
-  return placement;
-}
-
-void set_threads(std::int64_t threads) {
-  if (threads < 1 || threads > kMaxThreads) {
-    throw InputError(fmt::format("threads must be from 1 to {}: {}", kMaxThreads, threads));
-  }
-  static std::once_flag once;  // Torch refuses a second call
-  std::call_once(once, [] { at::set_num_interop_threads(1); });
-  at::set_num_threads(static_cast<int>(threads));
-}
-
-std::int64_t peak_memory_bytes(at::Device device) {
-  if (device.is_cuda()) {
-    const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : 0);
-    return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
-  }
-  // Not getrusage: its maximum survives exec, so a small worker would report the size of whatever started it.
-  std::ifstream status("/proc/self/status");
-  std::string word;
-  std::int64_t kibibytes = 0;
-  while (status >> word) {
-    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * kBytesPerKibibyte;
-  }
-  throw Error("peak memory must be readable: no VmHWM in /proc/self/status");
-}
-
-/// Positions t whose token counts, ascending: 1 <= t < length and the mask, if any, is not 0.
-std::vector<std::int64_t> scored_positions(const Document& document, std::int64_t length) {
+/// Of the tokens that count, in position order.
+struct Scores {
   std::vector<std::int64_t> positions;
-  for (std::int64_t position = 1; position < length; ++position) {
-    if (document.scored.empty() || document.scored[static_cast<std::size_t>(position)] != 0) {
-      positions.push_back(position);
-    }
-  }
-  return positions;
-}
+  std::vector<float> nll;          // nats
+  std::vector<std::uint8_t> hits;  // 1 where the token is the likeliest
+};
 
 at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device) {
   const at::Tensor tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::TensorOptions().dtype(at::kLong));
@@ -121,10 +55,17 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device)
   return tensor.to(device);
 }
 
+/// Tiles that causal_attention_in_place reports for one layer.
+std::int64_t attention_tiles(const ModelDescription& model, std::int64_t tokens) {
+  constexpr std::int64_t kQueryRowsPerCall = std::int64_t{1} << 17;
+  const std::int64_t rows = tokens * (model.query_heads / model.key_value_heads);
+  return tiles(model.key_value_heads, std::clamp<std::int64_t>(kQueryRowsPerCall / rows, 1, model.key_value_heads));
+}
+
 /// Sums in fp64 in position order, so that the result does not depend on tiles or threads.
-void add_up(const std::vector<std::int64_t>& positions, std::span<const float> nll, std::int64_t length,
-            ScoreResult& result) {
-  result.blocks.resize(static_cast<std::size_t>((length + kBlockTokens - 1) / kBlockTokens));
+void add_up(const Scores& scores, std::int64_t length, ScoreResult& result) {
+  const auto& [positions, nll, hits] = scores;
+  result.blocks.resize(static_cast<std::size_t>(tiles(length, kBlockTokens)));
   for (std::size_t index = 0; index < positions.size(); ++index) {
     ScoredBlock& block = result.blocks[static_cast<std::size_t>(positions[index] / kBlockTokens)];
     block.nll_sum += static_cast<double>(nll[index]);
@@ -152,20 +93,20 @@ struct PerplexityScorer::Implementation {
     return {description, checkpoint, placement};
   }
 
-  /// Checks everything, then runs the layers.
-  [[nodiscard]] at::Tensor residual_stream(const RescaleFactors& factors, const Document& document, std::int64_t length,
-                                           const std::function<void()>& tile_finished) const {
-    validate(factors, description.geometry.pairs(), "factors for " + description.name);
-    require_scorable(document, length, description.vocabulary);
-    const RotaryTable rotary = rotary_table(description.geometry, factors, 0, length, options.angles);
-    return model.residual_stream(std::span(document.tokens).first(static_cast<std::size_t>(length)), rotary,
-                                 tile_finished);
-  }
-
-  [[nodiscard]] ScoreResult score(const RescaleFactors& factors, const Document& document, std::int64_t length,
-                                  const std::function<void()>& tile_finished) const;
+  [[nodiscard]] FitnessResult measure(const RescaleFactors& factors, const Fitness& fitness, const Document& document,
+                                      std::int64_t length, const std::function<void()>& tile_finished) const;
+  [[nodiscard]] std::int64_t expected_progress(const Fitness& fitness, const Document& document,
+                                               std::int64_t length) const;
   void write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,
                     const std::filesystem::path& path) const;
+  /// Checks what depends on the model, and gives the angles of `length` positions.
+  [[nodiscard]] RotaryTable rotary(const RescaleFactors& factors, std::int64_t length) const {
+    validate(factors, description.geometry.pairs(), "factors for " + description.name);
+    return rotary_table(description.geometry, factors, 0, length, options.angles);
+  }
+  /// Runs the layers over `tokens`, which begin at position `begin`, and appends the scores of `positions`.
+  void run_pass(std::span<const std::int32_t> tokens, std::int64_t begin, const std::vector<std::int64_t>& positions,
+                const RotaryTable& rotary, const std::function<void()>& tile_finished, Scores& scores) const;
 
   ScorerOptions options;
   Placement placement;
@@ -173,37 +114,73 @@ struct PerplexityScorer::Implementation {
   Llama model;
 };
 
-ScoreResult PerplexityScorer::Implementation::score(const RescaleFactors& factors, const Document& document,
-                                                    std::int64_t length,
-                                                    const std::function<void()>& tile_finished) const {
+void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> tokens, std::int64_t begin,
+                                                const std::vector<std::int64_t>& positions, const RotaryTable& rotary,
+                                                const std::function<void()>& tile_finished, Scores& scores) const {
+  const at::Tensor residual = model.residual_stream(tokens, rotary, tile_finished);
+  std::vector<std::int64_t> targets;
+  std::vector<std::int64_t> predictors;  // the token at t is predicted by the row at t − 1
+  for (const std::int64_t position : positions) {
+    targets.push_back(tokens[static_cast<std::size_t>(position - begin)]);
+    predictors.push_back(position - begin - 1);
+  }
+  const at::Tensor rows = to_tensor(predictors, placement.device);
+  const auto normed_rows = [&](std::int64_t first, std::int64_t count) {
+    return model.final_norm(residual.index_select(0, rows.narrow(0, first, count)));
+  };
+  const TokenScores tokens_scored = token_nll(normed_rows, model.output_embedding(), placement.arithmetic,
+                                              to_tensor(targets, placement.device), tile_finished);
+  const at::Tensor nll = tokens_scored.nll.cpu();
+  const at::Tensor hits = tokens_scored.is_argmax.cpu();
+  scores.positions.insert(scores.positions.end(), positions.begin(), positions.end());
+  scores.nll.insert(scores.nll.end(), nll.const_data_ptr<float>(), nll.const_data_ptr<float>() + nll.numel());
+  scores.hits.insert(scores.hits.end(), hits.const_data_ptr<bool>(), hits.const_data_ptr<bool>() + hits.numel());
+}
+
+FitnessResult PerplexityScorer::Implementation::measure(const RescaleFactors& factors, const Fitness& fitness,
+                                                        const Document& document, std::int64_t length,
+                                                        const std::function<void()>& tile_finished) const {
   const auto start = std::chrono::steady_clock::now();
   const c10::InferenceMode inference;
   set_threads(options.threads);  // another scorer of this process may have changed it
-  if (placement.device.is_cuda()) {
-    c10::getDeviceAllocator(placement.device.type())
-        ->resetPeakStats(placement.device.has_index() ? placement.device.index() : 0);
-  }
-  const at::Tensor residual = residual_stream(factors, document, length, tile_finished);
+  reset_peak_memory(placement.device);
+  require_measurable(fitness, document, length, description.vocabulary);
+  const std::vector<Pass> all_passes = passes(fitness, length);
+  const RotaryTable angles = rotary(factors, all_passes.front().end);  // the first pass is the longest
 
-  const std::vector<std::int64_t> positions = scored_positions(document, length);
-  std::vector<std::int64_t> targets(positions.size());
-  std::vector<std::int64_t> predictors(positions.size());  // the token at t is predicted by the row at t − 1
-  for (std::size_t index = 0; index < positions.size(); ++index) {
-    targets[index] = document.tokens[static_cast<std::size_t>(positions[index])];
-    predictors[index] = positions[index] - 1;
+  FitnessResult result;
+  Scores scores;
+  for (const Pass& pass : all_passes) {
+    const std::vector<std::int64_t> positions = scored_positions(document, pass);
+    if (positions.empty()) continue;
+    std::vector<std::int32_t> tokens(document.tokens.begin() + pass.begin, document.tokens.begin() + pass.end);
+    if (fitness.repeat_first_token) tokens.front() = document.tokens.front();
+    const std::size_t before = scores.nll.size();
+    run_pass(tokens, pass.begin, positions, angles, tile_finished, scores);
+    double sum = 0.0;
+    for (std::size_t index = before; index < scores.nll.size(); ++index) sum += static_cast<double>(scores.nll[index]);
+    result.window_means += sum / static_cast<double>(positions.size());
+    ++result.windows;
   }
-  const at::Tensor rows = to_tensor(predictors, placement.device);
-  const auto normed_rows = [&](std::int64_t begin, std::int64_t count) {
-    return model.final_norm(residual.index_select(0, rows.narrow(0, begin, count)));
-  };
-  const at::Tensor nll = token_nll(normed_rows, model.output_embedding(), placement.arithmetic,
-                                   to_tensor(targets, placement.device), tile_finished)
-                             .cpu();
-  ScoreResult result;
-  add_up(positions, {nll.const_data_ptr<float>(), positions.size()}, length, result);
-  result.peak_memory_bytes = peak_memory_bytes(placement.device);
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  add_up(scores, length, result.score);
+  if (fitness.kind == FitnessKind::kAccuracy) count_answers(scores.positions, scores.hits, result);
+  result.score.peak_memory_bytes = peak_memory_bytes(placement.device);
+  result.score.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+std::int64_t PerplexityScorer::Implementation::expected_progress(const Fitness& fitness, const Document& document,
+                                                                 std::int64_t length) const {
+  require_measurable(fitness, document, length, description.vocabulary);
+  std::int64_t expected = 0;
+  for (const Pass& pass : passes(fitness, length)) {
+    const auto rows = static_cast<std::int64_t>(scored_positions(document, pass).size());
+    if (rows == 0) continue;
+    const std::int64_t tokens = pass.end - pass.begin;
+    expected += description.layers * (2 * tiles(tokens, Llama::kTileTokens) + attention_tiles(description, tokens)) +
+                token_nll_tiles(rows, description.vocabulary);
+  }
+  return expected;
 }
 
 void PerplexityScorer::Implementation::write_logits(const RescaleFactors& factors, const Document& document,
@@ -215,7 +192,9 @@ void PerplexityScorer::Implementation::write_logits(const RescaleFactors& factor
   }
   const c10::InferenceMode inference;
   set_threads(options.threads);
-  const at::Tensor residual = residual_stream(factors, document, length, [] {});
+  require_scorable(document, length, description.vocabulary);
+  const at::Tensor residual = model.residual_stream(std::span(document.tokens).first(static_cast<std::size_t>(length)),
+                                                    rotary(factors, length), [] {});
   const at::Tensor head = model.output_embedding().to(placement.arithmetic).t();
   const at::Tensor logits = at::mm(model.final_norm(residual), head).to(at::kFloat).cpu().contiguous();
   const std::span<const float> values(logits.const_data_ptr<float>(), static_cast<std::size_t>(logits.numel()));
@@ -230,24 +209,25 @@ PerplexityScorer::~PerplexityScorer() = default;
 const ModelDescription& PerplexityScorer::model() const { return implementation_->description; }
 
 std::string PerplexityScorer::device_description() const {
-  const Placement& placement = implementation_->placement;
-  std::string name = placement.device.str();
-  if (placement.device.is_cpu()) {
-    const auto capabilities = at::cpu::get_cpu_capabilities();
-    const auto cpu_name = capabilities.find("cpu_name");
-    name = fmt::format("{} {} ({} kernels, {} threads)", placement.device.str(),
-                       cpu_name == capabilities.end() ? "" : cpu_name->second.toStringRef(), at::get_cpu_capability(),
-                       implementation_->options.threads);
-  }
-  return fmt::format("Torch {}, {}, {} weights, {} arithmetic", TORCH_VERSION, name, c10::toString(placement.weights),
-                     c10::toString(placement.arithmetic));
+  return describe_placement(implementation_->placement, implementation_->options.threads);
+}
+
+FitnessResult PerplexityScorer::measure(const RescaleFactors& factors, const Fitness& fitness, const Document& document,
+                                        std::int64_t length, std::atomic<std::int64_t>& progress) {
+  return translating_errors([&] {
+    return implementation_->measure(factors, fitness, document, length,
+                                    [&] { progress.fetch_add(1, std::memory_order_relaxed); });
+  });
 }
 
 ScoreResult PerplexityScorer::score(const RescaleFactors& factors, const Document& document, std::int64_t length,
                                     std::atomic<std::int64_t>& progress) {
-  return translating_errors([&] {
-    return implementation_->score(factors, document, length, [&] { progress.fetch_add(1, std::memory_order_relaxed); });
-  });
+  return measure(factors, {}, document, length, progress).score;
+}
+
+std::int64_t PerplexityScorer::expected_progress(const Fitness& fitness, const Document& document,
+                                                 std::int64_t length) const {
+  return implementation_->expected_progress(fitness, document, length);
 }
 
 void PerplexityScorer::write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,

@@ -11,6 +11,7 @@
 #include "common/evaluation.h"
 #include "common/model_description.h"
 #include "common/rescale_factors.h"
+#include "worker/scoring/fitness.h"
 
 namespace longrope {
 
@@ -36,11 +37,18 @@ class PerplexityScorer {
   /// Torch version, device name, compute dtype: provenance for the workers table.
   [[nodiscard]] std::string device_description() const;
 
-  /// Scores the first `length` tokens of `document`. `progress` is incremented by every finished tile of work, so that
-  /// a heartbeat can tell a slow worker from a hung one. A non-finite NLL is returned as it is: the caller judges it.
-  /// Throws InputError (document or factors do not fit the model), std::bad_alloc (out of memory).
+  /// Measures the first `length` tokens of `document`. `progress` is incremented by every finished tile of work, so
+  /// that a heartbeat can tell a slow worker from a hung one. A non-finite NLL is returned as it is: the caller judges
+  /// it. Throws InputError (document, fitness or factors do not fit the model), std::bad_alloc (out of memory).
+  [[nodiscard]] FitnessResult measure(const RescaleFactors& factors, const Fitness& fitness, const Document& document,
+                                      std::int64_t length, std::atomic<std::int64_t>& progress);
+  /// The coordinator's fitness: measure() with FitnessKind::kPerplexity.
   [[nodiscard]] ScoreResult score(const RescaleFactors& factors, const Document& document, std::int64_t length,
                                   std::atomic<std::int64_t>& progress);
+  /// By how much measure() increments `progress`: tiles of work, each taking about as long as the others of its layer.
+  /// Throws InputError as measure().
+  [[nodiscard]] std::int64_t expected_progress(const Fitness& fitness, const Document& document,
+                                               std::int64_t length) const;
 
   /// Writes the logits of the first `length` tokens as safetensors: "logits", float32 [length, vocabulary]. For
   /// comparing with other engines; errors as score(), and InputError when the tensor would exceed 1 GiB.

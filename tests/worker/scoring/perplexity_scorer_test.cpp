@@ -189,6 +189,132 @@ TEST_F(PerplexityScorerTest, BadDocumentsAreRefused) {
   EXPECT_THAT(refusal(factors_, document_, 50), HasSubstr("token 7 is -1"));
 }
 
+/// Spec §6.2, as it is written there: tokens after the BOS are numbered from 0, a window has `window` − 1 of them.
+FitnessResult expected_sliding(const ReferenceLlama& reference, const RescaleFactors& factors, const Document& document,
+                               std::int64_t length, const Fitness& fitness) {
+  const std::vector<std::int32_t> tokens(document.tokens.begin() + 1, document.tokens.begin() + length);
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  FitnessResult result;
+  std::int64_t previous = 0;
+  for (std::int64_t begin = 0; previous < count; begin += fitness.stride) {
+    const std::int64_t end = std::min(begin + fitness.window - 1, count);
+    std::vector<std::int32_t> fed = {document.tokens.front()};
+    if (!fitness.repeat_first_token && begin > 0) fed = {tokens[static_cast<std::size_t>(begin - 1)]};
+    fed.insert(fed.end(), tokens.begin() + begin, tokens.begin() + end);
+    const std::vector<double> nll = reference.token_nll(factors, fed, static_cast<std::int64_t>(fed.size()));
+    double sum = 0.0;
+    std::int64_t counted = 0;
+    for (std::int64_t token = previous; token < end; ++token) {
+      if (!document.scored.empty() && document.scored[static_cast<std::size_t>(token + 1)] == 0) continue;
+      sum += nll[static_cast<std::size_t>(token - begin + 1)];
+      ++counted;
+    }
+    previous = end;
+    if (counted == 0) continue;
+    result.score.nll_sum += sum;
+    result.score.scored_tokens += counted;
+    result.window_means += sum / static_cast<double>(counted);
+    ++result.windows;
+  }
+  return result;
+}
+
+struct SlidingCase {
+  const char* name;
+  std::int64_t length;
+  std::int64_t window;
+  std::int64_t stride;
+  bool repeat_first_token = true;
+  bool masked = false;
+};
+std::ostream& operator<<(std::ostream& out, const SlidingCase& test) { return out << test.name; }
+
+class SlidingWindowTest : public ::testing::TestWithParam<SlidingCase> {};
+
+TEST_P(SlidingWindowTest, AgreesWithTheReferenceFedWindowByWindow) {
+  const SlidingCase& test = GetParam();
+  const ReferenceLlama reference({});
+  const std::filesystem::path directory = fresh_directory();
+  reference.write(directory);
+  Document document = random_document(test.length + 2, 61, 11);
+  if (test.masked) {  // most windows count nothing
+    document.scored.assign(document.tokens.size(), 0);
+    for (const std::size_t position : {3, 4, 50}) document.scored[position] = 1;
+  }
+  const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.1);
+  const Fitness fitness = {.kind = FitnessKind::kSliding,
+                           .window = test.window,
+                           .stride = test.stride,
+                           .repeat_first_token = test.repeat_first_token};
+  PerplexityScorer scorer(directory, {});
+  std::atomic<std::int64_t> progress{0};
+  const FitnessResult result = scorer.measure(factors, fitness, document, test.length, progress);
+  const FitnessResult expected = expected_sliding(reference, factors, document, test.length, fitness);
+  EXPECT_EQ(result.windows, expected.windows);
+  EXPECT_NEAR(result.window_means, expected.window_means, kFloat32Tolerance * expected.window_means);
+  EXPECT_EQ(result.score.scored_tokens, expected.score.scored_tokens);
+  EXPECT_NEAR(result.score.nll_sum, expected.score.nll_sum, kFloat32Tolerance * expected.score.nll_sum);
+  EXPECT_EQ(progress.load(), scorer.expected_progress(fitness, document, test.length));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Grid, SlidingWindowTest,
+    ::testing::Values(SlidingCase{"LastWindowShorter", 70, 32, 10}, SlidingCase{"LastWindowFull", 72, 32, 10},
+                      SlidingCase{"StrideOne", 40, 36, 1}, SlidingCase{"LargestStride", 70, 20, 19},
+                      SlidingCase{"WindowIsLength", 70, 70, 9}, SlidingCase{"TwoTokens", 12, 2, 1},
+                      SlidingCase{"WithoutBos", 70, 32, 10, false}, SlidingCase{"Masked", 70, 16, 5, true, true}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+TEST_F(PerplexityScorerTest, OneWindowGivesThePerplexityOfOnePass) {
+  PerplexityScorer scorer(directory_, {});
+  const Fitness fitness = {.kind = FitnessKind::kSliding, .window = 50, .stride = 7};
+  const FitnessResult result = scorer.measure(factors_, fitness, document_, 50, progress_);
+  EXPECT_TRUE(result.score.same_result(scorer.score(factors_, document_, 50, progress_)));
+  EXPECT_EQ(result.windows, 1);
+}
+
+TEST_F(PerplexityScorerTest, AnswersAreRightWhereEveryTokenIsTheReferencesArgmax) {
+  // Answers of one to three tokens; the reference says what is likeliest, and half of the answers are made so.
+  const std::vector<std::pair<std::size_t, std::size_t>> answers = {{5, 1}, {9, 2}, {14, 3}, {20, 2}, {30, 3}, {47, 3}};
+  document_.scored.assign(50, 0);
+  std::size_t made_right = 0;
+  for (std::size_t answer = 0; answer < answers.size(); ++answer) {
+    const auto [first, tokens] = answers[answer];
+    for (std::size_t position = first; position < first + tokens; ++position) {
+      document_.scored[position] = 1;
+      const auto logits = reference_.logits(factors_, document_.tokens, static_cast<std::int64_t>(position));
+      const auto best = std::ranges::max_element(logits.back()) - logits.back().begin();
+      const bool last = position + 1 == first + tokens;
+      // Of the others only the last token is wrong: one wrong token is enough.
+      document_.tokens[position] = static_cast<std::int32_t>(answer % 2 == 1 && last ? (best + 1) % 61 : best);
+    }
+    if (answer % 2 == 0) ++made_right;
+  }
+  PerplexityScorer scorer(directory_, {});
+  const Fitness fitness = {.kind = FitnessKind::kAccuracy};
+  const FitnessResult result = scorer.measure(factors_, fitness, document_, 50, progress_);
+  EXPECT_EQ(result.answers, static_cast<std::int64_t>(answers.size()));
+  EXPECT_EQ(result.right_answers, static_cast<std::int64_t>(made_right));
+  EXPECT_TRUE(result.score.same_result(scorer.score(factors_, document_, 50, progress_)));
+}
+
+TEST_F(PerplexityScorerTest, ProgressEndsWhereItIsExpected) {
+  const ReferenceShape shape = {.vocabulary = 9000,
+                                .hidden_size = 16,
+                                .intermediate_size = 24,
+                                .query_heads = 4,
+                                .key_value_heads = 2,
+                                .head_dim = 8};
+  ReferenceLlama(shape).write(directory_);
+  PerplexityScorer scorer(directory_, {});
+  for (const std::int64_t length : {2, 1024, 1025, 2500}) {
+    const Document document = random_document(length, shape.vocabulary, 3);
+    std::atomic<std::int64_t> progress{0};
+    (void)scorer.score(rising_factors(4, 8.0, 0, 1.0), document, length, progress);
+    EXPECT_EQ(progress.load(), scorer.expected_progress({}, document, length)) << length;
+  }
+}
+
 TEST_F(PerplexityScorerTest, BadFactorsAreRefused) {
   EXPECT_THAT(refusal(rising_factors(31, 8.0, 0, 1.0), document_, 50), HasSubstr("lambda must number 32: 31"));
   RescaleFactors factors = factors_;

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace longrope {
+
+/// `text` in quotes, its own doubled (RFC 4180).
+[[nodiscard]] std::string csv_field(std::string_view text);
+
+}  // namespace longrope

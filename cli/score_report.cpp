@@ -1,0 +1,167 @@
+#include "cli/score_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "cli/binomial_interval.h"
+#include "cli/csv_field.h"
+
+namespace longrope {
+namespace {
+
+double perplexity(double nll_sum, std::int64_t scored_tokens) {
+  return std::exp(nll_sum / static_cast<double>(scored_tokens));
+}
+double perplexity(const ScoreResult& result) { return perplexity(result.nll_sum, result.scored_tokens); }
+/// Every window counts the same, however many tokens it scores (YaRN's evaluation).
+double window_perplexity(const FitnessResult& result) {
+  return std::exp(result.window_means / static_cast<double>(result.windows));
+}
+double accuracy(const FitnessResult& result) {
+  return static_cast<double>(result.right_answers) / static_cast<double>(result.answers);
+}
+
+FitnessResult total_of(const std::vector<ScoredDocument>& documents) {
+  FitnessResult total;
+  ScoreResult& sum = total.score;
+  for (const auto& [name, document] : documents) {
+    const ScoreResult& score = document.score;
+    sum.nll_sum += score.nll_sum;
+    sum.scored_tokens += score.scored_tokens;
+    sum.seconds += score.seconds;
+    sum.peak_memory_bytes = std::max(sum.peak_memory_bytes, score.peak_memory_bytes);
+    sum.blocks.resize(std::max(sum.blocks.size(), score.blocks.size()));
+    for (std::size_t block = 0; block < score.blocks.size(); ++block) {
+      sum.blocks[block].nll_sum += score.blocks[block].nll_sum;
+      sum.blocks[block].scored_tokens += score.blocks[block].scored_tokens;
+    }
+    total.windows += document.windows;
+    total.window_means += document.window_means;
+    total.answers += document.answers;
+    total.right_answers += document.right_answers;
+  }
+  return total;
+}
+
+nlohmann::json to_json(FitnessKind kind, const FitnessResult& result, std::int64_t tokens) {
+  const ScoreResult& score = result.score;
+  nlohmann::json blocks = nlohmann::json::array();
+  for (const ScoredBlock& block : score.blocks) blocks.push_back({block.nll_sum, block.scored_tokens});
+  nlohmann::json json = {{"nll_sum", score.nll_sum},
+                         {"scored_tokens", score.scored_tokens},
+                         {"perplexity", perplexity(score)},
+                         {"blocks", std::move(blocks)},
+                         {"seconds", score.seconds},
+                         {"tokens_per_second", static_cast<double>(tokens) / score.seconds},
+                         {"peak_memory_bytes", score.peak_memory_bytes}};
+  if (kind == FitnessKind::kSliding) {
+    json["windows"] = result.windows;
+    json["ppl_token"] = perplexity(score);
+    json["ppl_yarn"] = window_perplexity(result);
+  }
+  if (kind == FitnessKind::kAccuracy) {
+    const BinomialInterval interval = binomial_interval(result.right_answers, result.answers);
+    json["answers"] = result.answers;
+    json["right_answers"] = result.right_answers;
+    json["accuracy"] = accuracy(result);
+    json["accuracy_interval"] = {interval.low, interval.high};
+  }
+  return json;
+}
+
+/// What belongs to one length.
+nlohmann::json to_json(FitnessKind kind, const ScoredLength& scored) {
+  nlohmann::json json = {{"length", scored.length}, {"attention_factor", scored.attention_factor}};
+  for (const ScoredDocument& document : scored.documents) {
+    nlohmann::json entry = to_json(kind, document.result, scored.length);
+    entry["name"] = document.name;
+    json["documents"].push_back(std::move(entry));
+  }
+  json["total"] =
+      to_json(kind, total_of(scored.documents), scored.length * static_cast<std::int64_t>(scored.documents.size()));
+  return json;
+}
+
+std::string fitness_heading(FitnessKind kind) {
+  if (kind == FitnessKind::kSliding) return fmt::format(" {:>8} {:>11}", "windows", "ppl_yarn");
+  if (kind == FitnessKind::kAccuracy) return fmt::format(" {:>9} {:>9} {:>13}", "right", "accuracy", "95 % interval");
+  return {};
+}
+
+std::string fitness_columns(FitnessKind kind, const FitnessResult& result) {
+  if (kind == FitnessKind::kSliding) return fmt::format(" {:>8} {:>11.5f}", result.windows, window_perplexity(result));
+  if (kind == FitnessKind::kAccuracy) {
+    const BinomialInterval interval = binomial_interval(result.right_answers, result.answers);
+    return fmt::format(" {:>9} {:>9.3f} {:>13}", fmt::format("{}/{}", result.right_answers, result.answers),
+                       accuracy(result), fmt::format("{:.3f}-{:.3f}", interval.low, interval.high));
+  }
+  return {};
+}
+
+}  // namespace
+
+void write_table(const ScoreReport& report, std::ostream& out) {
+  constexpr double kMebibyte = 1024.0 * 1024.0;
+  const FitnessKind kind = report.fitness.kind;
+  const bool several = report.lengths.size() > 1;
+  out << (several ? fmt::format("{:>9} ", "length") : "")
+      << fmt::format("{:<24} {:>16} {:>13} {:>11}{} {:>9} {:>10} {:>10}\n", "document", "nll_sum", "scored_tokens",
+                     "perplexity", fitness_heading(kind), "seconds", "tokens/s", "peak MiB");
+  for (const ScoredLength& scored : report.lengths) {
+    const auto row = [&](const std::string& name, const FitnessResult& result, std::int64_t tokens) {
+      const ScoreResult& score = result.score;
+      out << (several ? fmt::format("{:>9} ", scored.length) : "")
+          << fmt::format("{:<24} {:>16.6f} {:>13} {:>11.5f}{} {:>9.3f} {:>10.1f} {:>10.1f}\n", name, score.nll_sum,
+                         score.scored_tokens, perplexity(score), fitness_columns(kind, result), score.seconds,
+                         static_cast<double>(tokens) / score.seconds,
+                         static_cast<double>(score.peak_memory_bytes) / kMebibyte);
+    };
+    for (const ScoredDocument& document : scored.documents) row(document.name, document.result, scored.length);
+    row("total", total_of(scored.documents), scored.length * static_cast<std::int64_t>(scored.documents.size()));
+  }
+}
+
+void write_json(const ScoreReport& report, std::ostream& out) {
+  nlohmann::json json = {{"fitness", to_string(report.fitness.kind)},
+                         {"model", report.model},
+                         {"device", report.device},
+                         {"factors", report.factors},
+                         {"dtype", report.dtype},
+                         {"angles", report.angles},
+                         {"threads", report.threads}};
+  if (report.fitness.kind == FitnessKind::kSliding) {
+    json["window"] = report.fitness.window;
+    json["stride"] = report.fitness.stride;
+  }
+  if (report.lengths.size() == 1) {
+    json.update(to_json(report.fitness.kind, report.lengths.front()));
+  } else {
+    for (const ScoredLength& scored : report.lengths) json["lengths"].push_back(to_json(report.fitness.kind, scored));
+  }
+  out << json.dump(2) << std::endl;
+}
+
+std::string by_position_csv(const ScoreReport& report) {
+  std::string csv = "document,from_token,to_token,scored_tokens,nll_sum,perplexity,length\n";
+  for (const ScoredLength& scored : report.lengths) {
+    for (const auto& [name, result] : scored.documents) {
+      std::int64_t begin = 0;
+      for (const ScoredBlock& block : result.score.blocks) {
+        const std::int64_t end = std::min(begin + kBlockTokens, scored.length);
+        csv += fmt::format(
+            "{},{},{},{},{},{},{}\n", csv_field(name), begin, end, block.scored_tokens, block.nll_sum,
+            block.scored_tokens == 0 ? "" : fmt::format("{}", perplexity(block.nll_sum, block.scored_tokens)),
+            scored.length);
+        begin = end;
+      }
+    }
+  }
+  return csv;
+}
+
+}  // namespace longrope

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "worker/scoring/fitness.h"
+
+namespace longrope {
+
+struct ScoredDocument {
+  std::string name;
+  FitnessResult result;
+};
+
+struct ScoredLength {
+  std::int64_t length = 0;        // tokens of each document
+  double attention_factor = 1.0;  // closed forms depend on the length
+  std::vector<ScoredDocument> documents;
+};
+
+/// What `longrope score` found, and under what.
+struct ScoreReport {
+  Fitness fitness;
+  std::string model;
+  std::string device;
+  std::string factors;  // as they were named
+  std::string dtype;
+  std::string angles;
+  std::int64_t threads = 1;
+  std::vector<ScoredLength> lengths;  // at least one
+};
+
+/// A row for each document and a total for each length.
+void write_table(const ScoreReport& report, std::ostream& out);
+/// schemas/score_report.md
+void write_json(const ScoreReport& report, std::ostream& out);
+/// CSV with a row for each block of kBlockTokens of each document; schemas/score_report.md.
+[[nodiscard]] std::string by_position_csv(const ScoreReport& report);
+
+}  // namespace longrope

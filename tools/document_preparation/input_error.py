@@ -1,0 +1,2 @@
+class InputError(Exception):
+    """Input that breaks a rule: rule, value, place. Exit code 2."""

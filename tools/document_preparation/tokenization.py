@@ -1,0 +1,89 @@
+"""Text to token ids with their places in the text, and back: Hugging Face tokenizers, or bytes."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from document_preparation.input_error import InputError
+from document_preparation.texts import decode_utf8
+
+
+@dataclass(frozen=True)
+class Encoded:
+    ids: list[int]
+    spans: list[tuple[int, int]]  # [first, last) character of each token; a part of a character has all of it
+
+
+class HuggingFaceTokens:
+    """The tokenizer of a model directory. Special tokens spelled out in a text are ordinary text."""
+
+    def __init__(self, directory: Path):
+        self._tokenizer, self.digest = load_tokenizer(directory)
+        self.bos = find_bos(directory, self._tokenizer)  # None where the settings name none
+
+    def encode(self, text: str) -> Encoded:
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return Encoded(encoding.ids, encoding.offsets)
+
+    def decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+
+class ByteTokens:
+    """Byte-level models: a token is the value of a byte of UTF-8."""
+
+    digest = "byte-level"
+    bos: int | None = 256
+
+    def encode(self, text: str) -> Encoded:
+        sizes = [len(character.encode("utf-8")) for character in text]
+        spans = [(index, index + 1) for index, size in enumerate(sizes) for _ in range(size)]
+        return Encoded(list(text.encode("utf-8")), spans)
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode("utf-8", "replace")
+
+
+def read_json_object(path: Path) -> dict:
+    try:
+        content = json.loads(decode_utf8(path.read_bytes(), str(path)))
+    except FileNotFoundError:
+        return {}
+    except (OSError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"tokenizer settings must be readable JSON: {error} ({path})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"tokenizer settings must be a JSON object ({path})")
+    return content
+
+
+def load_tokenizer(directory: Path) -> tuple[Tokenizer, str]:
+    """The tokenizer and its digest, SHA-256 of tokenizer.json."""
+    path = directory / "tokenizer.json"
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"a tokenizer directory must hold tokenizer.json: {error}") from error
+    try:
+        tokenizer = Tokenizer.from_str(decode_utf8(raw, str(path)))
+    except Exception as error:  # the library raises nothing more exact
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"tokenizer.json must be readable by `tokenizers`: {error} ({path})") from error
+    # Both may be set in the file, and would cut or pad documents without a word.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer, hashlib.sha256(raw).hexdigest()
+
+
+def find_bos(directory: Path, tokenizer: Tokenizer) -> int | None:
+    """The BOS token that the settings name, if they name one."""
+    settings = read_json_object(directory / "tokenizer_config.json")
+    token = settings.get("bos_token", read_json_object(directory / "config.json").get("bos_token_id"))
+    if isinstance(token, dict):  # {"content": "<s>", …}
+        token = token.get("content")
+    bos = tokenizer.token_to_id(token) if isinstance(token, str) else token
+    return bos if isinstance(bos, int) and not isinstance(bos, bool) and 0 <= bos < 2**31 else None

@@ -1,0 +1,100 @@
+#include "worker/scoring/compute_device.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/cpu/Utils.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <fmt/format.h>
+#include <torch/version.h>
+
+#include <fstream>
+#include <mutex>
+
+#include "common/error.h"
+
+namespace longrope {
+namespace {
+
+constexpr std::int64_t kMaxThreads = 1024;
+constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
+
+at::Device parse_device(const std::string& text) {
+  const auto refuse = [&] { throw InputError(fmt::format("device must be cpu, cuda or cuda:N: {}", text)); };
+  at::Device device = at::kCPU;
+  try {
+    device = at::Device(text);
+  } catch (const c10::Error&) {
+    refuse();
+  }
+  if (!device.is_cpu() && !device.is_cuda()) refuse();
+  if (device.is_cuda() && !at::hasCUDA()) {
+    throw InputError(
+        fmt::format("device must be one this Torch supports: {} (Torch {} without CUDA)", text, TORCH_VERSION));
+  }
+  return device;
+}
+
+bool cpu_has(const char* capability) {
+  const auto capabilities = at::cpu::get_cpu_capabilities();
+  const auto found = capabilities.find(capability);
+  return found != capabilities.end() && found->second.isBool() && found->second.toBool();
+}
+
+}  // namespace
+
+Placement choose_placement(const ScorerOptions& options) {
+  Placement placement;
+  placement.device = parse_device(options.device);
+  if (options.dtype == ComputeDtype::kFp32) return placement;
+  placement.weights = at::kBFloat16;
+  const bool native = placement.device.is_cuda() || cpu_has("avx512_bf16") || cpu_has("amx_bf16");
+  // Without such instructions Torch's bfloat16 products run at an eighth of its float32 ones.
+  placement.arithmetic = native ? at::kBFloat16 : at::kFloat;
+  return placement;
+}
+
+void set_threads(std::int64_t threads) {
+  if (threads < 1 || threads > kMaxThreads) {
+    throw InputError(fmt::format("threads must be from 1 to {}: {}", kMaxThreads, threads));
+  }
+  static std::once_flag once;  // Torch refuses a second call
+  std::call_once(once, [] { at::set_num_interop_threads(1); });
+  at::set_num_threads(static_cast<int>(threads));
+}
+
+std::int64_t peak_memory_bytes(at::Device device) {
+  if (device.is_cuda()) {
+    const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : 0);
+    return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+  }
+  // Not getrusage: its maximum survives exec, so a small worker would report the size of whatever started it.
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  std::int64_t kibibytes = 0;
+  while (status >> word) {
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * kBytesPerKibibyte;
+  }
+  throw Error("peak memory must be readable: no VmHWM in /proc/self/status");
+}
+
+void reset_peak_memory(at::Device device) {
+  if (device.is_cuda()) {
+    c10::getDeviceAllocator(device.type())->resetPeakStats(device.has_index() ? device.index() : 0);
+  }
+}
+
+std::string describe_placement(const Placement& placement, std::int64_t threads) {
+  std::string name = placement.device.str();
+  if (placement.device.is_cpu()) {
+    const auto capabilities = at::cpu::get_cpu_capabilities();
+    const auto cpu_name = capabilities.find("cpu_name");
+    name = fmt::format("{} {} ({} kernels, {} threads)", placement.device.str(),
+                       cpu_name == capabilities.end() ? "" : cpu_name->second.toStringRef(), at::get_cpu_capability(),
+                       threads);
+  }
+  return fmt::format("Torch {}, {}, {} weights, {} arithmetic", TORCH_VERSION, name, c10::toString(placement.weights),
+                     c10::toString(placement.arithmetic));
+}
+
+}  // namespace longrope

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "worker/model/llama.h"
+#include "worker/scoring/perplexity_scorer.h"
+
+namespace longrope {
+
+/// Device and dtypes for the options. Throws InputError for a device that this Torch does not have.
+[[nodiscard]] Placement choose_placement(const ScorerOptions& options);
+/// Sets Torch's threads for the whole process. Throws InputError outside [1, 1024].
+void set_threads(std::int64_t threads);
+/// Torch version, device, threads and dtypes, for people and the workers table.
+[[nodiscard]] std::string describe_placement(const Placement& placement, std::int64_t threads);
+
+/// Begins a new maximum on CUDA; the host's is that of the process.
+void reset_peak_memory(at::Device device);
+/// Largest memory in bytes: allocated on a CUDA device since reset_peak_memory, else resident in this process.
+[[nodiscard]] std::int64_t peak_memory_bytes(at::Device device);
+
+}  // namespace longrope
