@@ -29,6 +29,7 @@ struct ScoreArguments {
   std::string angles = "fp64";
   std::string device = "cpu";
   std::int64_t threads = 1;
+  bool sliding_window = false;
   std::optional<std::int64_t> count;
   std::string logits_out;
   bool json = false;
@@ -86,10 +87,10 @@ void print_table(const std::vector<Scored>& documents, std::int64_t length) {
 
 void score(const ScoreArguments& arguments) {
   const ScorerOptions options{arguments.device, parse_compute_dtype(arguments.dtype),
-                              parse_angle_mode(arguments.angles), arguments.threads};
+                              parse_angle_mode(arguments.angles), arguments.threads, arguments.sliding_window};
   PerplexityScorer scorer(arguments.model, options);
   const RescaleFactors factors =
-      named_factors(arguments.factors, arguments.attention_factor, scorer.model().geometry, arguments.length);
+      named_factors(arguments.factors, arguments.attention_factor, scorer.model(), arguments.length);
   std::vector<Document> documents = read_documents(arguments.documents).documents;
   if (arguments.count && *arguments.count < static_cast<std::int64_t>(documents.size())) {
     documents.resize(static_cast<std::size_t>(*arguments.count));
@@ -118,7 +119,8 @@ void score(const ScoreArguments& arguments) {
                            {"attention_factor", factors.attention.value},
                            {"dtype", arguments.dtype},
                            {"angles", arguments.angles},
-                           {"threads", arguments.threads}};
+                           {"threads", arguments.threads},
+                           {"sliding_window", scorer.model().sliding_window()}};
   for (const Scored& document : scored) {
     nlohmann::json entry = to_json(document.result, arguments.length);
     entry["name"] = document.name;
@@ -148,6 +150,8 @@ void add_score_command(CLI::App& app) {
   command->add_option("--threads", arguments->threads, "CPU threads")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  command->add_flag("--sliding-window", arguments->sliding_window,
+                    "Keep to the model's sliding windows; a search never does");
   command->add_option("--count", arguments->count, "First COUNT documents of the file [all]")
       ->check(CLI::Range(1, 1 << 30));
   command->add_option("--logits-out", arguments->logits_out,

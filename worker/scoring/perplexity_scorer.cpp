@@ -22,7 +22,7 @@
 #include "common/rotary_table.h"
 #include "common/safetensors_file.h"
 #include "worker/model/checkpoint.h"
-#include "worker/model/llama.h"
+#include "worker/model/transformer.h"
 #include "worker/scoring/token_nll.h"
 
 namespace longrope {
@@ -142,10 +142,16 @@ struct PerplexityScorer::Implementation {
   Implementation(const std::filesystem::path& directory, const ScorerOptions& scorer_options)
       : options(scorer_options),
         placement(choose_placement(scorer_options)),
-        description(describe_model(directory)),
+        description(describe(directory, scorer_options)),
         model(load(directory)) {}
 
-  [[nodiscard]] Llama load(const std::filesystem::path& directory) const {
+  static ModelDescription describe(const std::filesystem::path& directory, const ScorerOptions& options) {
+    ModelDescription description = describe_model(directory);
+    if (!options.sliding_window) std::ranges::fill(description.sliding_windows, 0);
+    return description;
+  }
+
+  [[nodiscard]] Transformer load(const std::filesystem::path& directory) const {
     set_threads(options.threads);
     const c10::InferenceMode inference;
     Checkpoint checkpoint(directory);
@@ -170,7 +176,7 @@ struct PerplexityScorer::Implementation {
   ScorerOptions options;
   Placement placement;
   ModelDescription description;
-  Llama model;
+  Transformer model;
 };
 
 ScoreResult PerplexityScorer::Implementation::score(const RescaleFactors& factors, const Document& document,
