@@ -80,7 +80,7 @@ void import_factors(const ImportArguments& arguments) {
   FactorsFile::Entry entry;
   entry.id = std::filesystem::path(arguments.file).stem().string();
   entry.target_length = arguments.length;
-  entry.factors = named_factors(arguments.file, arguments.attention_factor, model.geometry, arguments.length);
+  entry.factors = named_factors(arguments.file, arguments.attention_factor, model, arguments.length);
   const double ratio = static_cast<double>(arguments.length) / static_cast<double>(model.geometry.original_length);
   for (const std::string& warning : unusual_properties(entry.factors, 1.0 + ratio)) {
     std::cerr << "longrope: warning: " << warning << " (" << arguments.file << ")\n";
@@ -102,8 +102,7 @@ struct FactorsArguments {
 
 void print_factors(const FactorsArguments& arguments) {
   const ModelDescription model = describe_model(arguments.model);
-  const RescaleFactors factors =
-      named_factors(arguments.method, arguments.attention_factor, model.geometry, arguments.length);
+  const RescaleFactors factors = named_factors(arguments.method, arguments.attention_factor, model, arguments.length);
   if (arguments.json) {
     const nlohmann::ordered_json report = {{"lambda", factors.lambda},
                                            {"n_hat", factors.n_hat},

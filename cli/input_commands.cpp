@@ -1,5 +1,7 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,6 +52,14 @@ void make_documents(DocumentsArguments arguments) {
   }
 }
 
+std::string biases(const ModelDescription& model) {
+  std::vector<std::string> places;
+  if (model.query_key_value_bias) places.emplace_back("q, k, v");
+  if (model.attention_output_bias) places.emplace_back("o");
+  if (model.feed_forward_bias) places.emplace_back("gate, up, down");
+  return places.empty() ? "none" : fmt::format("{}", fmt::join(places, ", "));
+}
+
 void inspect_model(const std::string& directory) {
   const ModelDescription model = describe_model(directory);
   const auto row = [](const char* name, const auto& value) { fmt::print("{:<22} {}\n", name, value); };
@@ -63,9 +73,25 @@ void inspect_model(const std::string& directory) {
   row("query heads", model.query_heads);
   row("key-value heads", model.key_value_heads);
   row("head_dim", model.head_dim);
+  row("biases", biases(model));
+  row("query and key norm", model.query_key_norm ? "yes" : "no");
+  row("sliding window",
+      model.sliding_window() == 0
+          ? std::string("none")
+          : fmt::format("{} tokens in {} of {} layers", model.sliding_window(),
+                        std::ranges::count_if(model.sliding_windows, [](auto w) { return w > 0; }), model.layers));
   row("rotary_dim", model.geometry.rotary_dim);
   row("rope_theta", model.geometry.rope_theta);
   row("original context", model.geometry.original_length);
+  row("rope scaling", model.scaling.scaled() ? model.scaling.type : std::string("none"));
+  if (model.scaling.scaled()) {
+    row("reached context", model.scaling.reached_length);
+    row("its attention factor", model.scaling.beyond_original.attention.value);
+    row("its lambda", fmt::format("{:g}", fmt::join(model.scaling.beyond_original.lambda, " ")));
+    if (model.scaling.up_to_original.lambda != model.scaling.beyond_original.lambda) {
+      row("lambda up to original", fmt::format("{:g}", fmt::join(model.scaling.up_to_original.lambda, " ")));
+    }
+  }
   row("vocabulary", model.vocabulary);
   row("critical pair", critical_pair(model.geometry, model.geometry.original_length));
 }

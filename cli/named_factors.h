@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "common/closed_form_factors.h"
+#include "common/model_description.h"
 
 namespace longrope {
 
@@ -13,8 +13,11 @@ inline constexpr const char* kAttentionFactorHelp =
     "su, yarn, none or a number [what the file says; yarn for yarn, none otherwise]";
 
 /// What --factors and --attention-factor mean for a model and a length. A name of a closed form wins over a file of
-/// that name (write ./pi for the file). Throws InputError for anything that does not fit the model.
+/// that name (write ./pi for the file). "none" is the model as it is; on a model that carries rope scaling the other
+/// closed forms extend it from the length it reaches, λ and attention factor multiplied by its own (spec §5.1). Arrays
+/// of files and a given attention factor are total: they replace the model's. Throws InputError for anything that does
+/// not fit the model.
 [[nodiscard]] RescaleFactors named_factors(const std::string& factors, const std::string& attention_factor,
-                                           const RotaryGeometry& geometry, std::int64_t length);
+                                           const ModelDescription& model, std::int64_t length);
 
 }  // namespace longrope

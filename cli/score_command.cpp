@@ -35,6 +35,7 @@ struct ScoreArguments {
   std::string angles = "fp64";
   std::string device = "cpu";
   std::int64_t threads = 1;
+  bool sliding_window = false;
   std::optional<std::int64_t> count;
   std::string by_position;
   std::string logits_out;
@@ -100,8 +101,8 @@ std::vector<Document> documents_to_score(const ScoreArguments& arguments, const 
 
 /// Closed forms are those of the longest context that the model sees.
 RescaleFactors factors_for(const ScoreArguments& arguments, const Fitness& fitness, std::int64_t length,
-                           const RotaryGeometry& geometry) {
-  return named_factors(arguments.factors, arguments.attention_factor, geometry,
+                           const ModelDescription& model) {
+  return named_factors(arguments.factors, arguments.attention_factor, model,
                        fitness.kind == FitnessKind::kSliding ? fitness.window : length);
 }
 
@@ -110,7 +111,7 @@ std::vector<ScoredLength> scored_lengths(const ScoreArguments& arguments, const 
   std::vector<RescaleFactors> factors;  // of each length: all are checked before the first is used
   std::int64_t expected = 0;
   for (const std::int64_t length : arguments.lengths) {
-    factors.push_back(factors_for(arguments, fitness, length, scorer.model().geometry));
+    factors.push_back(factors_for(arguments, fitness, length, scorer.model()));
     for (const Document& document : documents) expected += scorer.expected_progress(fitness, document, length);
   }
   if (!arguments.logits_out.empty()) {
@@ -138,7 +139,7 @@ void score(const ScoreArguments& arguments) {
   const Fitness fitness = parse_fitness(arguments);
   require_lengths(arguments, fitness);
   const ScorerOptions options{arguments.device, parse_compute_dtype(arguments.dtype),
-                              parse_angle_mode(arguments.angles), arguments.threads};
+                              parse_angle_mode(arguments.angles), arguments.threads, arguments.sliding_window};
   PerplexityScorer scorer(arguments.model, options);
   const std::vector<Document> documents = documents_to_score(arguments, fitness, scorer.model().vocabulary);
   const ScoreReport report = {.fitness = fitness,
@@ -148,6 +149,7 @@ void score(const ScoreArguments& arguments) {
                               .dtype = arguments.dtype,
                               .angles = arguments.angles,
                               .threads = arguments.threads,
+                              .sliding_window = scorer.model().sliding_window(),
                               .lengths = scored_lengths(arguments, fitness, scorer, documents)};
   if (arguments.json) {
     write_json(report, std::cout);
@@ -190,6 +192,8 @@ void add_score_command(CLI::App& app) {
   command->add_option("--threads", arguments->threads, "CPU threads")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  command->add_flag("--sliding-window", arguments->sliding_window,
+                    "Keep to the model's sliding windows; a search never does");
   command->add_option("--count", arguments->count, "First COUNT documents of the file [all]")
       ->check(CLI::Range(1, 1 << 30));
   command->add_option("--by-position", arguments->by_position,

@@ -133,7 +133,8 @@ void write_json(const ScoreReport& report, std::ostream& out) {
                          {"factors", report.factors},
                          {"dtype", report.dtype},
                          {"angles", report.angles},
-                         {"threads", report.threads}};
+                         {"threads", report.threads},
+                         {"sliding_window", report.sliding_window}};
   if (report.fitness.kind == FitnessKind::kSliding) {
     json["window"] = report.fitness.window;
     json["stride"] = report.fitness.stride;

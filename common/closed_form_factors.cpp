@@ -206,11 +206,13 @@ AttentionFactor attention_factor(AttentionPolicy policy, double ratio, std::int6
   return attention;
 }
 
-RescaleFactors closed_form_factors(std::string_view name, const RotaryGeometry& geometry, std::int64_t target_length) {
+RescaleFactors closed_form_factors(std::string_view name, const RotaryGeometry& geometry, std::int64_t target_length,
+                                   std::optional<std::int64_t> reached_length) {
   require_usable(geometry);
+  const auto reached = static_cast<double>(reached_length.value_or(geometry.original_length));
   require_positive("target_length", static_cast<double>(target_length));
-  const double ratio =
-      std::max(1.0, static_cast<double>(target_length) / static_cast<double>(geometry.original_length));
+  require_positive("reached_length", reached);
+  const double ratio = std::max(1.0, static_cast<double>(target_length) / reached);
   std::vector<double> lambda;
   AttentionPolicy policy = AttentionPolicy::kNone;
   if (name == "none") {

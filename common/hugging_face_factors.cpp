@@ -75,18 +75,26 @@ std::optional<std::size_t> pairs_of(const JsonObject& config, const JsonObject& 
   return static_cast<std::size_t>(static_cast<double>(head_dim) * part) / 2;
 }
 
-}  // namespace
-
-RescaleFactors parse_hugging_face_factors(const nlohmann::json& document, const std::string& place) {
+RescaleFactors parse_factors(const nlohmann::json& document, const std::string& place, std::string_view table) {
   const JsonObject config(document, place);
   const std::string_view key = rope_key(config);
   const JsonObject rope = config.object(key);
   require_longrope(rope);
   RescaleFactors factors =
-      exact_factors(rope.numbers("long_factor"), /*n_hat=*/0, attention_of(config, rope, key == kVersion5));
+      exact_factors(rope.numbers(table), /*n_hat=*/0, attention_of(config, rope, key == kVersion5));
   const std::size_t pairs = pairs_of(config, rope).value_or(factors.lambda.size());
-  validate(factors, pairs, fmt::format("{}.long_factor ({})", key, place));
+  validate(factors, pairs, fmt::format("{}.{} ({})", key, table, place));
   return factors;
+}
+
+}  // namespace
+
+RescaleFactors parse_hugging_face_factors(const nlohmann::json& config, const std::string& place) {
+  return parse_factors(config, place, "long_factor");
+}
+
+RescaleFactors parse_hugging_face_short_factors(const nlohmann::json& config, const std::string& place) {
+  return parse_factors(config, place, "short_factor");
 }
 
 }  // namespace longrope

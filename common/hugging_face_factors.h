@@ -16,5 +16,7 @@ namespace longrope {
 /// says head_dim, or hidden_size and num_attention_heads.
 /// Throws InputError naming `place` and key. Per-layer-type rope_parameters are refused.
 [[nodiscard]] RescaleFactors parse_hugging_face_factors(const nlohmann::json& config, const std::string& place);
+/// The same with the short_factor: what is used up to and including the original length.
+[[nodiscard]] RescaleFactors parse_hugging_face_short_factors(const nlohmann::json& config, const std::string& place);
 
 }  // namespace longrope

@@ -46,6 +46,12 @@ std::string JsonObject::text(std::string_view key) const {
   return value.get<std::string>();
 }
 
+bool JsonObject::boolean(std::string_view key) const {
+  const nlohmann::json& value = at(key);
+  if (!value.is_boolean()) refuse_value(path_of(key), "must be true or false", value);
+  return value.get<bool>();
+}
+
 std::int64_t JsonObject::integer(std::string_view key, std::int64_t low, std::int64_t high) const {
   const nlohmann::json& value = at(key);
   if (!is_integer_between(value, low, high)) {

@@ -21,6 +21,7 @@ class JsonObject {
 
   [[nodiscard]] bool has(std::string_view key) const;
   [[nodiscard]] std::string text(std::string_view key) const;
+  [[nodiscard]] bool boolean(std::string_view key) const;
   [[nodiscard]] std::int64_t integer(std::string_view key, std::int64_t low,
                                      std::int64_t high = std::numeric_limits<std::int64_t>::max()) const;
   [[nodiscard]] double number(std::string_view key) const;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "common/architecture.h"
 #include "common/error.h"
 #include "common/read_file.h"
 #include "common/sha256.h"
@@ -29,15 +30,9 @@ constexpr std::int64_t kMaxLayers = 1024;
 constexpr std::int64_t kMaxHeads = 1024;
 constexpr std::int64_t kMaxHeadDim = 1024;
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 31;
-constexpr double kMaxRopeTheta = 1e12;
 constexpr double kMaxEpsilon = 1e-2;
-// Hugging Face LlamaConfig's values of keys that config.json may leave out.
-constexpr double kDefaultRopeTheta = 10000.0;
-constexpr double kDefaultEpsilon = 1e-6;
-constexpr std::string_view kDefaultActivation = "silu";
-constexpr std::string_view kDefaultRopeType = "default";
+constexpr std::string_view kActivation = "silu";  // Hugging Face's default too
 
-constexpr std::array<std::string_view, 1> kArchitectures = {"LlamaForCausalLM"};
 constexpr std::array<std::string_view, 3> kWeightDtypes = {"bfloat16", "float16", "float32"};
 
 /// One object of config.json with the place its errors name. Keys that are null count as absent, as for Hugging Face.
@@ -54,6 +49,12 @@ class ConfigObject {
   [[nodiscard]] const nlohmann::json* find(const char* key) const {
     const auto found = object_.find(key);
     return found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  /// Given and null: for the few keys where that means none and absence means a default.
+  [[nodiscard]] bool is_null(const char* key) const {
+    const auto found = object_.find(key);
+    return found != object_.end() && found->is_null();
   }
 
   [[nodiscard]] std::optional<std::int64_t> optional_integer(const char* key, std::int64_t low,
@@ -98,71 +99,117 @@ class ConfigObject {
     return value->get<std::string>();
   }
 
-  [[nodiscard]] std::optional<ConfigObject> optional_object(const char* key) const {
-    const nlohmann::json* const value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_object()) refuse(key, "an object", *value);
-    return ConfigObject(*value, fmt::format("{} in {}", key, place_));
-  }
-
  private:
   const nlohmann::json& object_;
   std::string place_;
 };
 
-std::string supported_architecture(const ConfigObject& config) {
+const Architecture& supported_architecture(const ConfigObject& config) {
   const nlohmann::json* const value = config.find("architectures");
-  const std::string rule = fmt::format("one of [{}]", fmt::join(kArchitectures, ", "));
+  std::vector<std::string_view> names;
+  for (const Architecture& architecture : kArchitectures) names.push_back(architecture.name);
+  const std::string rule = fmt::format("one of [{}]", fmt::join(names, ", "));
   if (value == nullptr) config.refuse("architectures", rule, nullptr);
   if (!value->is_array() || value->size() != 1 || !value->front().is_string()) {
     config.refuse("architectures", rule, *value);
   }
   const auto& name = value->front().get_ref<const std::string&>();
-  if (std::ranges::find(kArchitectures, name) == kArchitectures.end()) config.refuse("architectures", rule, name);
-  return name;
+  const auto* const found = std::ranges::find(kArchitectures, name, &Architecture::name);
+  if (found == kArchitectures.end()) config.refuse("architectures", rule, name);
+  return *found;
 }
 
-/// What the forward pass does not do is refused here, by name, so that no number is ever silently wrong.
-void require_plain_llama(const ConfigObject& config) {
-  for (const char* const key : {"attention_bias", "mlp_bias"}) {
-    if (config.boolean(key, false)) config.refuse(key, "false (biases are not supported)", true);
+/// What the forward pass does not do and no tensor's name or shape would give away is refused here, by name, so that no
+/// number is ever silently wrong.
+void require_plain_forward_pass(const ConfigObject& config) {
+  for (const char* const key : {"quantization_config", "attn_logit_softcapping", "final_logit_softcapping",
+                                "num_experts", "num_local_experts"}) {
+    if (const nlohmann::json* const value = config.find(key)) config.refuse(key, "absent (not supported)", *value);
   }
-  if (const auto activation = config.optional_string("hidden_act"); activation && *activation != kDefaultActivation) {
-    config.refuse("hidden_act", "silu", *activation);
-  }
-  if (const nlohmann::json* const value = config.find("quantization_config")) {
-    config.refuse("quantization_config", "absent (quantized weights are not supported)", *value);
-  }
-  if (const auto partial = config.optional_number("partial_rotary_factor", 0.0, 1.0); partial && *partial != 1.0) {
-    config.refuse("partial_rotary_factor", "1 for this architecture", *partial);
+  if (const auto activation = config.optional_string("hidden_act"); activation && *activation != kActivation) {
+    config.refuse("hidden_act", kActivation, *activation);
   }
 }
 
-/// Accepts only unscaled RoPE: the factors of a search replace the angles, so a scaled base must not be lost silently.
-void require_unscaled(const ConfigObject& rope) {
-  for (const char* const key : {"rope_type", "type"}) {
-    const auto type = rope.optional_string(key);
-    if (type && *type != kDefaultRopeType) {
-      rope.refuse(key, "default (a model with scaled RoPE is not supported)", *type);
+void read_biases(const ConfigObject& config, const Architecture& architecture, ModelDescription& model) {
+  const auto refuse = [&](const char* key) {
+    config.refuse(key, fmt::format("false for {}", architecture.name), true);
+  };
+  const bool attention = config.boolean("attention_bias", false);
+  if (attention && architecture.attention_bias == AttentionBias::kNone) refuse("attention_bias");
+  model.attention_output_bias = attention && architecture.attention_bias == AttentionBias::kConfigured;
+  model.query_key_value_bias =
+      model.attention_output_bias || architecture.attention_bias == AttentionBias::kQueryKeyValue;
+  model.feed_forward_bias = config.boolean("mlp_bias", false);
+  if (model.feed_forward_bias && !architecture.feed_forward_bias) refuse("mlp_bias");
+}
+
+/// [layers] whether layer_types gives the layer a sliding window; without the key, by `otherwise`.
+template <typename Otherwise>
+std::vector<bool> windowed_layers(const ConfigObject& config, std::int64_t layers, const Otherwise& otherwise) {
+  std::vector<bool> windowed;
+  const nlohmann::json* const types = config.find("layer_types");
+  if (types == nullptr) {
+    for (std::int64_t layer = 0; layer < layers; ++layer) windowed.push_back(otherwise(layer));
+    return windowed;
+  }
+  if (!types->is_array() || static_cast<std::int64_t>(types->size()) != layers) {
+    config.refuse("layer_types", fmt::format("an array of num_hidden_layers, {}, names", layers), *types);
+  }
+  for (const nlohmann::json& type : *types) {
+    if (type != "full_attention" && type != "sliding_attention") {
+      config.refuse("layer_types", "full_attention or sliding_attention", type);
+    }
+    windowed.push_back(type == "sliding_attention");
+  }
+  return windowed;
+}
+
+std::vector<std::int64_t> sliding_windows(const ConfigObject& config, const Architecture& architecture,
+                                          std::int64_t layers) {
+  std::int64_t window = config.optional_integer("sliding_window", 1, kMaxPositions)
+                            .value_or(config.is_null("sliding_window") ? 0 : architecture.default_sliding_window);
+  std::vector<bool> windowed;
+  if (architecture.windowed_layers == WindowedLayers::kByLayer) {
+    if (!config.boolean("use_sliding_window", false)) window = 0;
+    const std::int64_t first =
+        config.optional_integer("max_window_layers", 0, kMaxPositions).value_or(kDefaultMaxWindowLayers);
+    windowed = windowed_layers(config, layers, [&](std::int64_t layer) { return window > 0 && layer >= first; });
+  } else {
+    const bool all = architecture.windowed_layers == WindowedLayers::kAll && window > 0;
+    windowed = windowed_layers(config, layers, [&](std::int64_t) { return all; });
+    // These architectures give every layer the same; transformers would not read the difference.
+    if (std::ranges::find(windowed, !all) != windowed.end()) {
+      config.refuse("layer_types", fmt::format("the same for all layers of {}", architecture.name),
+                    *config.find("layer_types"));
+    }
+    if (window > 0 && !all) {
+      config.refuse("sliding_window", fmt::format("absent for {}", architecture.name), window);
     }
   }
-  if (const auto partial = rope.optional_number("partial_rotary_factor", 0.0, 1.0); partial && *partial != 1.0) {
-    rope.refuse("partial_rotary_factor", "1 for this architecture", *partial);
+  std::vector<std::int64_t> windows;
+  for (const bool has_window : windowed) {
+    if (has_window && window == 0) {
+      config.refuse("layer_types", "without sliding_attention where there is no sliding window",
+                    *config.find("layer_types"));
+    }
+    windows.push_back(has_window ? window : 0);
   }
+  return windows;
 }
 
-double rope_theta(const ConfigObject& config) {
-  std::optional<double> theta = config.optional_number("rope_theta", 1.0, kMaxRopeTheta);
-  if (const auto scaling = config.optional_object("rope_scaling")) require_unscaled(*scaling);  // transformers 4
-  if (const auto parameters = config.optional_object("rope_parameters")) {                      // transformers 5
-    require_unscaled(*parameters);
-    const auto nested = parameters->optional_number("rope_theta", 1.0, kMaxRopeTheta);
-    if (theta && nested && *theta != *nested) {
-      parameters->refuse("rope_theta", fmt::format("the same as at top level, {}", *theta), *nested);
-    }
-    if (nested) theta = nested;
+void read_rope(const nlohmann::json& json, const ConfigObject& config, const std::string& place,
+               const Architecture& architecture, ModelDescription& model) {
+  RopeParameters rope = parse_rope_parameters(json, place, model.head_dim);
+  if (rope.geometry.rotary_dim != model.head_dim && !architecture.partial_rotary) {
+    config.refuse("partial_rotary_factor", fmt::format("1 for {}", architecture.name),
+                  static_cast<double>(rope.geometry.rotary_dim) / static_cast<double>(model.head_dim));
   }
-  return theta.value_or(kDefaultRopeTheta);
+  if (architecture.longrope_only && rope.scaling.scaled() && rope.scaling.type != "longrope") {
+    config.refuse("rope_type", fmt::format("default or longrope for {}", architecture.name), rope.scaling.type);
+  }
+  model.geometry = rope.geometry;
+  model.scaling = std::move(rope.scaling);
 }
 
 std::string weights_dtype(const ConfigObject& config) {
@@ -190,6 +237,14 @@ void require_inside_directory(const std::filesystem::path& shard, const std::str
 
 }  // namespace
 
+const RescaleFactors& ModelDescription::own_factors(std::int64_t length) const {
+  return length > geometry.original_length ? scaling.beyond_original : scaling.up_to_original;
+}
+
+std::int64_t ModelDescription::sliding_window() const {
+  return sliding_windows.empty() ? 0 : *std::ranges::max_element(sliding_windows);
+}
+
 ModelDescription describe_model(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "config.json";
   const nlohmann::json json = parse_strict_json(read_file(file, kMaxConfigBytes), file.native());
@@ -201,19 +256,26 @@ ModelDescription describe_model(const std::filesystem::path& directory) {
   model.directory = directory;
   // canonical, because "models/x/" and "." have no file name
   model.name = std::filesystem::canonical(directory).filename().native();
-  model.architecture = supported_architecture(config);
-  require_plain_llama(config);
+  const Architecture& architecture = supported_architecture(config);
+  model.architecture = architecture.name;
+  model.query_key_norm = architecture.query_key_norm;
+  model.fused_projections = architecture.fused_projections;
+  require_plain_forward_pass(config);
+  read_biases(config, architecture, model);
   model.vocabulary = config.integer("vocab_size", kMaxVocabulary);
   model.hidden_size = config.integer("hidden_size", kMaxWidth);
   model.intermediate_size = config.integer("intermediate_size", kMaxWidth);
   model.layers = config.integer("num_hidden_layers", kMaxLayers);
   model.query_heads = config.integer("num_attention_heads", kMaxHeads);
-  model.key_value_heads = config.optional_integer("num_key_value_heads", 1, kMaxHeads).value_or(model.query_heads);
+  const bool own_key_value_heads = config.is_null("num_key_value_heads") || architecture.default_key_value_heads == 0;
+  model.key_value_heads = config.optional_integer("num_key_value_heads", 1, kMaxHeads)
+                              .value_or(own_key_value_heads ? model.query_heads : architecture.default_key_value_heads);
   if (model.query_heads % model.key_value_heads != 0) {
     config.refuse("num_key_value_heads", fmt::format("a divisor of num_attention_heads, {}", model.query_heads),
                   model.key_value_heads);
   }
-  const auto head_dim = config.optional_integer("head_dim", 2, kMaxHeadDim);
+  auto head_dim = config.optional_integer("head_dim", 2, kMaxHeadDim);
+  if (!head_dim && architecture.default_head_dim > 0) head_dim = architecture.default_head_dim;
   if (!head_dim && model.hidden_size % model.query_heads != 0) {
     config.refuse("hidden_size",
                   fmt::format("a multiple of num_attention_heads, {}, without head_dim", model.query_heads),
@@ -223,14 +285,12 @@ ModelDescription describe_model(const std::filesystem::path& directory) {
   if (model.head_dim % 2 != 0 || model.head_dim > kMaxHeadDim) {
     config.refuse("head_dim", fmt::format("even and at most {}", kMaxHeadDim), model.head_dim);
   }
-  model.rms_norm_epsilon = config.optional_number("rms_norm_eps", 0.0, kMaxEpsilon).value_or(kDefaultEpsilon);
+  model.rms_norm_epsilon =
+      config.optional_number("rms_norm_eps", 0.0, kMaxEpsilon).value_or(architecture.default_epsilon);
   model.tied_embeddings = config.boolean("tie_word_embeddings", false);
   model.bos_token = config.optional_integer("bos_token_id", 0, model.vocabulary - 1);
-  model.geometry.rotary_dim = model.head_dim;
-  model.geometry.rope_theta = rope_theta(config);
-  const std::int64_t positions = config.integer("max_position_embeddings", kMaxPositions);
-  model.geometry.original_length =
-      config.optional_integer("original_max_position_embeddings", 1, kMaxPositions).value_or(positions);
+  model.sliding_windows = sliding_windows(config, architecture, model.layers);
+  read_rope(json, config, file.native(), architecture, model);
   model.weights_dtype = weights_dtype(config);
   return model;
 }

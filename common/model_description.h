@@ -6,16 +6,17 @@
 #include <string>
 #include <vector>
 
-#include "common/closed_form_factors.h"
+#include "common/rope_scaling.h"
 
 namespace longrope {
 
 /// What config.json of a Hugging Face directory says; no weights. InputError names file, key and value for anything
-/// missing, of the wrong type, out of range, or of an architecture that is not supported.
+/// missing, of the wrong type, out of range, of an architecture that is not supported (common/architecture.h), or that
+/// the worker's forward pass does not do.
 struct ModelDescription {
   std::filesystem::path directory;
   std::string name;          // the directory's name
-  std::string architecture;  // "LlamaForCausalLM"
+  std::string architecture;  // a name of kArchitectures: "LlamaForCausalLM"
   std::int64_t vocabulary = 0;
   std::int64_t hidden_size = 0;
   std::int64_t intermediate_size = 0;
@@ -26,8 +27,20 @@ struct ModelDescription {
   double rms_norm_epsilon = 1e-5;
   bool tied_embeddings = false;
   std::optional<std::int64_t> bos_token;
-  RotaryGeometry geometry;    // original_length = max_position_embeddings (or original_max_position_embeddings)
+  bool query_key_value_bias = false;
+  bool attention_output_bias = false;
+  bool feed_forward_bias = false;
+  bool query_key_norm = false;
+  bool fused_projections = false;
+  std::vector<std::int64_t> sliding_windows;  // [layers] last tokens that a query sees, itself included; 0: all
+  RotaryGeometry geometry;
+  RopeScaling scaling;        // that the checkpoint carries
   std::string weights_dtype;  // "bfloat16" as config.json says
+
+  /// The factors of the model as it is, for a document of `length` tokens (transformers makes the same choice).
+  [[nodiscard]] const RescaleFactors& own_factors(std::int64_t length) const;
+  /// The widest sliding window of any layer, 0 without one.
+  [[nodiscard]] std::int64_t sliding_window() const;
 };
 
 [[nodiscard]] ModelDescription describe_model(const std::filesystem::path& directory);

@@ -92,6 +92,11 @@ void require_apart(const PlannedStage& stage) {
 PreparedSearch prepare_search(const Config& config) {
   PreparedSearch prepared;
   const ModelDescription model = describe_model(config.model);
+  // A candidate's λ is total; its grid would have to be composed with what the model carries.
+  if (model.scaling.scaled()) {
+    throw InputError("search on a model that carries rope scaling is not supported yet: rope type " +
+                     model.scaling.type + " (" + (config.model / "config.json").string() + ")");
+  }
   SearchPlan& plan = prepared.plan;
   plan.seed = config.seed;
   plan.model_name = model.name;

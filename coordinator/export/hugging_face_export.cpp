@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -68,7 +70,47 @@ OrderedJson read_config(const fs::path& file) {
   return OrderedJson::parse(text);
 }
 
-void patch_config(OrderedJson& config, const RescaleFactors& factors, const RotaryGeometry& geometry,
+/// Transformers 4 demands exactly three keys of a Phi-3 and computes the attention factor itself.
+OrderedJson phi3_rope_scaling(const RescaleFactors& factors, std::int64_t original_length, std::int64_t target_length) {
+  constexpr double kTolerance = 1e-12;
+  const double ratio = static_cast<double>(target_length) / static_cast<double>(original_length);
+  const double computed = attention_factor(AttentionPolicy::kSu, ratio, original_length).value;
+  if (std::abs(factors.attention.value - computed) > kTolerance) {
+    throw InputError(
+        fmt::format("attention factor must be su, {}, for a Phi3ForCausalLM of transformers 4, which cannot "
+                    "be told another: {}; export for transformers 5",
+                    computed, factors.attention.value));
+  }
+  return {{"type", "longrope"},
+          {"short_factor", std::vector<double>(factors.lambda.size(), 1.0)},
+          {"long_factor", factors.lambda}};
+}
+
+/// The model was scored without its sliding windows; transformers must not apply them either.
+void disable_sliding_window(OrderedJson& config, const ModelDescription& model) {
+  if (model.sliding_window() == 0) return;
+  config["sliding_window"] = nullptr;  // absent would be a default of thousands of tokens
+  config.erase("layer_types");
+  if (config.contains("use_sliding_window")) config["use_sliding_window"] = false;
+}
+
+/// Takes the rope parameters out. Returns the partial_rotary_factor, wherever it stood.
+std::optional<double> take_rope_parameters(OrderedJson& config) {
+  constexpr const char* kPart = "partial_rotary_factor";
+  std::optional<double> part;
+  for (const char* const key : {"rope_scaling", "rope_parameters"}) {
+    const auto rope = config.find(key);
+    if (rope != config.end() && rope->is_object() && rope->contains(kPart) && rope->at(kPart).is_number()) {
+      part = rope->at(kPart).get<double>();
+    }
+    config.erase(key);
+  }
+  config.erase("rope_theta");
+  if (config.contains(kPart) && config.at(kPart).is_number()) part = config.at(kPart).get<double>();
+  return part;
+}
+
+void patch_config(OrderedJson& config, const RescaleFactors& factors, const ModelDescription& model,
                   std::int64_t original_length, std::int64_t target_length, HuggingFaceTarget target) {
   OrderedJson rope = {
       {"rope_type", "longrope"},
@@ -78,16 +120,20 @@ void patch_config(OrderedJson& config, const RescaleFactors& factors, const Rota
       {"attention_factor", factors.attention.value},
       {"original_max_position_embeddings", original_length},
   };
-  for (const char* const key : {"rope_scaling", "rope_parameters", "rope_theta"}) config.erase(key);
+  const std::optional<double> partial_rotary_factor = take_rope_parameters(config);
+  disable_sliding_window(config, model);
   config["max_position_embeddings"] = target_length;
   // In both places: version 4 reads it here, version 5 (which also reads rope_scaling) inside; here wins if they
   // differ.
   config["original_max_position_embeddings"] = original_length;
   if (target == HuggingFaceTarget::k4) {
-    config["rope_theta"] = geometry.rope_theta;
-    config["rope_scaling"] = std::move(rope);
+    const bool is_phi3 = model.architecture == "Phi3ForCausalLM";
+    config["rope_theta"] = model.geometry.rope_theta;
+    if (partial_rotary_factor) config["partial_rotary_factor"] = *partial_rotary_factor;
+    config["rope_scaling"] = is_phi3 ? phi3_rope_scaling(factors, original_length, target_length) : std::move(rope);
   } else {
-    rope["rope_theta"] = geometry.rope_theta;
+    rope["rope_theta"] = model.geometry.rope_theta;
+    if (partial_rotary_factor) rope["partial_rotary_factor"] = *partial_rotary_factor;
     config["rope_parameters"] = std::move(rope);
   }
 }
@@ -144,13 +190,17 @@ void export_hugging_face(const fs::path& model_directory, const RescaleFactors& 
   require_expressible(factors, original_length, target_length);
   const ModelDescription model = describe_model(model_directory);
   validate(factors, model.geometry.pairs(), "export");
+  if (model.scaling.scaled()) {
+    throw InputError(fmt::format("export of a model that carries rope scaling is not supported yet: rope type {} ({})",
+                                 model.scaling.type, model_directory.string()));
+  }
   try {
     const fs::path destination = fs::absolute(out / "").lexically_normal().parent_path();  // without a trailing slash
     if (fs::exists(destination) && !(fs::is_directory(destination) && fs::is_empty(destination))) {
       throw InputError(fmt::format("export folder must not exist or be empty: {}", out.string()));
     }
     OrderedJson config = read_config(model_directory / kConfigFile);
-    patch_config(config, factors, model.geometry, original_length, target_length, target);
+    patch_config(config, factors, model, original_length, target_length, target);
 
     UnfinishedDirectory unfinished(destination);
     link_other_files(model_directory, unfinished.path());

@@ -70,6 +70,7 @@ class ModelDescriptionTest : public ::testing::Test {
   }
 
   std::filesystem::path directory_;
+  const nlohmann::json no_changes_ = nlohmann::json::object();
 };
 
 TEST_F(ModelDescriptionTest, BundledModelIsDescribed) {
@@ -85,6 +86,8 @@ TEST_F(ModelDescriptionTest, BundledModelIsDescribed) {
   EXPECT_EQ(model.head_dim, 64);
   EXPECT_EQ(model.rms_norm_epsilon, 1e-5);
   EXPECT_FALSE(model.tied_embeddings);
+  EXPECT_FALSE(model.scaling.scaled());
+  EXPECT_THAT(model.sliding_windows, ElementsAre(0, 0, 0, 0, 0, 0));
   EXPECT_EQ(model.bos_token, 256);
   EXPECT_EQ(model.geometry.rotary_dim, 64);
   EXPECT_EQ(model.geometry.rope_theta, 10000.0);
@@ -122,19 +125,128 @@ TEST_F(ModelDescriptionTest, OtherArchitecturesAreRefusedByName) {
   expect_refused({{"architectures", nlohmann::json::array()}}, "architectures", "[]");
 }
 
-TEST_F(ModelDescriptionTest, ScaledRopeIsRefusedByName) {
-  expect_refused({{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}}}}, "rope_type", "llama3");
-  expect_refused({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "type", "linear");
-  expect_refused({{"rope_parameters", {{"rope_type", "longrope"}, {"rope_theta", 1e4}}}}, "rope_type", "longrope");
+TEST_F(ModelDescriptionTest, ScaledRopeIsDescribed) {
+  const ModelDescription model = describe({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}});
+  EXPECT_EQ(model.scaling.type, "linear");
+  EXPECT_EQ(model.own_factors(10).lambda, std::vector<double>(8, 2.0));
+  expect_refused({{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}}}, "type", "dynamic");
   expect_refused({{"rope_scaling", 3}}, "rope_scaling", "3");
 }
 
+TEST_F(ModelDescriptionTest, ShortFactorsHoldUpToAndIncludingTheOriginalLength) {
+  const std::vector<double> ones(8, 1.0);
+  const std::vector<double> twos(8, 2.0);
+  const ModelDescription model =
+      describe({{"original_max_position_embeddings", 128},
+                {"rope_scaling", {{"type", "longrope"}, {"short_factor", ones}, {"long_factor", twos}}}});
+  EXPECT_EQ(model.own_factors(128).lambda, ones);
+  EXPECT_EQ(model.own_factors(129).lambda, twos);
+  EXPECT_EQ(model.scaling.reached_length, 512);
+}
+
+TEST_F(ModelDescriptionTest, BiasesFollowArchitectureAndConfig) {
+  const auto biases = [this](const nlohmann::json& changes) {
+    const ModelDescription model = describe(changes);
+    return std::vector<bool>{model.query_key_value_bias, model.attention_output_bias, model.feed_forward_bias};
+  };
+  EXPECT_THAT(biases(no_changes_), ElementsAre(false, false, false));
+  EXPECT_THAT(biases({{"attention_bias", true}}), ElementsAre(true, true, false));
+  EXPECT_THAT(biases({{"mlp_bias", true}}), ElementsAre(false, false, true));
+  EXPECT_THAT(biases({{"architectures", {"Qwen2ForCausalLM"}}}), ElementsAre(true, false, false));
+  EXPECT_THAT(biases({{"architectures", {"Qwen3ForCausalLM"}}}), ElementsAre(false, false, false));
+  EXPECT_THAT(biases({{"architectures", {"Qwen3ForCausalLM"}}, {"attention_bias", true}}),
+              ElementsAre(true, true, false));
+  for (const char* const name : {"MistralForCausalLM", "Phi3ForCausalLM"}) {
+    expect_refused({{"architectures", {name}}, {"attention_bias", true}}, "attention_bias", name);
+  }
+  for (const char* const name : {"MistralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    expect_refused({{"architectures", {name}}, {"mlp_bias", true}}, "mlp_bias", name);
+  }
+}
+
+TEST_F(ModelDescriptionTest, ArchitecturesDifferInNormsAndTensors) {
+  EXPECT_FALSE(describe(no_changes_).query_key_norm);
+  EXPECT_FALSE(describe(no_changes_).fused_projections);
+  EXPECT_TRUE(describe({{"architectures", {"Qwen3ForCausalLM"}}}).query_key_norm);
+  EXPECT_TRUE(describe({{"architectures", {"Phi3ForCausalLM"}}}).fused_projections);
+}
+
+TEST_F(ModelDescriptionTest, EachArchitectureHasItsOwnDefaults) {
+  const auto described = [this](const char* name, std::int64_t heads) {
+    nlohmann::json changes = {{"architectures", {name}}, {"num_attention_heads", heads}, {"hidden_size", 128}};
+    changes["num_key_value_heads"] = nullptr;  // removes the key
+    changes["rms_norm_eps"] = nullptr;
+    return describe(changes);
+  };
+  EXPECT_EQ(described("MistralForCausalLM", 16).key_value_heads, 8);
+  EXPECT_EQ(described("Qwen2ForCausalLM", 32).key_value_heads, 32);
+  EXPECT_EQ(described("Qwen3ForCausalLM", 32).head_dim, 128);
+  EXPECT_EQ(described("Phi3ForCausalLM", 16).key_value_heads, 16);
+  EXPECT_EQ(described("Phi3ForCausalLM", 16).rms_norm_epsilon, 1e-5);
+  EXPECT_EQ(described("MistralForCausalLM", 16).rms_norm_epsilon, 1e-6);
+}
+
+TEST_F(ModelDescriptionTest, NullKeyValueHeadsAreAsManyAsQueryHeads) {
+  write("config.json", R"({"architectures": ["MistralForCausalLM"], "hidden_size": 96, "intermediate_size": 200,
+      "max_position_embeddings": 512, "num_attention_heads": 6, "num_hidden_layers": 3, "vocab_size": 258,
+      "num_key_value_heads": null, "sliding_window": null})");
+  const ModelDescription model = describe_model(directory_);
+  EXPECT_EQ(model.key_value_heads, 6);
+  EXPECT_EQ(model.sliding_window(), 0);
+}
+
+TEST_F(ModelDescriptionTest, PartialRotaryIsPhi3s) {
+  EXPECT_EQ(describe({{"architectures", {"Phi3ForCausalLM"}}, {"partial_rotary_factor", 0.75}}).geometry.rotary_dim,
+            12);
+  expect_refused({{"partial_rotary_factor", 0.5}}, "partial_rotary_factor", "LlamaForCausalLM: 0.5");
+  expect_refused({{"architectures", {"Phi3ForCausalLM"}}, {"partial_rotary_factor", 0.7}}, "partial_rotary_factor",
+                 "even and at least 4");
+}
+
+TEST_F(ModelDescriptionTest, Phi3ReadsNoScalingButLongrope) {
+  expect_refused({{"architectures", {"Phi3ForCausalLM"}}, {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}},
+                 "rope_type", "default or longrope for Phi3ForCausalLM");
+}
+
+TEST_F(ModelDescriptionTest, SlidingWindowsFollowTheArchitecture) {
+  const auto windows = [this](nlohmann::json changes, const char* name) {
+    changes["architectures"] = {name};
+    return describe(changes).sliding_windows;
+  };
+  EXPECT_THAT(windows({}, "LlamaForCausalLM"), ElementsAre(0, 0, 0));
+  EXPECT_THAT(windows({{"sliding_window", 7}}, "MistralForCausalLM"), ElementsAre(7, 7, 7));
+  EXPECT_THAT(windows({}, "MistralForCausalLM"), ElementsAre(4096, 4096, 4096));
+  EXPECT_THAT(windows({}, "Phi3ForCausalLM"), ElementsAre(0, 0, 0));
+  EXPECT_THAT(windows({{"sliding_window", 7}}, "Phi3ForCausalLM"), ElementsAre(7, 7, 7));
+  for (const char* const qwen : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    const nlohmann::json on = {{"sliding_window", 7}, {"use_sliding_window", true}, {"max_window_layers", 1}};
+    EXPECT_THAT(windows({{"sliding_window", 7}, {"max_window_layers", 1}}, qwen), ElementsAre(0, 0, 0));
+    EXPECT_THAT(windows(on, qwen), ElementsAre(0, 7, 7));
+    nlohmann::json by_type = on;
+    by_type["layer_types"] = {"sliding_attention", "full_attention", "sliding_attention"};
+    EXPECT_THAT(windows(by_type, qwen), ElementsAre(7, 0, 7));
+  }
+}
+
+TEST_F(ModelDescriptionTest, WindowsThatTransformersWouldNotReadAreRefused) {
+  const nlohmann::json mixed = {"full_attention", "sliding_attention", "full_attention"};
+  expect_refused({{"sliding_window", 7}}, "sliding_window", "absent for LlamaForCausalLM: 7");
+  expect_refused({{"layer_types", mixed}}, "layer_types", "the same for all layers of LlamaForCausalLM");
+  expect_refused({{"architectures", {"MistralForCausalLM"}}, {"layer_types", mixed}}, "layer_types", "same");
+  expect_refused({{"architectures", {"Qwen2ForCausalLM"}}, {"layer_types", mixed}}, "layer_types", "no sliding window");
+  expect_refused({{"layer_types", {"full_attention"}}}, "layer_types", "num_hidden_layers, 3");
+  expect_refused({{"layer_types", {"full_attention", "full_attention", "linear_attention"}}}, "layer_types",
+                 "linear_attention");
+}
+
 TEST_F(ModelDescriptionTest, WhatTheForwardPassDoesNotDoIsRefused) {
-  expect_refused({{"attention_bias", true}}, "attention_bias", "true");
-  expect_refused({{"mlp_bias", true}}, "mlp_bias", "true");
   expect_refused({{"hidden_act", "gelu"}}, "hidden_act", "gelu");
-  expect_refused({{"partial_rotary_factor", 0.5}}, "partial_rotary_factor", "0.5");
   expect_refused({{"quantization_config", {{"bits", 4}}}}, "quantization_config", "bits");
+  expect_refused({{"attn_logit_softcapping", 50.0}}, "attn_logit_softcapping", "50");
+  expect_refused({{"final_logit_softcapping", 30.0}}, "final_logit_softcapping", "30");
+  expect_refused({{"num_local_experts", 8}}, "num_local_experts", "8");
+  expect_refused({{"num_experts", 8}}, "num_experts", "8");
+  expect_refused({{"architectures", {"MixtralForCausalLM"}}}, "architectures", "MixtralForCausalLM");
   expect_refused({{"dtype", "float8_e4m3fn"}}, "dtype", "float8_e4m3fn");
 }
 

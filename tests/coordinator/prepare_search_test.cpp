@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,19 @@ TEST_F(PrepareSearchTest, OnlyTheFirstDocumentsOfTheFileAreUsed) {
   const PreparedSearch prepared = prepare_search(config_);
   ASSERT_EQ(prepared.plan.stages.front().search.size(), 1U);
   EXPECT_EQ(prepared.run.documents.front().name, "a");
+}
+
+TEST_F(PrepareSearchTest, ModelThatCarriesRopeScalingIsRefusedByName) {
+  const std::filesystem::path model = directory_ / "scaled";
+  std::filesystem::create_directories(model);
+  std::filesystem::copy_file(config_.model / "model.safetensors", model / "model.safetensors");
+  std::ifstream original(config_.model / "config.json");
+  nlohmann::json json = nlohmann::json::parse(original);
+  json["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+  json.erase("rope_parameters");
+  std::ofstream(model / "config.json") << json;
+  config_.model = model;
+  expect_refused(config_, {"search on a model that carries rope scaling is not supported yet", "linear", "scaled"});
 }
 
 TEST_F(PrepareSearchTest, DocumentShorterThanTheTargetIsRefused) {

@@ -16,7 +16,7 @@
 #include "common/rotary_table.h"
 #include "common/safetensors_file.h"
 #include "worker/model/checkpoint.h"
-#include "worker/model/llama.h"
+#include "worker/model/transformer.h"
 #include "worker/scoring/compute_device.h"
 #include "worker/scoring/token_nll.h"
 
@@ -83,10 +83,16 @@ struct PerplexityScorer::Implementation {
   Implementation(const std::filesystem::path& directory, const ScorerOptions& scorer_options)
       : options(scorer_options),
         placement(choose_placement(scorer_options)),
-        description(describe_model(directory)),
+        description(describe(directory, scorer_options)),
         model(load(directory)) {}
 
-  [[nodiscard]] Llama load(const std::filesystem::path& directory) const {
+  static ModelDescription describe(const std::filesystem::path& directory, const ScorerOptions& options) {
+    ModelDescription description = describe_model(directory);
+    if (!options.sliding_window) std::ranges::fill(description.sliding_windows, 0);
+    return description;
+  }
+
+  [[nodiscard]] Transformer load(const std::filesystem::path& directory) const {
     set_threads(options.threads);
     const c10::InferenceMode inference;
     Checkpoint checkpoint(directory);
@@ -111,7 +117,7 @@ struct PerplexityScorer::Implementation {
   ScorerOptions options;
   Placement placement;
   ModelDescription description;
-  Llama model;
+  Transformer model;
 };
 
 void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> tokens, std::int64_t begin,
@@ -177,7 +183,7 @@ std::int64_t PerplexityScorer::Implementation::expected_progress(const Fitness& 
     const auto rows = static_cast<std::int64_t>(scored_positions(document, pass).size());
     if (rows == 0) continue;
     const std::int64_t tokens = pass.end - pass.begin;
-    expected += description.layers * (2 * tiles(tokens, Llama::kTileTokens) + attention_tiles(description, tokens)) +
+    expected += description.layers * (2 * tiles(tokens, Transformer::kTileTokens) + attention_tiles(description, tokens)) +
                 token_nll_tiles(rows, description.vocabulary);
   }
   return expected;

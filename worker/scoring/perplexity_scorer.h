@@ -22,6 +22,9 @@ struct ScorerOptions {
   ComputeDtype dtype = ComputeDtype::kFp32;
   AngleMode angles = AngleMode::kFp64;
   std::int64_t threads = 1;
+  /// Whether layers with a sliding window keep to it. Without, every layer sees the whole document, as the authors of
+  /// LongRoPE searched and fine-tuned, and as exports are written.
+  bool sliding_window = false;
 };
 
 /// Loads one checkpoint and scores documents with it. Header free of Torch, so that only a few sources compile it.
@@ -33,6 +36,7 @@ class PerplexityScorer {
   PerplexityScorer(const std::filesystem::path& model_directory, const ScorerOptions& options);
   ~PerplexityScorer();
 
+  /// As it is run: without sliding windows unless the options keep them.
   [[nodiscard]] const ModelDescription& model() const;
   /// Torch version, device name, compute dtype: provenance for the workers table.
   [[nodiscard]] std::string device_description() const;

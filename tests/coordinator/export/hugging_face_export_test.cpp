@@ -67,6 +67,12 @@ class HuggingFaceExportTest : public testing::Test {
     export_hugging_face(model_, factors_, kOriginalLength, kTargetLength, out_, target);
     return nlohmann::json::parse(content(out_ / "config.json"));
   }
+  void change_config(const nlohmann::json& changes) const {
+    nlohmann::json config = nlohmann::json::parse(kConfig);
+    config.merge_patch(changes);
+    if (config.contains("rope_parameters")) config.erase("rope_theta");
+    std::ofstream(model_ / "config.json") << config;
+  }
   /// Nothing may be left beside the model, whatever went wrong.
   [[nodiscard]] std::size_t entries() const {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory_), fs::directory_iterator()));
@@ -107,6 +113,50 @@ TEST_F(HuggingFaceExportTest, Version4KeepsBaseAndOriginalLengthAtTopLevel) {
   EXPECT_EQ(config.at("original_max_position_embeddings"), 1024);
   EXPECT_EQ(config.at("max_position_embeddings"), 4096);
   EXPECT_FALSE(config.contains("rope_parameters"));
+}
+
+TEST_F(HuggingFaceExportTest, SlidingWindowsAreSwitchedOffAsInScoring) {
+  change_config({{"architectures", {"MistralForCausalLM"}}});  // which has a window where none is named
+  EXPECT_TRUE(exported(HuggingFaceTarget::k5).at("sliding_window").is_null());
+  fs::remove_all(out_);
+  change_config({{"architectures", {"Qwen2ForCausalLM"}},
+                 {"use_sliding_window", true},
+                 {"sliding_window", 128},
+                 {"layer_types", {"full_attention", "sliding_attention"}}});
+  const nlohmann::json config = exported(HuggingFaceTarget::k4);
+  EXPECT_TRUE(config.at("sliding_window").is_null());
+  EXPECT_EQ(config.at("use_sliding_window"), false);
+  EXPECT_FALSE(config.contains("layer_types"));
+}
+
+TEST_F(HuggingFaceExportTest, PartialRotaryFactorOutlivesTheRopeParametersThatHeldIt) {
+  const nlohmann::json rope = {{"rope_type", "default"}, {"rope_theta", 500000.0}, {"partial_rotary_factor", 0.5}};
+  change_config({{"architectures", {"Phi3ForCausalLM"}}, {"head_dim", 16}, {"rope_parameters", rope}});
+  factors_.lambda.push_back(4.0);
+  EXPECT_THAT(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k5)); }), HasSubstr("lambda must number 4"));
+  factors_.lambda.pop_back();
+  EXPECT_EQ(exported(HuggingFaceTarget::k5).at("rope_parameters").at("partial_rotary_factor"), 0.5);
+  fs::remove_all(out_);
+  EXPECT_EQ(exported(HuggingFaceTarget::k4).at("partial_rotary_factor"), 0.5);
+}
+
+TEST_F(HuggingFaceExportTest, Phi3OfVersion4HasThreeKeysAndTheSuFactorOnly) {
+  change_config({{"architectures", {"Phi3ForCausalLM"}}});
+  const nlohmann::json expected = {
+      {"type", "longrope"}, {"short_factor", {1.0, 1.0, 1.0, 1.0}}, {"long_factor", factors_.lambda}};
+  EXPECT_EQ(exported(HuggingFaceTarget::k4).at("rope_scaling"), expected);
+  fs::remove_all(out_);
+  factors_.attention = {AttentionPolicy::kNone, 1.0};
+  EXPECT_THAT(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k4)); }),
+              HasSubstr("attention factor must be su, 1.095"));
+  EXPECT_EQ(entries(), 1U);
+  EXPECT_EQ(exported(HuggingFaceTarget::k5).at("rope_parameters").at("attention_factor"), 1.0);
+}
+
+TEST_F(HuggingFaceExportTest, ModelThatCarriesRopeScalingIsRefused) {
+  change_config({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}});
+  EXPECT_THAT(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k5)); }),
+              HasSubstr("carries rope scaling is not supported yet: rope type linear"));
 }
 
 TEST_F(HuggingFaceExportTest, ExportedFactorsReadBackBitExactly) {

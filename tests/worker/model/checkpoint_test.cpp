@@ -11,7 +11,7 @@
 
 #include "common/error.h"
 #include "common/safetensors_file.h"
-#include "tests/worker/reference_llama.h"
+#include "tests/worker/reference_transformer.h"
 
 namespace longrope {
 namespace {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/error.h"
-#include "tests/worker/reference_llama.h"
+#include "tests/worker/reference_transformer.h"
 
 namespace longrope {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "common/error.h"
 #include "common/safetensors_file.h"
-#include "tests/worker/reference_llama.h"
+#include "tests/worker/reference_transformer.h"
 
 namespace longrope {
 namespace {
@@ -30,6 +30,7 @@ struct Case {
   std::int64_t n_hat = 0;
   double attention = 1.0;
   bool masked = false;
+  bool sliding_window = false;  // the scorer's option
 };
 std::ostream& operator<<(std::ostream& out, const Case& test) { return out << test.name; }
 
@@ -40,12 +41,13 @@ std::vector<std::uint8_t> every_third(std::int64_t length) {
 }
 
 RescaleFactors factors_for(const Case& test) {
-  return rising_factors(static_cast<std::size_t>(test.shape.head_dim) / 2, 8.0, test.n_hat, test.attention);
+  const double rotary_dim = static_cast<double>(test.shape.head_dim) * test.shape.partial_rotary_factor;
+  return rising_factors(static_cast<std::size_t>(rotary_dim) / 2, 8.0, test.n_hat, test.attention);
 }
 
 /// Sums of the reference, with the contract's rule of what counts.
-ScoreResult expected_score(const ReferenceLlama& reference, const RescaleFactors& factors, const Document& document,
-                           std::int64_t length) {
+ScoreResult expected_score(const ReferenceTransformer& reference, const RescaleFactors& factors,
+                           const Document& document, std::int64_t length) {
   const std::vector<double> nll = reference.token_nll(factors, document.tokens, length);
   ScoreResult result;
   result.blocks.resize(static_cast<std::size_t>((length + kBlockTokens - 1) / kBlockTokens));
@@ -75,13 +77,13 @@ class PerplexityScorerGridTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(PerplexityScorerGridTest, AgreesWithDoublePrecisionReference) {
   const Case& test = GetParam();
-  const ReferenceLlama reference(test.shape);
+  const ReferenceTransformer reference(test.shape);
   const std::filesystem::path directory = fresh_directory();
   reference.write(directory);
   // Two tokens longer than what is scored: nothing beyond `length` may count.
   Document document = random_document(test.length + 2, test.shape.vocabulary, 7);
   if (test.masked) document.scored = every_third(test.length + 2);
-  PerplexityScorer scorer(directory, {});
+  PerplexityScorer scorer(directory, {.sliding_window = test.sliding_window});
   std::atomic<std::int64_t> progress{0};
   const ScoreResult result = scorer.score(factors_for(test), document, test.length, progress);
   expect_equal(result, expected_score(reference, factors_for(test), document, test.length), kFloat32Tolerance);
@@ -90,6 +92,24 @@ TEST_P(PerplexityScorerGridTest, AgreesWithDoublePrecisionReference) {
   EXPECT_GT(result.peak_memory_bytes, 0);
 }
 
+constexpr ReferenceShape kLlamaWithBiases = {
+    .query_key_value_bias = true, .attention_output_bias = true, .feed_forward_bias = true};
+constexpr ReferenceShape kMistral = {.architecture = "MistralForCausalLM", .sliding_window = 20};
+constexpr ReferenceShape kQwen2 = {.tied_embeddings = true,
+                                   .architecture = "Qwen2ForCausalLM",
+                                   .query_key_value_bias = true,
+                                   .sliding_window = 20,
+                                   .first_windowed_layer = 1};
+constexpr ReferenceShape kQwen3 = {.architecture = "Qwen3ForCausalLM", .query_key_norm = true};
+constexpr ReferenceShape kPhi3 = {.query_heads = 2,
+                                  .head_dim = 96,
+                                  .architecture = "Phi3ForCausalLM",
+                                  .fused_projections = true,
+                                  .sliding_window = 20};
+constexpr ReferenceShape kPhi4Mini = {.tied_embeddings = true,
+                                      .architecture = "Phi3ForCausalLM",
+                                      .fused_projections = true,
+                                      .partial_rotary_factor = 0.75};
 constexpr ReferenceShape kTiny = {
     .hidden_size = 16, .intermediate_size = 24, .layers = 1, .query_heads = 2, .key_value_heads = 1, .head_dim = 8};
 
@@ -102,7 +122,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "TiedEmbeddings", .shape = {.tied_embeddings = true}},
         Case{.name = "Bfloat16File", .shape = {.dtype = "BF16"}},
         Case{.name = "Float32BeyondBfloat16", .shape = {.representable_in_bf16 = false}},
-        Case{.name = "ThreeShards", .shape = {.shards = 3}},
+        Case{.name = "ThreeShards", .shape = {.shards = 3}}, Case{.name = "LlamaWithBiases", .shape = kLlamaWithBiases},
+        Case{.name = "MistralInItsWindow", .shape = kMistral, .sliding_window = true},
+        Case{.name = "Qwen2InItsWindow", .shape = kQwen2, .n_hat = 30, .sliding_window = true},
+        Case{.name = "Qwen3", .shape = kQwen3}, Case{.name = "Phi3InItsWindow", .shape = kPhi3, .sliding_window = true},
+        Case{.name = "Phi4Mini", .shape = kPhi4Mini, .n_hat = 16, .attention = 1.19},
         Case{.name = "OtherBaseAndEpsilon", .shape = {.rms_norm_epsilon = 1e-3, .rope_theta = 500000.0}},
         Case{.name = "NHat", .shape = {}, .n_hat = 16}, Case{.name = "AttentionFactor", .shape = {}, .attention = 1.19},
         Case{.name = "NHatAndAttentionFactor", .shape = {}, .n_hat = 5, .attention = 1.32},
@@ -134,14 +158,14 @@ class PerplexityScorerTest : public ::testing::Test {
 
   std::filesystem::path directory_ = fresh_directory();
   ReferenceShape shape_;
-  ReferenceLlama reference_{shape_};
+  ReferenceTransformer reference_{shape_};
   RescaleFactors factors_ = rising_factors(32, 8.0, 0, 1.1);
   Document document_ = random_document(50, 61, 9);
   std::atomic<std::int64_t> progress_{0};
 };
 
 TEST_F(PerplexityScorerTest, Bfloat16RoundsTheWeights) {
-  ReferenceLlama reference({.representable_in_bf16 = false});
+  ReferenceTransformer reference({.representable_in_bf16 = false});
   reference.write(directory_);
   PerplexityScorer scorer(directory_, {.dtype = ComputeDtype::kBf16});
   const ScoreResult result = scorer.score(factors_, document_, 50, progress_);
@@ -155,6 +179,16 @@ TEST_F(PerplexityScorerTest, DescriptionNamesTorchDeviceAndDtypes) {
   const PerplexityScorer scorer(directory_, {.dtype = ComputeDtype::kBf16, .threads = 2});
   EXPECT_THAT(scorer.device_description(), ::testing::AllOf(HasSubstr("Torch 2."), HasSubstr("cpu"),
                                                             HasSubstr("2 threads"), HasSubstr("BFloat16 weights")));
+}
+
+TEST_F(PerplexityScorerTest, SlidingWindowsAreLeftOutUnlessAskedFor) {
+  ReferenceShape windowed = kMistral;
+  ReferenceTransformer(windowed).write(directory_);
+  PerplexityScorer scorer(directory_, {});
+  EXPECT_EQ(scorer.model().sliding_window(), 0);
+  windowed.sliding_window = 0;
+  expect_equal(scorer.score(factors_, document_, 50, progress_),
+               expected_score(ReferenceTransformer(windowed), factors_, document_, 50), kFloat32Tolerance);
 }
 
 TEST_F(PerplexityScorerTest, RepeatedScoresAreBitEqual) {
@@ -190,7 +224,7 @@ TEST_F(PerplexityScorerTest, BadDocumentsAreRefused) {
 }
 
 /// Spec §6.2, as it is written there: tokens after the BOS are numbered from 0, a window has `window` − 1 of them.
-FitnessResult expected_sliding(const ReferenceLlama& reference, const RescaleFactors& factors, const Document& document,
+FitnessResult expected_sliding(const ReferenceTransformer& reference, const RescaleFactors& factors, const Document& document,
                                std::int64_t length, const Fitness& fitness) {
   const std::vector<std::int32_t> tokens(document.tokens.begin() + 1, document.tokens.begin() + length);
   const auto count = static_cast<std::int64_t>(tokens.size());
@@ -233,7 +267,7 @@ class SlidingWindowTest : public ::testing::TestWithParam<SlidingCase> {};
 
 TEST_P(SlidingWindowTest, AgreesWithTheReferenceFedWindowByWindow) {
   const SlidingCase& test = GetParam();
-  const ReferenceLlama reference({});
+  const ReferenceTransformer reference({});
   const std::filesystem::path directory = fresh_directory();
   reference.write(directory);
   Document document = random_document(test.length + 2, 61, 11);
@@ -305,7 +339,7 @@ TEST_F(PerplexityScorerTest, ProgressEndsWhereItIsExpected) {
                                 .query_heads = 4,
                                 .key_value_heads = 2,
                                 .head_dim = 8};
-  ReferenceLlama(shape).write(directory_);
+  ReferenceTransformer(shape).write(directory_);
   PerplexityScorer scorer(directory_, {});
   for (const std::int64_t length : {2, 1024, 1025, 2500}) {
     const Document document = random_document(length, shape.vocabulary, 3);
@@ -346,7 +380,7 @@ TEST_F(PerplexityScorerTest, BrokenCheckpointsAreRefused) {
   EXPECT_THAT(refused(), HasSubstr("within the file"));
   std::filesystem::remove(directory_ / "model.safetensors");
   EXPECT_THAT(refused(), HasSubstr("a weight file must exist"));
-  ReferenceLlama({.shards = 2}).write(directory_);
+  ReferenceTransformer({.shards = 2}).write(directory_);
   std::filesystem::remove(directory_ / "model-1.safetensors");
   EXPECT_THAT(refused(), HasSubstr("model-1.safetensors"));
 }

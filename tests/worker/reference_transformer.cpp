@@ -1,4 +1,4 @@
-#include "tests/worker/reference_llama.h"
+#include "tests/worker/reference_transformer.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 #include <span>
+#include <tuple>
 
 #include "common/safetensors_file.h"
 
@@ -34,7 +35,7 @@ std::size_t index(std::int64_t value) { return static_cast<std::size_t>(value); 
 
 }  // namespace
 
-ReferenceLlama::ReferenceLlama(const ReferenceShape& shape) : shape_(shape) {
+ReferenceTransformer::ReferenceTransformer(const ReferenceShape& shape) : shape_(shape) {
   const auto add = [this](const std::string& name, std::vector<std::int64_t> sizes, double center, double spread) {
     ReferenceTensor tensor{std::move(sizes), {}};
     std::size_t count = 1;
@@ -56,6 +57,19 @@ ReferenceLlama::ReferenceLlama(const ReferenceShape& shape) : shape_(shape) {
     const std::string prefix = fmt::format("model.layers.{}.", layer);
     add(prefix + "input_layernorm.weight", {shape.hidden_size}, 1.0, 0.5);
     add(prefix + "post_attention_layernorm.weight", {shape.hidden_size}, 1.0, 0.5);
+    for (const auto& [name, size, present] : {std::tuple{"self_attn.q_proj", query, shape.query_key_value_bias},
+                                              {"self_attn.k_proj", key_value, shape.query_key_value_bias},
+                                              {"self_attn.v_proj", key_value, shape.query_key_value_bias},
+                                              {"self_attn.o_proj", shape.hidden_size, shape.attention_output_bias},
+                                              {"mlp.gate_proj", shape.intermediate_size, shape.feed_forward_bias},
+                                              {"mlp.up_proj", shape.intermediate_size, shape.feed_forward_bias},
+                                              {"mlp.down_proj", shape.hidden_size, shape.feed_forward_bias}}) {
+      if (present) add(prefix + name + ".bias", {size}, 0.0, 0.8);
+    }
+    if (shape.query_key_norm) {
+      add(prefix + "self_attn.q_norm.weight", {shape.head_dim}, 1.0, 0.5);
+      add(prefix + "self_attn.k_norm.weight", {shape.head_dim}, 1.0, 0.5);
+    }
     add(prefix + "self_attn.q_proj.weight", {query, shape.hidden_size}, 0.0, 0.35);
     add(prefix + "self_attn.k_proj.weight", {key_value, shape.hidden_size}, 0.0, 0.35);
     add(prefix + "self_attn.v_proj.weight", {key_value, shape.hidden_size}, 0.0, 0.35);
@@ -66,14 +80,21 @@ ReferenceLlama::ReferenceLlama(const ReferenceShape& shape) : shape_(shape) {
   }
 }
 
-void ReferenceLlama::round_weights_to_bf16() {
+void ReferenceTransformer::round_weights_to_bf16() {
   for (auto& [name, tensor] : tensors) {
     for (float& value : tensor.values) value = rounded_to_bf16(value);
   }
 }
 
-void ReferenceLlama::write(const std::filesystem::path& directory) const {
-  const nlohmann::json config = {{"architectures", {"LlamaForCausalLM"}},
+void ReferenceTransformer::write(const std::filesystem::path& directory) const {
+  const nlohmann::json window = shape_.sliding_window > 0 ? nlohmann::json(shape_.sliding_window) : nlohmann::json();
+  const nlohmann::json config = {{"architectures", {shape_.architecture}},
+                                 {"attention_bias", shape_.attention_output_bias},
+                                 {"max_window_layers", shape_.first_windowed_layer},
+                                 {"mlp_bias", shape_.feed_forward_bias},
+                                 {"partial_rotary_factor", shape_.partial_rotary_factor},
+                                 {"sliding_window", window},
+                                 {"use_sliding_window", shape_.sliding_window > 0},
                                  {"head_dim", shape_.head_dim},
                                  {"hidden_size", shape_.hidden_size},
                                  {"intermediate_size", shape_.intermediate_size},
@@ -91,7 +112,8 @@ void ReferenceLlama::write(const std::filesystem::path& directory) const {
   std::vector<std::map<std::string, TensorToWrite>> shards(index(shape_.shards));
   nlohmann::json weight_map = nlohmann::json::object();
   std::size_t position = 0;
-  for (const auto& [name, tensor] : tensors) {
+  const std::map<std::string, ReferenceTensor> stored = stored_tensors();
+  for (const auto& [name, tensor] : stored) {
     std::span<const std::byte> bytes = std::as_bytes(std::span(tensor.values));
     if (shape_.dtype == "BF16") {
       for (const float value : tensor.values) halves[name].push_back(bf16_bits(value));
@@ -111,7 +133,28 @@ void ReferenceLlama::write(const std::filesystem::path& directory) const {
   std::ofstream(directory / "model.safetensors.index.json") << nlohmann::json{{"weight_map", weight_map}}.dump();
 }
 
-ReferenceLlama::Rows ReferenceLlama::times(const Rows& rows, const std::string& weight) const {
+std::map<std::string, ReferenceTensor> ReferenceTransformer::stored_tensors() const {
+  std::map<std::string, ReferenceTensor> stored = tensors;
+  if (!shape_.fused_projections) return stored;
+  for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
+    const auto fuse = [&](const char* fused, const std::vector<const char*>& parts) {
+      const auto name = [&](const char* part) { return fmt::format("model.layers.{}.{}.weight", layer, part); };
+      ReferenceTensor& whole = stored[name(fused)];
+      whole.shape = {0, shape_.hidden_size};
+      for (const char* const part : parts) {
+        const ReferenceTensor& tensor = tensors.at(name(part));
+        whole.shape[0] += tensor.shape[0];
+        whole.values.insert(whole.values.end(), tensor.values.begin(), tensor.values.end());
+        stored.erase(name(part));
+      }
+    };
+    fuse("self_attn.qkv_proj", {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
+    fuse("mlp.gate_up_proj", {"mlp.gate_proj", "mlp.up_proj"});
+  }
+  return stored;
+}
+
+ReferenceTransformer::Rows ReferenceTransformer::times(const Rows& rows, const std::string& weight) const {
   const ReferenceTensor& matrix = tensors.at(weight);  // [out, in]
   const std::size_t width = index(matrix.shape[1]);
   Rows result(rows.size(), std::vector<double>(index(matrix.shape[0])));
@@ -122,25 +165,35 @@ ReferenceLlama::Rows ReferenceLlama::times(const Rows& rows, const std::string& 
       }
     }
   }
+  const auto bias = tensors.find(weight.substr(0, weight.rfind('.')) + ".bias");
+  if (bias == tensors.end()) return result;
+  for (std::vector<double>& row : result) {
+    for (std::size_t out = 0; out < row.size(); ++out) row[out] += static_cast<double>(bias->second.values[out]);
+  }
   return result;
 }
 
-ReferenceLlama::Rows ReferenceLlama::normed(const Rows& rows, const std::string& weight) const {
+ReferenceTransformer::Rows ReferenceTransformer::normed(const Rows& rows, const std::string& weight) const {
   const std::vector<float>& scale = tensors.at(weight).values;
   Rows result = rows;
   for (std::vector<double>& row : result) {
-    double squares = 0.0;
-    for (const double value : row) squares += value * value;
-    const double divisor = std::sqrt(squares / static_cast<double>(row.size()) + shape_.rms_norm_epsilon);
-    for (std::size_t channel = 0; channel < row.size(); ++channel) {
-      row[channel] = row[channel] / divisor * static_cast<double>(scale[channel]);
+    for (std::size_t begin = 0; begin < row.size(); begin += scale.size()) {
+      double squares = 0.0;
+      for (std::size_t channel = 0; channel < scale.size(); ++channel) {
+        squares += row[begin + channel] * row[begin + channel];
+      }
+      const double divisor = std::sqrt(squares / static_cast<double>(scale.size()) + shape_.rms_norm_epsilon);
+      for (std::size_t channel = 0; channel < scale.size(); ++channel) {
+        row[begin + channel] = row[begin + channel] / divisor * static_cast<double>(scale[channel]);
+      }
     }
   }
   return result;
 }
 
-void ReferenceLlama::rotate(Rows& rows, std::int64_t heads, const RescaleFactors& factors) const {
-  const std::size_t pairs = index(shape_.head_dim) / 2;
+void ReferenceTransformer::rotate(Rows& rows, std::int64_t heads, const RescaleFactors& factors) const {
+  const auto pairs = static_cast<std::size_t>(static_cast<double>(shape_.head_dim) * shape_.partial_rotary_factor) / 2;
+  const std::size_t width = index(shape_.head_dim);
   for (std::size_t position = 0; position < rows.size(); ++position) {
     const bool original = static_cast<std::int64_t>(position) < factors.n_hat;
     const double magnitude = original ? 1.0 : factors.attention.value;
@@ -148,8 +201,8 @@ void ReferenceLlama::rotate(Rows& rows, std::int64_t heads, const RescaleFactors
       for (std::size_t pair = 0; pair < pairs; ++pair) {
         const double frequency = std::pow(shape_.rope_theta, -static_cast<double>(pair) / static_cast<double>(pairs));
         const double angle = static_cast<double>(position) * frequency / (original ? 1.0 : factors.lambda[pair]);
-        double& first = rows[position][head * 2 * pairs + pair];
-        double& second = rows[position][head * 2 * pairs + pairs + pair];
+        double& first = rows[position][head * width + pair];
+        double& second = rows[position][head * width + pairs + pair];
         const double turned = magnitude * (first * std::cos(angle) - second * std::sin(angle));
         second = magnitude * (second * std::cos(angle) + first * std::sin(angle));
         first = turned;
@@ -158,7 +211,8 @@ void ReferenceLlama::rotate(Rows& rows, std::int64_t heads, const RescaleFactors
   }
 }
 
-ReferenceLlama::Rows ReferenceLlama::attention(const Rows& query, const Rows& key, const Rows& value) const {
+ReferenceTransformer::Rows ReferenceTransformer::attention(const Rows& query, const Rows& key, const Rows& value,
+                                                           std::int64_t window) const {
   const std::size_t width = index(shape_.head_dim);
   const std::int64_t group = shape_.query_heads / shape_.key_value_heads;
   Rows result(query.size(), std::vector<double>(query.front().size()));
@@ -168,7 +222,8 @@ ReferenceLlama::Rows ReferenceLlama::attention(const Rows& query, const Rows& ke
     for (std::size_t row = 0; row < query.size(); ++row) {
       std::vector<double> weights(row + 1);
       double largest = -INFINITY;
-      for (std::size_t column = 0; column <= row; ++column) {
+      const std::size_t first = window > 0 && row + 1 > index(window) ? row + 1 - index(window) : 0;
+      for (std::size_t column = first; column <= row; ++column) {
         for (std::size_t channel = 0; channel < width; ++channel) {
           weights[column] += query[row][mine + channel] * key[column][shared + channel];
         }
@@ -176,8 +231,10 @@ ReferenceLlama::Rows ReferenceLlama::attention(const Rows& query, const Rows& ke
         largest = std::max(largest, weights[column]);
       }
       double total = 0.0;
-      for (double& weight : weights) total += weight = std::exp(weight - largest);
-      for (std::size_t column = 0; column <= row; ++column) {
+      for (std::size_t column = first; column <= row; ++column) {
+        total += weights[column] = std::exp(weights[column] - largest);
+      }
+      for (std::size_t column = first; column <= row; ++column) {
         for (std::size_t channel = 0; channel < width; ++channel) {
           result[row][mine + channel] += weights[column] / total * value[column][shared + channel];
         }
@@ -187,7 +244,8 @@ ReferenceLlama::Rows ReferenceLlama::attention(const Rows& query, const Rows& ke
   return result;
 }
 
-void ReferenceLlama::add_layer(Rows& residual, const std::string& prefix, const RescaleFactors& factors) const {
+void ReferenceTransformer::add_layer(Rows& residual, std::int64_t layer, const RescaleFactors& factors) const {
+  const std::string prefix = fmt::format("model.layers.{}.", layer);
   const auto add = [&residual](const Rows& rows) {
     for (std::size_t row = 0; row < rows.size(); ++row) {
       for (std::size_t channel = 0; channel < rows[row].size(); ++channel) residual[row][channel] += rows[row][channel];
@@ -196,10 +254,15 @@ void ReferenceLlama::add_layer(Rows& residual, const std::string& prefix, const 
   const Rows before_attention = normed(residual, prefix + "input_layernorm.weight");
   Rows query = times(before_attention, prefix + "self_attn.q_proj.weight");
   Rows key = times(before_attention, prefix + "self_attn.k_proj.weight");
+  if (shape_.query_key_norm) {
+    query = normed(query, prefix + "self_attn.q_norm.weight");
+    key = normed(key, prefix + "self_attn.k_norm.weight");
+  }
   rotate(query, shape_.query_heads, factors);
   rotate(key, shape_.key_value_heads, factors);
   const Rows value = times(before_attention, prefix + "self_attn.v_proj.weight");
-  add(times(attention(query, key, value), prefix + "self_attn.o_proj.weight"));
+  const std::int64_t window = layer >= shape_.first_windowed_layer ? shape_.sliding_window : 0;
+  add(times(attention(query, key, value, window), prefix + "self_attn.o_proj.weight"));
 
   const Rows before_mlp = normed(residual, prefix + "post_attention_layernorm.weight");
   Rows gate = times(before_mlp, prefix + "mlp.gate_proj.weight");
@@ -212,9 +275,9 @@ void ReferenceLlama::add_layer(Rows& residual, const std::string& prefix, const 
   add(times(gate, prefix + "mlp.down_proj.weight"));
 }
 
-std::vector<std::vector<double>> ReferenceLlama::logits(const RescaleFactors& factors,
-                                                        const std::vector<std::int32_t>& tokens,
-                                                        std::int64_t length) const {
+std::vector<std::vector<double>> ReferenceTransformer::logits(const RescaleFactors& factors,
+                                                              const std::vector<std::int32_t>& tokens,
+                                                              std::int64_t length) const {
   const ReferenceTensor& embedding = tensors.at("model.embed_tokens.weight");
   Rows residual;
   for (std::int64_t position = 0; position < length; ++position) {
@@ -222,14 +285,15 @@ std::vector<std::vector<double>> ReferenceLlama::logits(const RescaleFactors& fa
     residual.emplace_back(row, row + shape_.hidden_size);
   }
   for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
-    add_layer(residual, fmt::format("model.layers.{}.", layer), factors);
+    add_layer(residual, layer, factors);
   }
   return times(normed(residual, "model.norm.weight"),
                shape_.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
 }
 
-std::vector<double> ReferenceLlama::token_nll(const RescaleFactors& factors, const std::vector<std::int32_t>& tokens,
-                                              std::int64_t length) const {
+std::vector<double> ReferenceTransformer::token_nll(const RescaleFactors& factors,
+                                                    const std::vector<std::int32_t>& tokens,
+                                                    std::int64_t length) const {
   const Rows rows = logits(factors, tokens, length);
   std::vector<double> nll(rows.size());
   for (std::size_t position = 1; position < rows.size(); ++position) {

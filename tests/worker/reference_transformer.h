@@ -12,7 +12,7 @@
 
 namespace longrope {
 
-/// Shape of a small random Llama.
+/// Shape of a small random model. The booleans are what families differ in.
 struct ReferenceShape {
   std::int64_t vocabulary = 61;
   std::int64_t hidden_size = 48;
@@ -24,6 +24,15 @@ struct ReferenceShape {
   double rms_norm_epsilon = 1e-5;
   double rope_theta = 10000.0;
   bool tied_embeddings = false;
+  std::string_view architecture = "LlamaForCausalLM";
+  bool query_key_value_bias = false;
+  bool attention_output_bias = false;
+  bool feed_forward_bias = false;
+  bool query_key_norm = false;
+  bool fused_projections = false;      // only in the written file
+  double partial_rotary_factor = 1.0;  // of head_dim
+  std::int64_t sliding_window = 0;     // 0: none
+  std::int64_t first_windowed_layer = 0;
   std::int64_t shards = 1;
   std::string_view dtype = "F32";     // of the written weights: "F32" or "BF16"
   bool representable_in_bf16 = true;  // weights are rounded to bfloat16 before anything else
@@ -35,11 +44,11 @@ struct ReferenceTensor {
   std::vector<float> values;
 };
 
-/// A Llama forward pass in plain loops and double precision, sharing nothing with the worker's: the independent
+/// A forward pass in plain loops and double precision, sharing nothing with the worker's: the independent
 /// reference of the worker's tests. Weights are pseudo-random, keyed by tensor name.
-class ReferenceLlama {
+class ReferenceTransformer {
  public:
-  explicit ReferenceLlama(const ReferenceShape& shape);
+  explicit ReferenceTransformer(const ReferenceShape& shape);
 
   /// Writes config.json and the weights as a Hugging Face directory.
   void write(const std::filesystem::path& directory) const;
@@ -58,11 +67,14 @@ class ReferenceLlama {
 
  private:
   using Rows = std::vector<std::vector<double>>;
+  /// rows·weightᵀ, plus the bias beside the weight if there is one.
   [[nodiscard]] Rows times(const Rows& rows, const std::string& weight) const;
+  /// RMSNorm of every `weight`-sized part of every row.
   [[nodiscard]] Rows normed(const Rows& rows, const std::string& weight) const;
-  [[nodiscard]] Rows attention(const Rows& query, const Rows& key, const Rows& value) const;
+  [[nodiscard]] Rows attention(const Rows& query, const Rows& key, const Rows& value, std::int64_t window) const;
+  [[nodiscard]] std::map<std::string, ReferenceTensor> stored_tensors() const;
   void rotate(Rows& rows, std::int64_t heads, const RescaleFactors& factors) const;
-  void add_layer(Rows& residual, const std::string& prefix, const RescaleFactors& factors) const;
+  void add_layer(Rows& residual, std::int64_t layer, const RescaleFactors& factors) const;
 
   ReferenceShape shape_;
 };
