@@ -29,7 +29,7 @@ struct ScoreReport {
   std::string dtype;
   std::string angles;
   std::int64_t threads = 1;
-  std::int64_t sliding_window = 0;  // the widest that was kept to; 0: none
+  std::int64_t sliding_window = 0;    // the widest that was kept to; 0: none
   std::vector<ScoredLength> lengths;  // at least one
 };
 

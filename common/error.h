@@ -20,4 +20,10 @@ class InputError : public Error {
   using Error::Error;
 };
 
+/// Memory does not suffice, or would not by an estimate made before anything was allocated.
+class MemoryError : public Error {
+ public:
+  using Error::Error;
+};
+
 }  // namespace longrope

@@ -109,6 +109,8 @@ class Compute {
       return scorer_->score(factors, *job.document, job.work.length, progress_);
     } catch (const std::bad_alloc&) {
       return ScoringFailed{EvaluationError::kOutOfMemory, "out of memory"};
+    } catch (const MemoryError& error) {
+      return ScoringFailed{EvaluationError::kOutOfMemory, error.what()};
     } catch (const InputError& error) {
       return ScoringFailed{EvaluationError::kBadFactors, error.what()};
     } catch (const std::exception& error) {

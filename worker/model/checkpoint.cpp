@@ -32,6 +32,15 @@ void release_pages(std::span<const std::byte> bytes) {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
+at::Tensor copy_of(std::span<const std::byte> bytes, const std::vector<std::int64_t>& shape, at::ScalarType stored,
+                   at::ScalarType dtype, at::Device device) {
+  const at::Tensor copy = at::empty(shape, at::TensorOptions().dtype(stored));
+  // A hostile file need not align its data: bytes are copied, never read in place.
+  std::memcpy(copy.data_ptr(), bytes.data(), bytes.size());
+  release_pages(bytes);
+  return copy.to(at::TensorOptions().dtype(dtype).device(device));
+}
+
 }  // namespace
 
 Checkpoint::Checkpoint(const std::filesystem::path& directory)
@@ -47,6 +56,15 @@ Checkpoint::Checkpoint(const std::filesystem::path& directory)
       }
     }
   }
+}
+
+at::Tensor Checkpoint::load_rows(const std::string& name, std::int64_t first, std::int64_t count, at::ScalarType dtype,
+                                 at::Device device) const {
+  const TensorView& view = files_[entries_.at(name).file].tensors().at(name);
+  const auto row_bytes = view.bytes.size() / static_cast<std::size_t>(view.shape.at(0));
+  const auto bytes =
+      view.bytes.subspan(static_cast<std::size_t>(first) * row_bytes, static_cast<std::size_t>(count) * row_bytes);
+  return copy_of(bytes, {count, view.shape.at(1)}, floating_dtype(view.dtype).value(), dtype, device);
 }
 
 at::Tensor Checkpoint::load(const std::string& name, const std::vector<std::int64_t>& shape, at::ScalarType dtype,
@@ -65,12 +83,8 @@ at::Tensor Checkpoint::load(const std::string& name, const std::vector<std::int6
   if (!stored) {
     throw InputError(fmt::format("weights must be F32, F16 or BF16: {} is {} ({})", name, view.dtype, path));
   }
-  at::Tensor copy = at::empty(shape, at::TensorOptions().dtype(stored));
-  // A hostile file need not align its data: bytes are copied, never read in place.
-  std::memcpy(copy.data_ptr(), view.bytes.data(), view.bytes.size());
-  release_pages(view.bytes);
   entry->second.loaded = true;
-  return copy.to(at::TensorOptions().dtype(dtype).device(device));
+  return copy_of(view.bytes, shape, *stored, dtype, device);
 }
 
 void Checkpoint::require_all_loaded(const std::set<std::string>& ignored) const {

@@ -14,7 +14,7 @@
 namespace longrope {
 
 /// The weights of a Hugging Face directory, found by name and checked against the shape the model needs.
-/// Not thread-safe. Needed only while a model loads: what load() returns does not refer to the files.
+/// Not thread-safe. What is loaded does not refer to the files.
 class Checkpoint {
  public:
   /// Maps every weight file. Throws InputError for a missing or broken shard, or a tensor that two shards hold.
@@ -24,6 +24,10 @@ class Checkpoint {
   /// Throws InputError naming tensor and file for a missing tensor, another shape ("shape mismatch") or another dtype.
   [[nodiscard]] at::Tensor load(const std::string& name, const std::vector<std::int64_t>& shape, at::ScalarType dtype,
                                 at::Device device);
+
+  /// Rows [first, first + count) of a matrix that load() has accepted; otherwise as load().
+  [[nodiscard]] at::Tensor load_rows(const std::string& name, std::int64_t first, std::int64_t count,
+                                     at::ScalarType dtype, at::Device device) const;
 
   /// Throws InputError naming the first tensor that was not loaded: an architecture read only in part would give
   /// plausible, wrong numbers. Names with a suffix in `ignored` are allowed.

@@ -10,67 +10,61 @@
 #include "common/model_description.h"
 #include "common/rotary_table.h"
 #include "worker/model/checkpoint.h"
+#include "worker/model/key_value_cache.h"
+#include "worker/model/layer_weights.h"
+#include "worker/model/placement.h"
+#include "worker/model/row_operations.h"
 
 namespace longrope {
 
-/// Where and in what a model runs.
-struct Placement {
-  at::Device device = at::kCPU;
-  at::ScalarType weights = at::kFloat;     // weights are rounded to and kept in this
-  at::ScalarType arithmetic = at::kFloat;  // activations, and weights while they are used
+/// Where the weights are between documents.
+enum class WeightSource {
+  kMemory,  // loaded once
+  kFiles,   // in the checkpoint's files: each layer is read again for each document
 };
 
-/// Any architecture of common/architecture.h without its lm_head, as the description says. Layer-major: the whole
-/// document goes through one layer before the next. Memory for T tokens: residual and queries [T, hidden] each, one
-/// layer's K and V, one layer's weights in the arithmetic dtype when that differs, and tiles of kTileTokens.
-/// Not thread-safe.
+/// Any architecture of common/architecture.h, as the description says. Layer-major: the whole document goes through one
+/// layer before the next, in tiles that do everything a layer does before the next tile begins. Memory for T tokens:
+/// one row of the residual stream and one layer's K and V per token; one layer's weights in the arithmetic dtype; one
+/// tile. Not thread-safe.
 class Transformer {
  public:
-  static constexpr std::int64_t kTileTokens = 1024;
-
   /// Throws InputError when a tensor is missing, misshapen or left over.
-  Transformer(const ModelDescription& description, Checkpoint& checkpoint, const Placement& placement);
+  Transformer(const ModelDescription& description, Checkpoint checkpoint, const Placement& placement,
+              WeightSource source);
 
   /// The residual stream after the last layer, before the final norm: [tokens, hidden], arithmetic dtype.
-  /// `tokens` are within the vocabulary; `rotary` has a row for each. `tile_finished` is called after each tile.
-  [[nodiscard]] at::Tensor residual_stream(std::span<const std::int32_t> tokens, const RotaryTable& rotary,
-                                           const std::function<void()>& tile_finished) const;
+  /// `tokens` are within the vocabulary; the factors fit the model. `tile_tokens` go through a layer at once.
+  /// `tile_finished` is called after each piece of work, from any thread.
+  [[nodiscard]] at::Tensor residual_stream(std::span<const std::int32_t> tokens, const RescaleFactors& factors,
+                                           AngleMode angles, std::int64_t tile_tokens,
+                                           const std::function<void()>& tile_finished);
+  /// How often residual_stream() calls `tile_finished` for a document of so many tokens.
+  [[nodiscard]] std::int64_t ticks(std::int64_t tokens, std::int64_t tile_tokens) const;
   /// The final RMSNorm of some rows of the residual stream.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& residual) const;
-  /// lm_head [vocabulary, hidden] in the weights dtype; the embedding itself when tied.
-  [[nodiscard]] const at::Tensor& output_embedding() const { return output_embedding_; }
+  /// Rows [first, first + count) of lm_head [vocabulary, hidden], which is the embedding when tied; weights dtype.
+  [[nodiscard]] at::Tensor output_embedding(std::int64_t first, std::int64_t count);
 
  private:
-  struct Projection {
-    at::Tensor weight;  // [out, in]
-    at::Tensor bias;    // [out], undefined without one
-  };
-  struct Layer {
-    at::Tensor attention_norm;     // [hidden]
-    Projection query_key_value;    // hidden to (H + 2K)·head_dim, H query heads, K key-value heads
-    at::Tensor query_norm;         // [head_dim], undefined without one; so is key_norm
-    at::Tensor key_norm;           // [head_dim]
-    Projection attention_output;   // H·head_dim to hidden
-    at::Tensor feed_forward_norm;  // [hidden]
-    Projection gate_up;            // hidden to 2·intermediate, gate first
-    Projection down;               // intermediate to hidden
-  };
-  struct Activations;
+  struct Layer;
+  struct Tile;
 
-  [[nodiscard]] Layer load_layer(Checkpoint& checkpoint, std::int64_t index) const;
-  [[nodiscard]] Layer in_arithmetic(const Layer& layer) const;
-  [[nodiscard]] at::Tensor normed(const at::Tensor& rows, const at::Tensor& weight) const;
-  void project_queries_keys_values(const Layer& layer, Activations& activations, std::int64_t begin,
-                                   std::int64_t count) const;
-  void add_attention_and_feed_forward(const Layer& layer, Activations& activations, std::int64_t begin,
-                                      std::int64_t count) const;
+  [[nodiscard]] at::Tensor load_embedding(const char* name);
+  [[nodiscard]] at::Tensor embedded(std::span<const std::int32_t> tokens);
+  void add_attention(const Layer& layer, const RotaryRows& rotary, std::int64_t begin, const at::Tensor& residual,
+                     KeyValueCache& cache, const Tile& tile, const std::function<void()>& tile_finished) const;
+  void add_feed_forward(const Layer& layer, const at::Tensor& residual, const Tile& tile) const;
 
   ModelDescription description_;
+  Checkpoint checkpoint_;
   Placement placement_;
-  at::Tensor embedding_;  // [vocabulary, hidden], weights dtype
+  WeightSource source_;
   at::Tensor final_norm_;
+  // Undefined and empty when the weights stay in files.
+  at::Tensor embedding_;  // [vocabulary, hidden], weights dtype
   at::Tensor output_embedding_;
-  std::vector<Layer> layers_;
+  std::vector<LayerWeights> layers_;
 };
 
 }  // namespace longrope

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "worker/model/llama.h"
+#include "worker/model/placement.h"
 #include "worker/scoring/perplexity_scorer.h"
 
 namespace longrope {

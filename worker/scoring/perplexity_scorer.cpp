@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <new>
 #include <span>
 #include <string>
@@ -13,9 +14,10 @@
 #include <vector>
 
 #include "common/error.h"
-#include "common/rotary_table.h"
+#include "common/memory_estimate.h"
 #include "common/safetensors_file.h"
 #include "worker/model/checkpoint.h"
+#include "worker/model/projection.h"
 #include "worker/model/transformer.h"
 #include "worker/scoring/compute_device.h"
 #include "worker/scoring/token_nll.h"
@@ -55,13 +57,6 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device)
   return tensor.to(device);
 }
 
-/// Tiles that causal_attention_in_place reports for one layer.
-std::int64_t attention_tiles(const ModelDescription& model, std::int64_t tokens) {
-  constexpr std::int64_t kQueryRowsPerCall = std::int64_t{1} << 17;
-  const std::int64_t rows = tokens * (model.query_heads / model.key_value_heads);
-  return tiles(model.key_value_heads, std::clamp<std::int64_t>(kQueryRowsPerCall / rows, 1, model.key_value_heads));
-}
-
 /// Sums in fp64 in position order, so that the result does not depend on tiles or threads.
 void add_up(const Scores& scores, std::int64_t length, ScoreResult& result) {
   const auto& [positions, nll, hits] = scores;
@@ -84,7 +79,14 @@ struct PerplexityScorer::Implementation {
       : options(scorer_options),
         placement(choose_placement(scorer_options)),
         description(describe(directory, scorer_options)),
+        memory_budget(budget(scorer_options, placement)),
         model(load(directory)) {}
+
+  /// Asked before anything is loaded. Estimates are of the host's memory: without a limit by hand a GPU has none.
+  static std::int64_t budget(const ScorerOptions& options, const Placement& placement) {
+    if (options.memory_budget > 0) return options.memory_budget;
+    return placement.device.is_cpu() ? available_memory() : std::numeric_limits<std::int64_t>::max();
+  }
 
   static ModelDescription describe(const std::filesystem::path& directory, const ScorerOptions& options) {
     ModelDescription description = describe_model(directory);
@@ -95,35 +97,42 @@ struct PerplexityScorer::Implementation {
   [[nodiscard]] Transformer load(const std::filesystem::path& directory) const {
     set_threads(options.threads);
     const c10::InferenceMode inference;
-    Checkpoint checkpoint(directory);
-    return {description, checkpoint, placement};
+    const bool stream_weights = memory_layout(0).stream_weights;
+    return {description, Checkpoint(directory), placement,
+            stream_weights ? WeightSource::kFiles : WeightSource::kMemory};
+  }
+  /// Throws MemoryError when `tokens` do not fit the budget.
+  [[nodiscard]] MemoryLayout memory_layout(std::int64_t tokens) const {
+    const auto bytes = [](at::ScalarType dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); };
+    return fit_memory(description, bytes(placement.weights), bytes(placement.arithmetic), tokens, memory_budget);
   }
 
   [[nodiscard]] FitnessResult measure(const RescaleFactors& factors, const Fitness& fitness, const Document& document,
-                                      std::int64_t length, const std::function<void()>& tile_finished) const;
+                                      std::int64_t length, const std::function<void()>& tile_finished);
   [[nodiscard]] std::int64_t expected_progress(const Fitness& fitness, const Document& document,
                                                std::int64_t length) const;
   void write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,
-                    const std::filesystem::path& path) const;
-  /// Checks what depends on the model, and gives the angles of `length` positions.
-  [[nodiscard]] RotaryTable rotary(const RescaleFactors& factors, std::int64_t length) const {
+                    const std::filesystem::path& path);
+  void require_factors(const RescaleFactors& factors) const {
     validate(factors, description.geometry.pairs(), "factors for " + description.name);
-    return rotary_table(description.geometry, factors, 0, length, options.angles);
   }
   /// Runs the layers over `tokens`, which begin at position `begin`, and appends the scores of `positions`.
   void run_pass(std::span<const std::int32_t> tokens, std::int64_t begin, const std::vector<std::int64_t>& positions,
-                const RotaryTable& rotary, const std::function<void()>& tile_finished, Scores& scores) const;
+                const RescaleFactors& factors, const std::function<void()>& tile_finished, Scores& scores);
 
   ScorerOptions options;
   Placement placement;
   ModelDescription description;
+  std::int64_t memory_budget;
   Transformer model;
 };
 
 void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> tokens, std::int64_t begin,
-                                                const std::vector<std::int64_t>& positions, const RotaryTable& rotary,
-                                                const std::function<void()>& tile_finished, Scores& scores) const {
-  const at::Tensor residual = model.residual_stream(tokens, rotary, tile_finished);
+                                                const std::vector<std::int64_t>& positions,
+                                                const RescaleFactors& factors,
+                                                const std::function<void()>& tile_finished, Scores& scores) {
+  const MemoryLayout layout = memory_layout(static_cast<std::int64_t>(tokens.size()));
+  const at::Tensor residual = model.residual_stream(tokens, factors, options.angles, layout.tile_tokens, tile_finished);
   std::vector<std::int64_t> targets;
   std::vector<std::int64_t> predictors;  // the token at t is predicted by the row at t − 1
   for (const std::int64_t position : positions) {
@@ -134,8 +143,9 @@ void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> to
   const auto normed_rows = [&](std::int64_t first, std::int64_t count) {
     return model.final_norm(residual.index_select(0, rows.narrow(0, first, count)));
   };
-  const TokenScores tokens_scored = token_nll(normed_rows, model.output_embedding(), placement.arithmetic,
-                                              to_tensor(targets, placement.device), tile_finished);
+  const auto head = [&](std::int64_t first, std::int64_t count) { return model.output_embedding(first, count); };
+  const TokenScores tokens_scored = token_nll(normed_rows, head, description.vocabulary,
+                                              to_tensor(targets, placement.device), placement, tile_finished);
   const at::Tensor nll = tokens_scored.nll.cpu();
   const at::Tensor hits = tokens_scored.is_argmax.cpu();
   scores.positions.insert(scores.positions.end(), positions.begin(), positions.end());
@@ -145,24 +155,23 @@ void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> to
 
 FitnessResult PerplexityScorer::Implementation::measure(const RescaleFactors& factors, const Fitness& fitness,
                                                         const Document& document, std::int64_t length,
-                                                        const std::function<void()>& tile_finished) const {
+                                                        const std::function<void()>& tile_finished) {
   const auto start = std::chrono::steady_clock::now();
   const c10::InferenceMode inference;
   set_threads(options.threads);  // another scorer of this process may have changed it
   reset_peak_memory(placement.device);
+  require_factors(factors);
   require_measurable(fitness, document, length, description.vocabulary);
-  const std::vector<Pass> all_passes = passes(fitness, length);
-  const RotaryTable angles = rotary(factors, all_passes.front().end);  // the first pass is the longest
 
   FitnessResult result;
   Scores scores;
-  for (const Pass& pass : all_passes) {
+  for (const Pass& pass : passes(fitness, length)) {
     const std::vector<std::int64_t> positions = scored_positions(document, pass);
     if (positions.empty()) continue;
     std::vector<std::int32_t> tokens(document.tokens.begin() + pass.begin, document.tokens.begin() + pass.end);
     if (fitness.repeat_first_token) tokens.front() = document.tokens.front();
     const std::size_t before = scores.nll.size();
-    run_pass(tokens, pass.begin, positions, angles, tile_finished, scores);
+    run_pass(tokens, pass.begin, positions, factors, tile_finished, scores);
     double sum = 0.0;
     for (std::size_t index = before; index < scores.nll.size(); ++index) sum += static_cast<double>(scores.nll[index]);
     result.window_means += sum / static_cast<double>(positions.size());
@@ -183,14 +192,13 @@ std::int64_t PerplexityScorer::Implementation::expected_progress(const Fitness& 
     const auto rows = static_cast<std::int64_t>(scored_positions(document, pass).size());
     if (rows == 0) continue;
     const std::int64_t tokens = pass.end - pass.begin;
-    expected += description.layers * (2 * tiles(tokens, Transformer::kTileTokens) + attention_tiles(description, tokens)) +
-                token_nll_tiles(rows, description.vocabulary);
+    expected += model.ticks(tokens, memory_layout(tokens).tile_tokens) + token_nll_tiles(rows, description.vocabulary);
   }
   return expected;
 }
 
 void PerplexityScorer::Implementation::write_logits(const RescaleFactors& factors, const Document& document,
-                                                    std::int64_t length, const std::filesystem::path& path) const {
+                                                    std::int64_t length, const std::filesystem::path& path) {
   const auto float_bytes = static_cast<std::int64_t>(sizeof(float));
   if (length > kMaxLogitsBytes / float_bytes / description.vocabulary) {
     throw InputError(fmt::format("logits must not exceed {} bytes: {} tokens of a vocabulary of {}", kMaxLogitsBytes,
@@ -199,10 +207,13 @@ void PerplexityScorer::Implementation::write_logits(const RescaleFactors& factor
   const c10::InferenceMode inference;
   set_threads(options.threads);
   require_scorable(document, length, description.vocabulary);
+  require_factors(factors);
   const at::Tensor residual = model.residual_stream(std::span(document.tokens).first(static_cast<std::size_t>(length)),
-                                                    rotary(factors, length), [] {});
-  const at::Tensor head = model.output_embedding().to(placement.arithmetic).t();
-  const at::Tensor logits = at::mm(model.final_norm(residual), head).to(at::kFloat).cpu().contiguous();
+                                                    factors, options.angles, memory_layout(length).tile_tokens, [] {});
+  const Projection head(model.output_embedding(0, description.vocabulary), {}, placement);
+  const at::Tensor product = at::empty({length, description.vocabulary}, residual.options());
+  head.write(model.final_norm(residual), product);
+  const at::Tensor logits = product.to(at::kFloat).cpu();
   const std::span<const float> values(logits.const_data_ptr<float>(), static_cast<std::size_t>(logits.numel()));
   const TensorToWrite tensor{.dtype = "F32", .shape = {length, description.vocabulary}, .bytes = std::as_bytes(values)};
   write_safetensors(path, {{"logits", tensor}}, {});

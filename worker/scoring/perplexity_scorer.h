@@ -25,11 +25,15 @@ struct ScorerOptions {
   /// Whether layers with a sliding window keep to it. Without, every layer sees the whole document, as the authors of
   /// LongRoPE searched and fine-tuned, and as exports are written.
   bool sliding_window = false;
+  /// Bytes for weights and one document, beyond the process itself; 0: what the machine can give when the scorer is
+  /// made. Weights that would take half of it stay in their files (common/memory_estimate.h).
+  std::int64_t memory_budget = 0;
 };
 
 /// Loads one checkpoint and scores documents with it. Header free of Torch, so that only a few sources compile it.
 /// One thread at a time may call score(); `progress` may be read from another. Equal inputs give equal bits in every
-/// process with the same device, Torch and `threads`, which sets Torch's thread count for the whole process.
+/// process with the same device and Torch, for any `threads` where the CPU kernels compute (device_description() names
+/// them); `threads` sets Torch's thread count for the whole process.
 class PerplexityScorer {
  public:
   /// Throws InputError for a checkpoint that cannot be run: missing shard, shape mismatch, unsupported architecture.
@@ -43,7 +47,8 @@ class PerplexityScorer {
 
   /// Measures the first `length` tokens of `document`. `progress` is incremented by every finished tile of work, so
   /// that a heartbeat can tell a slow worker from a hung one. A non-finite NLL is returned as it is: the caller judges
-  /// it. Throws InputError (document, fitness or factors do not fit the model), std::bad_alloc (out of memory).
+  /// it. Throws InputError (document, fitness or factors do not fit the model), MemoryError (the
+  /// estimate exceeds the budget) or std::bad_alloc.
   [[nodiscard]] FitnessResult measure(const RescaleFactors& factors, const Fitness& fitness, const Document& document,
                                       std::int64_t length, std::atomic<std::int64_t>& progress);
   /// The coordinator's fitness: measure() with FitnessKind::kPerplexity.

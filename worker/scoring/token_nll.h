@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "worker/model/placement.h"
+
 namespace longrope {
 
 struct TokenScores {
@@ -12,14 +14,17 @@ struct TokenScores {
   at::Tensor is_argmax;  // [N] bool: no logit is larger than the target's, and no lower id has the same
 };
 
-/// Scores of one target per row; logits = hidden·headᵀ. N = rows, V = vocabulary. `rows(begin, count)` gives rows
-/// [begin, begin + count) of the normed hidden states, [count, hidden], in the dtype to compute in; it is called once
-/// per tile of rows and tile of vocabulary.
-/// `output_embedding` [V, hidden] in any floating dtype; `targets` [N] int64 in [0, V).
-/// No [N, V] tensor exists: log-sum-exp and argmax run in float32 over tiles of the vocabulary.
-[[nodiscard]] TokenScores token_nll(const std::function<at::Tensor(std::int64_t begin, std::int64_t count)>& rows,
-                                    const at::Tensor& output_embedding, at::ScalarType arithmetic,
-                                    const at::Tensor& targets, const std::function<void()>& tile_finished);
+/// Rows [first, first + count) of a matrix [·, hidden].
+using MatrixRows = std::function<at::Tensor(std::int64_t first, std::int64_t count)>;
+
+/// Scores of one target per row; logits = hidden·headᵀ. N = rows, V = vocabulary. `hidden` gives rows of the normed
+/// hidden states in the arithmetic dtype, `head` rows of the output embedding in the weights dtype; each is asked for
+/// tiles, the vocabulary outermost. `targets` [N] int64 in [0, V).
+/// No [N, V] tensor exists: log-sum-exp and argmax run in float32 over tiles of the vocabulary. On the CPU kernels a
+/// row's scores have the same bits whatever other rows there are, for any number of threads.
+[[nodiscard]] TokenScores token_nll(const MatrixRows& hidden, const MatrixRows& head, std::int64_t vocabulary,
+                                    const at::Tensor& targets, const Placement& placement,
+                                    const std::function<void()>& tile_finished);
 
 /// How often token_nll calls `tile_finished`.
 [[nodiscard]] std::int64_t token_nll_tiles(std::int64_t rows, std::int64_t vocabulary);

@@ -1,9 +1,11 @@
 #include "worker/model/transformer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <string>
 
 #include "common/error.h"
@@ -17,18 +19,17 @@ using ::testing::HasSubstr;
 
 class TransformerTest : public ::testing::Test {
  protected:
-  Transformer load(const ReferenceTransformer& reference, const Placement& placement) {
+  Transformer load(const ReferenceTransformer& reference, const Placement& placement,
+                   WeightSource source = WeightSource::kMemory) {
     reference.write(directory_);
     description_ = describe_model(directory_);
-    Checkpoint checkpoint(directory_);
-    return {description_, checkpoint, placement};
+    return {description_, Checkpoint(directory_), placement, source};
   }
-  [[nodiscard]] at::Tensor logits(const Transformer& transformer, const Placement& placement,
-                                  const RescaleFactors& factors, const Document& document) const {
-    const auto length = static_cast<std::int64_t>(document.tokens.size());
-    const RotaryTable rotary = rotary_table(description_.geometry, factors, 0, length, AngleMode::kFp64);
-    const at::Tensor normed = transformer.final_norm(transformer.residual_stream(document.tokens, rotary, [] {}));
-    return at::mm(normed, transformer.output_embedding().to(placement.arithmetic).t()).to(at::kDouble);
+  [[nodiscard]] static at::Tensor logits(Transformer& transformer, const Placement& placement,
+                                         const RescaleFactors& factors, const Document& document) {
+    const at::Tensor residual = transformer.residual_stream(document.tokens, factors, AngleMode::kFp64, 1152, [] {});
+    const at::Tensor head = transformer.output_embedding(0, 61).to(placement.arithmetic);
+    return at::mm(transformer.final_norm(residual), head.t()).to(at::kDouble);
   }
   static at::Tensor expected_logits(const ReferenceTransformer& reference, const RescaleFactors& factors,
                                     const Document& document) {
@@ -62,7 +63,7 @@ class TransformerTest : public ::testing::Test {
 
 TEST_F(TransformerTest, Float32LogitsAgreeWithDoublePrecisionReference) {
   const ReferenceTransformer reference({.dtype = "BF16"});
-  const Transformer transformer = load(reference, {});
+  Transformer transformer = load(reference, {});
   const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.2);
   const Document document = random_document(40, 61, 3);
   const at::Tensor difference =
@@ -74,7 +75,7 @@ TEST_F(TransformerTest, Bfloat16ArithmeticStaysWithinItsRounding) {
   // What runs on CUDA and on CPUs with bfloat16 products; here Torch's portable kernels compute the same.
   const ReferenceTransformer reference({.dtype = "BF16"});
   const Placement placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16};
-  const Transformer transformer = load(reference, placement);
+  Transformer transformer = load(reference, placement);
   const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.2);
   const Document document = random_document(40, 61, 3);
   const at::Tensor expected = expected_logits(reference, factors, document);
@@ -84,16 +85,37 @@ TEST_F(TransformerTest, Bfloat16ArithmeticStaysWithinItsRounding) {
   EXPECT_LT(error, 0.05);
 }
 
-TEST_F(TransformerTest, OneProgressTickFollowsEachTile) {
+TEST_F(TransformerTest, ProgressTicksAreKnownBeforehand) {
   const ReferenceTransformer reference({.layers = 3});
-  const Transformer transformer = load(reference, {});
-  const std::int64_t length = Transformer::kTileTokens + 1;
-  const Document document = random_document(length, 61, 4);
-  const RotaryTable rotary =
-      rotary_table(description_.geometry, rising_factors(32, 1.0, 0, 1.0), 0, length, AngleMode::kFp64);
-  std::int64_t ticks = 0;
-  (void)transformer.residual_stream(document.tokens, rotary, [&] { ++ticks; });
-  EXPECT_EQ(ticks, 3 * (2 + 1 + 2));  // layers × (projection tiles + attention + feed-forward tiles)
+  Transformer transformer = load(reference, {});
+  const Document document = random_document(600, 61, 4);
+  for (const std::int64_t tile_tokens : {256, 1152}) {
+    std::atomic<std::int64_t> ticks = 0;
+    (void)transformer.residual_stream(document.tokens, rising_factors(32, 1.0, 0, 1.0), AngleMode::kFp64, tile_tokens,
+                                      [&] { ++ticks; });
+    EXPECT_EQ(ticks, transformer.ticks(600, tile_tokens));
+  }
+}
+
+TEST_F(TransformerTest, ResidualStreamIsBitEqualForAnyTileNumberOfThreadsAndSourceOfWeights) {
+  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  const ReferenceTransformer reference({.architecture = "Qwen3ForCausalLM", .query_key_norm = true});
+  const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.2);
+  const Document document = random_document(500, 61, 3);
+  const auto residual = [&](Transformer& transformer, std::int64_t tile_tokens) {
+    return transformer.residual_stream(document.tokens, factors, AngleMode::kFp64, tile_tokens, [] {});
+  };
+  Transformer held = load(reference, {});
+  Transformer streamed = load(reference, {}, WeightSource::kFiles);
+  const at::Tensor whole = residual(held, 500);
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    for (const std::int64_t tile : {1, 100, 192, 1152}) {
+      EXPECT_TRUE(at::equal(residual(held, tile), whole)) << tile << " tokens, " << threads << " threads";
+    }
+    EXPECT_TRUE(at::equal(residual(streamed, 192), whole)) << threads << " threads";
+  }
+  EXPECT_TRUE(at::equal(streamed.output_embedding(7, 20), held.output_embedding(7, 20)));
 }
 
 TEST_F(TransformerTest, MissingTensorIsRefusedByName) {
@@ -129,7 +151,7 @@ TEST_F(TransformerTest, TensorsOfEachFamilyAreDemandedByName) {
 
 TEST_F(TransformerTest, OneTokenIsEnough) {
   const ReferenceTransformer reference({});
-  const Transformer transformer = load(reference, {});
+  Transformer transformer = load(reference, {});
   const RescaleFactors factors = rising_factors(32, 8.0, 0, 1.2);
   const Document document = random_document(1, 61, 3);
   const at::Tensor difference =

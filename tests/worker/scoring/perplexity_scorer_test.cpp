@@ -224,8 +224,8 @@ TEST_F(PerplexityScorerTest, BadDocumentsAreRefused) {
 }
 
 /// Spec §6.2, as it is written there: tokens after the BOS are numbered from 0, a window has `window` − 1 of them.
-FitnessResult expected_sliding(const ReferenceTransformer& reference, const RescaleFactors& factors, const Document& document,
-                               std::int64_t length, const Fitness& fitness) {
+FitnessResult expected_sliding(const ReferenceTransformer& reference, const RescaleFactors& factors,
+                               const Document& document, std::int64_t length, const Fitness& fitness) {
   const std::vector<std::int32_t> tokens(document.tokens.begin() + 1, document.tokens.begin() + length);
   const auto count = static_cast<std::int64_t>(tokens.size());
   FitnessResult result;

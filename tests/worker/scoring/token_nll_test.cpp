@@ -1,10 +1,12 @@
 #include "worker/scoring/token_nll.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 
 namespace longrope {
 namespace {
@@ -14,6 +16,16 @@ struct Case {
   std::int64_t vocabulary;
   double scale;  // of the hidden states: large ones overflow a sum of exponentials without its maximum
 };
+
+TokenScores score(
+    const at::Tensor& hidden, const at::Tensor& embedding, const at::Tensor& targets, const Placement& placement = {},
+    const std::function<void()>& tile_finished = [] {}) {
+  const auto rows_of = [](const at::Tensor& matrix) {
+    return [matrix](std::int64_t first, std::int64_t count) { return matrix.narrow(0, first, count); };
+  };
+  return token_nll(rows_of(hidden.to(placement.arithmetic)), rows_of(embedding.to(placement.weights)),
+                   embedding.size(0), targets, placement, tile_finished);
+}
 
 class TokenNllTest : public ::testing::TestWithParam<Case> {};
 
@@ -27,9 +39,7 @@ TEST_P(TokenNllTest, AgreesWithLogSoftmaxInDoublePrecision) {
   const at::Tensor expected = -at::log_softmax(logits, 1).gather(1, targets.unsqueeze(1)).squeeze(1);
 
   std::int64_t tiles = 0;
-  const auto [nll, is_argmax] =
-      token_nll([&](std::int64_t begin, std::int64_t count) { return hidden.narrow(0, begin, count); }, embedding,
-                at::kFloat, targets, [&] { ++tiles; });
+  const auto [nll, is_argmax] = score(hidden, embedding, targets, {}, [&] { ++tiles; });
   EXPECT_EQ(nll.scalar_type(), at::kFloat);
   EXPECT_EQ(tiles, token_nll_tiles(row_count, vocabulary));
   // Random logits: as good as never two so near each other that float32 would order them otherwise.
@@ -38,50 +48,58 @@ TEST_P(TokenNllTest, AgreesWithLogSoftmaxInDoublePrecision) {
   EXPECT_LT((nll.to(at::kDouble) - expected).abs().max().item<double>(), 1e-5 * scale);
 }
 
-// 512 rows and 8,192 words are one tile: below, at and above each boundary.
+// 768 rows and 4,096 words are one tile: below, at and above each boundary.
 INSTANTIATE_TEST_SUITE_P(Shapes, TokenNllTest,
-                         ::testing::Values(Case{1, 1, 1.0}, Case{1, 258, 1.0}, Case{511, 3, 1.0}, Case{512, 3, 1.0},
-                                           Case{513, 3, 1.0}, Case{7, 8191, 1.0}, Case{7, 8192, 1.0},
-                                           Case{7, 8193, 1.0}, Case{600, 16385, 1.0}, Case{7, 8193, 100.0}));
+                         ::testing::Values(Case{1, 1, 1.0}, Case{1, 258, 1.0}, Case{767, 3, 1.0}, Case{768, 3, 1.0},
+                                           Case{769, 3, 1.0}, Case{7, 4095, 1.0}, Case{7, 4096, 1.0},
+                                           Case{7, 4097, 1.0}, Case{800, 8193, 1.0}, Case{7, 4097, 100.0}));
 
 TEST(TokenNllRowsTest, ArgmaxIsFoundInEveryTile) {
   // Logits are ids counted from 0, so that the last word is the likeliest, or negated, so that the first is.
-  for (const std::int64_t vocabulary : {5, 8192, 8193, 16385}) {
+  for (const std::int64_t vocabulary : {5, 4096, 4097, 8193}) {
     for (const double sign : {1.0, -1.0}) {
       const at::Tensor embedding = at::arange(vocabulary, at::TensorOptions().dtype(at::kFloat)).unsqueeze(1);
-      const at::Tensor hidden = at::full({3, 1}, sign, at::TensorOptions().dtype(at::kFloat));
-      const at::Tensor targets =
-          at::tensor({std::int64_t{0}, vocabulary / 2, vocabulary - 1}, at::TensorOptions().dtype(at::kLong));
-      const at::Tensor is_argmax =
-          token_nll([&](std::int64_t begin, std::int64_t count) { return hidden.narrow(0, begin, count); }, embedding,
-                    at::kFloat, targets, [] {})
-              .is_argmax;
+      const at::Tensor hidden = at::full({vocabulary, 1}, sign, at::TensorOptions().dtype(at::kFloat));
+      const at::Tensor targets = at::arange(vocabulary, at::TensorOptions().dtype(at::kLong));
+      const at::Tensor is_argmax = score(hidden, embedding, targets).is_argmax;
       EXPECT_EQ(is_argmax.sum().item<std::int64_t>(), 1);
-      EXPECT_TRUE(is_argmax[sign > 0.0 ? 2 : 0].item<bool>());
+      EXPECT_TRUE(is_argmax[sign > 0.0 ? vocabulary - 1 : 0].item<bool>());
     }
   }
 }
 
 TEST(TokenNllRowsTest, LowestIdWinsATie) {
   const at::Tensor hidden = at::ones({4, 1});
-  at::Tensor embedding = at::zeros({16385, 1});
+  at::Tensor embedding = at::zeros({8193, 1});
   // The largest logit three times: twice in the first tile of the vocabulary, once in the last.
-  for (const std::int64_t id : {7, 9, 16384}) embedding[id].fill_(2.0);
-  const at::Tensor targets = at::tensor({7, 9, 16384, 0}, at::TensorOptions().dtype(at::kLong));
-  const at::Tensor is_argmax =
-      token_nll([&](std::int64_t begin, std::int64_t count) { return hidden.narrow(0, begin, count); }, embedding,
-                at::kFloat, targets, [] {})
-          .is_argmax;
-  for (std::int64_t row = 0; row < 4; ++row) EXPECT_EQ(is_argmax[row].item<bool>(), row == 0) << row;
+  for (const std::int64_t id : {7, 9, 8192}) embedding[id].fill_(2.0);
+  const at::Tensor targets = at::tensor({7, 9, 8192, 0}, at::TensorOptions().dtype(at::kLong));
+  // The CPU kernels, and Torch's with exactly representable logits.
+  for (const Placement& placement : {Placement{}, Placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16}}) {
+    const at::Tensor is_argmax = score(hidden, embedding, targets, placement).is_argmax;
+    for (std::int64_t row = 0; row < 4; ++row) EXPECT_EQ(is_argmax[row].item<bool>(), row == 0) << row;
+  }
+}
+
+TEST(TokenNllRowsTest, ARowIsBitEqualWhateverOtherRowsThereAre) {
+  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  const at::Tensor hidden = at::randn({800, 40});
+  const at::Tensor embedding = at::randn({5000, 40});
+  const at::Tensor targets = at::randint(5000, {800}, at::TensorOptions().dtype(at::kLong));
+  const at::Tensor whole = score(hidden, embedding, targets).nll;
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    EXPECT_TRUE(at::equal(score(hidden, embedding, targets).nll, whole));
+    EXPECT_TRUE(
+        at::equal(score(hidden.narrow(0, 795, 5), embedding, targets.narrow(0, 795, 5)).nll, whole.narrow(0, 795, 5)));
+  }
 }
 
 TEST(TokenNllRowsTest, NonFiniteHiddenStatesGiveNonFiniteNll) {
   for (const double value : {std::nan(""), static_cast<double>(INFINITY)}) {
     const at::Tensor hidden = at::full({1, 4}, value);
     const at::Tensor embedding = at::ones({5, 4});
-    const at::Tensor nll = token_nll([&](std::int64_t, std::int64_t) { return at::Tensor(hidden); }, embedding,
-                                     at::kFloat, at::zeros({1}, at::TensorOptions().dtype(at::kLong)), [] {})
-                               .nll;
+    const at::Tensor nll = score(hidden, embedding, at::zeros({1}, at::TensorOptions().dtype(at::kLong))).nll;
     EXPECT_FALSE(std::isfinite(nll[0].item<double>()));
   }
 }

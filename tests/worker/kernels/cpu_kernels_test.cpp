@@ -1,0 +1,401 @@
+#include "worker/kernels/cpu_kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace longrope {
+namespace {
+
+std::vector<float> random_values(std::int64_t count, std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<std::size_t>(count));
+  std::ranges::generate(values, [&] { return normal(random); });
+  return values;
+}
+
+std::vector<float> packed(const std::vector<float>& weight, std::int64_t columns, std::int64_t depth) {
+  std::vector<float> result(static_cast<std::size_t>(panels(columns) * kPanelColumns * depth));
+  pack_panels(weight.data(), columns, depth, 0, panels(columns), result.data());
+  return result;
+}
+
+float& at(std::vector<float>& values, std::int64_t index) { return values[static_cast<std::size_t>(index)]; }
+float at(const std::vector<float>& values, std::int64_t index) { return values[static_cast<std::size_t>(index)]; }
+
+/// Every test runs on each instruction set that this processor has.
+class CpuKernelsTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    kernels_ = GetParam() == std::string("AVX2") ? avx2_kernels() : avx512_kernels();
+    if (kernels_ == nullptr) GTEST_SKIP() << "NOT RUN: this processor has no " << GetParam();
+  }
+  const CpuKernels* kernels_ = nullptr;
+};
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuKernelsTest, ::testing::Values("AVX2", "AVX512"),
+                         [](const auto& test) { return std::string(test.param); });
+
+struct ProductCase {
+  std::int64_t rows;
+  std::int64_t depth;
+  std::int64_t columns;
+  bool accumulate;
+
+  [[nodiscard]] std::vector<float> in() const { return random_values(rows * depth, 1); }
+  [[nodiscard]] std::vector<float> weight() const { return random_values(columns * depth, 2); }
+  [[nodiscard]] std::vector<float> start() const { return random_values(rows * columns, 3); }
+};
+
+// Around every boundary: blocks of 6 and 12 rows, groups of 96 rows, panels of 16 columns, sums of 320 products.
+const std::vector<ProductCase> kProducts = {{1, 1, 1, false},    {5, 7, 16, true},    {6, 319, 17, false},
+                                            {7, 320, 31, true},  {12, 321, 48, true}, {13, 300, 15, false},
+                                            {96, 16, 33, false}, {97, 641, 16, true}, {200, 64, 100, true}};
+
+TEST_P(CpuKernelsTest, ProductsAgreeWithDoublePrecision) {
+  for (const ProductCase& shape : kProducts) {
+    const std::vector<float> in = shape.in();
+    const std::vector<float> weight = shape.weight();
+    const std::vector<float> matrix = packed(weight, shape.columns, shape.depth);
+    std::vector<float> out = shape.start();
+    kernels_->multiply({.in = {in.data(), shape.depth, shape.rows},
+                        .matrix = matrix.data(),
+                        .depth = shape.depth,
+                        .columns = shape.columns,
+                        .first_panel = 0,
+                        .last_panel = panels(shape.columns),
+                        .accumulate = shape.accumulate,
+                        .out = {out.data(), shape.columns}});
+    const std::vector<float> start = shape.start();
+    for (std::int64_t row = 0; row < shape.rows; ++row) {
+      for (std::int64_t column = 0; column < shape.columns; ++column) {
+        const std::int64_t cell = row * shape.columns + column;
+        double expected = shape.accumulate ? static_cast<double>(at(start, cell)) : 0.0;
+        double magnitude = std::abs(expected);
+        for (std::int64_t k = 0; k < shape.depth; ++k) {
+          const double term = static_cast<double>(at(in, row * shape.depth + k)) *
+                              static_cast<double>(at(weight, column * shape.depth + k));
+          expected += term;
+          magnitude += std::abs(term);
+        }
+        // Half a unit in the last place (6e-8) of the running sum for each of up to 320 additions, at worst.
+        ASSERT_NEAR(static_cast<double>(at(out, cell)), expected, 1e-6 * magnitude) << shape.rows << "×" << shape.depth;
+      }
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, ProductsAreBitEqualInAnyDivision) {
+  for (const ProductCase& shape : kProducts) {
+    const std::vector<float> in = shape.in();
+    const std::vector<float> matrix = packed(shape.weight(), shape.columns, shape.depth);
+    const auto product = [&](std::int64_t rows_at_once, std::int64_t panels_at_once) {
+      std::vector<float> out = shape.start();
+      for (std::int64_t row = 0; row < shape.rows; row += rows_at_once) {
+        for (std::int64_t panel = 0; panel < panels(shape.columns); panel += panels_at_once) {
+          kernels_->multiply(
+              {.in = {in.data() + row * shape.depth, shape.depth, std::min(rows_at_once, shape.rows - row)},
+               .matrix = matrix.data(),
+               .depth = shape.depth,
+               .columns = shape.columns,
+               .first_panel = panel,
+               .last_panel = std::min(panel + panels_at_once, panels(shape.columns)),
+               .accumulate = shape.accumulate,
+               .out = {out.data() + row * shape.columns, shape.columns}});
+        }
+      }
+      return out;
+    };
+    const std::vector<float> whole = product(shape.rows, panels(shape.columns));
+    EXPECT_EQ(product(1, 1), whole);
+    EXPECT_EQ(product(5, 2), whole);
+    EXPECT_EQ(product(64, 3), whole);
+  }
+}
+
+TEST_P(CpuKernelsTest, PackingReadsBfloat16Exactly) {
+  const std::vector<std::uint16_t> weight = {0x3F80, 0xC000, 0x3E80, 0x0001};  // 1, −2, 0.25, 2^-133 · 2^-0
+  std::vector<float> matrix(2 * kPanelColumns, -1.0F);
+  pack_panels(weight.data(), /*columns=*/2, /*depth=*/2, 0, 1, matrix.data());
+  EXPECT_EQ(at(matrix, 0), 1.0F);
+  EXPECT_EQ(at(matrix, kPanelColumns), -2.0F);
+  EXPECT_EQ(at(matrix, 1), 0.25F);
+  EXPECT_EQ(at(matrix, kPanelColumns + 1), std::ldexp(1.0F, -133));
+  EXPECT_EQ(at(matrix, 2), 0.0F);
+}
+
+struct AttentionCase {
+  std::int64_t tokens;
+  std::int64_t heads;
+  std::int64_t head_dim;
+  std::int64_t window;
+
+  [[nodiscard]] std::int64_t width() const { return heads * head_dim; }
+  [[nodiscard]] std::vector<float> query() const { return random_values(tokens * width(), 4); }
+  [[nodiscard]] std::vector<float> key() const { return random_values(tokens * head_dim, 5); }
+  [[nodiscard]] std::vector<float> value() const { return random_values(tokens * head_dim, 6); }
+};
+std::ostream& operator<<(std::ostream& out, const AttentionCase& shape) {
+  return out << shape.tokens << " tokens, " << shape.heads << " heads of " << shape.head_dim << ", window "
+             << shape.window;
+}
+
+// Around blocks of 256 keys, groups of 6 or 12 tokens, 96 query rows at once; every head_dim of the known families.
+const std::vector<AttentionCase> kAttentions = {
+    {1, 1, 64, 0},  {7, 3, 6, 0},   {255, 1, 80, 0}, {257, 4, 96, 0},   {300, 3, 128, 0},  {513, 2, 256, 0},
+    {40, 20, 8, 0}, {97, 1, 64, 1}, {200, 3, 64, 5}, {600, 2, 64, 256}, {530, 1, 16, 257}, {700, 3, 80, 1000},
+};
+
+class AttentionInput {
+ public:
+  explicit AttentionInput(const AttentionCase& shape)
+      : shape_(shape),
+        query_(shape.query()),
+        keys_(packed(shape.key(), shape.tokens, shape.head_dim)),
+        values_(static_cast<std::size_t>(shape.tokens * panels(shape.head_dim) * kPanelColumns)) {
+    const std::vector<float> value = shape.value();
+    for (std::int64_t token = 0; token < shape.tokens; ++token) {
+      std::copy_n(value.begin() + token * shape.head_dim, shape.head_dim,
+                  values_.begin() + token * panels(shape.head_dim) * kPanelColumns);
+    }
+  }
+
+  [[nodiscard]] std::vector<float> attend(const CpuKernels& kernels, std::int64_t tokens_at_once) const {
+    std::vector<float> out(query_.size(), std::nanf(""));
+    for (std::int64_t token = 0; token < shape_.tokens; token += tokens_at_once) {
+      kernels.attend({.query = {query_.data() + token * shape_.width(), shape_.width(),
+                                std::min(tokens_at_once, shape_.tokens - token)},
+                      .first_position = token,
+                      .heads = shape_.heads,
+                      .head_dim = shape_.head_dim,
+                      .keys = keys_.data(),
+                      .values = values_.data(),
+                      .window = shape_.window,
+                      .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape_.head_dim))),
+                      .out = {out.data() + token * shape_.width(), shape_.width()}});
+    }
+    return out;
+  }
+
+ private:
+  AttentionCase shape_;
+  std::vector<float> query_;
+  std::vector<float> keys_;
+  std::vector<float> values_;
+};
+
+/// One query of one head over all the keys it sees.
+std::vector<double> expected_attention(const AttentionCase& shape, std::int64_t token, std::int64_t head) {
+  const std::vector<float> query = shape.query();
+  const std::vector<float> key = shape.key();
+  const std::vector<float> value = shape.value();
+  const std::int64_t first = shape.window > 0 ? std::max<std::int64_t>(0, token + 1 - shape.window) : 0;
+  std::vector<double> weights;
+  for (std::int64_t position = first; position <= token; ++position) {
+    double score = 0.0;
+    for (std::int64_t channel = 0; channel < shape.head_dim; ++channel) {
+      score += static_cast<double>(at(query, token * shape.width() + head * shape.head_dim + channel)) *
+               static_cast<double>(at(key, position * shape.head_dim + channel));
+    }
+    weights.push_back(std::exp(score / std::sqrt(static_cast<double>(shape.head_dim))));
+  }
+  double total = 0.0;
+  for (const double weight : weights) total += weight;
+  std::vector<double> result(static_cast<std::size_t>(shape.head_dim));
+  for (std::int64_t channel = 0; channel < shape.head_dim; ++channel) {
+    for (std::size_t index = 0; index < weights.size(); ++index) {
+      const std::int64_t position = first + static_cast<std::int64_t>(index);
+      result[static_cast<std::size_t>(channel)] +=
+          weights[index] / total * static_cast<double>(at(value, position * shape.head_dim + channel));
+    }
+  }
+  return result;
+}
+
+TEST_P(CpuKernelsTest, AttentionAgreesWithFullSoftmaxInDoublePrecision) {
+  for (const AttentionCase& shape : kAttentions) {
+    const std::vector<float> out = AttentionInput(shape).attend(*kernels_, shape.tokens);
+    // The first and last tokens, and those around blocks of keys; all heads.
+    for (const std::int64_t token : {std::int64_t{0}, std::int64_t{5}, std::int64_t{255}, std::int64_t{256},
+                                     std::int64_t{511}, std::int64_t{512}, shape.tokens - 2, shape.tokens - 1}) {
+      if (token < 0 || token >= shape.tokens) continue;
+      for (std::int64_t head = 0; head < shape.heads; ++head) {
+        const std::vector<double> expected = expected_attention(shape, token, head);
+        for (std::int64_t channel = 0; channel < shape.head_dim; ++channel) {
+          ASSERT_NEAR(static_cast<double>(at(out, token * shape.width() + head * shape.head_dim + channel)),
+                      expected[static_cast<std::size_t>(channel)], 3e-6)
+              << shape << ", token " << token << ", head " << head;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, AttentionIsBitEqualInAnyDivision) {
+  for (const AttentionCase& shape : kAttentions) {
+    const AttentionInput input(shape);
+    const std::vector<float> whole = input.attend(*kernels_, shape.tokens);
+    for (const std::int64_t tokens_at_once : {1, 5, 64, 250}) {
+      EXPECT_EQ(input.attend(*kernels_, tokens_at_once), whole) << shape << ", " << tokens_at_once << " at once";
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, LargeScoresDoNotOverflowTheSoftmax) {
+  // Scores up to ±1e4: without the running maximum exp() is infinite.
+  const std::vector<float> query = {1e4F, 1e4F, -1e4F};
+  const std::vector<float> keys = packed({1.0F, 0.5F, -1.0F}, 3, 1);
+  std::vector<float> values(3 * kPanelColumns);
+  for (std::int64_t position = 0; position < 3; ++position)
+    at(values, position * kPanelColumns) = static_cast<float>(position);
+  std::vector<float> out(3);
+  kernels_->attend({.query = {query.data(), 1, 3},
+                    .head_dim = 1,
+                    .keys = keys.data(),
+                    .values = values.data(),
+                    .out = {out.data(), 1}});
+  EXPECT_EQ(out, (std::vector<float>{0.0F, 0.0F, 2.0F}));
+}
+
+TEST_P(CpuKernelsTest, RmsNormAgreesWithDoublePrecision) {
+  for (const std::int64_t width : {1, 15, 16, 17, 576}) {
+    const std::vector<float> in = random_values(2 * width, 7);
+    const std::vector<float> weight = random_values(width, 8);
+    std::vector<float> out(in.size());
+    kernels_->rms_norm({in.data(), width, 2}, width, weight.data(), 1e-5F, {out.data(), width});
+    for (std::int64_t row = 0; row < 2; ++row) {
+      double squares = 0.0;
+      for (std::int64_t column = 0; column < width; ++column)
+        squares += std::pow(static_cast<double>(at(in, row * width + column)), 2);
+      const double scale = 1.0 / std::sqrt(squares / static_cast<double>(width) + 1e-5);
+      for (std::int64_t column = 0; column < width; ++column) {
+        const double expected =
+            static_cast<double>(at(in, row * width + column)) * scale * static_cast<double>(at(weight, column));
+        EXPECT_NEAR(static_cast<double>(at(out, row * width + column)), expected, 1e-6 * std::abs(expected) + 1e-30);
+      }
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, RotationTurnsPairsAndPassesOtherChannels) {
+  constexpr std::int64_t kHeads = 2;
+  constexpr std::int64_t kHeadDim = 44;
+  for (const std::int64_t pairs : {1, 15, 16, 20, 22}) {
+    std::vector<float> rows = random_values(2 * kHeads * kHeadDim, 9);
+    const std::vector<float> before = rows;
+    const std::vector<float> cos = random_values(2 * pairs, 10);
+    const std::vector<float> sin = random_values(2 * pairs, 11);
+    kernels_->rotate({rows.data(), kHeads * kHeadDim}, 2, kHeads, kHeadDim, cos.data(), sin.data(), pairs);
+    for (std::int64_t head = 0; head < 2 * kHeads; ++head) {
+      const std::int64_t row = head / kHeads;
+      for (std::int64_t channel = 0; channel < kHeadDim; ++channel) {
+        const std::int64_t cell = head * kHeadDim + channel;
+        double expected = static_cast<double>(at(before, cell));
+        if (channel < 2 * pairs) {
+          const std::int64_t pair = channel % pairs;
+          const bool first = channel < pairs;
+          const double other = static_cast<double>(at(before, first ? cell + pairs : cell - pairs));
+          expected = expected * static_cast<double>(at(cos, row * pairs + pair)) +
+                     (first ? -other : other) * static_cast<double>(at(sin, row * pairs + pair));
+        }
+        EXPECT_NEAR(static_cast<double>(at(rows, cell)), expected, 1e-6) << pairs << " pairs, channel " << channel;
+      }
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, GateIsSiluTimesUp) {
+  // From underflow to overflow of exp(−gate), both signs; the last columns do not fill a panel.
+  const std::vector<float> gates = {-1e30F, -1000.0F, -88.5F, -87.0F, -20.0F, -1.0F,   -1e-3F, 0.0F,  1e-3F, 0.5F,
+                                    1.0F,   3.0F,     20.0F,  87.0F,  88.5F,  1000.0F, 1e30F,  -0.7F, 0.7F};
+  const auto width = static_cast<std::int64_t>(gates.size());
+  std::vector<float> gate_up = gates;
+  gate_up.resize(2 * gates.size(), 3.0F);
+  std::vector<float> out(gates.size());
+  kernels_->gate({gate_up.data(), 2 * width, 1}, width, {out.data(), width});
+  for (std::size_t index = 0; index < gates.size(); ++index) {
+    const double gate = static_cast<double>(gates[index]);
+    const double expected = 3.0 * gate / (1.0 + std::exp(-gate));
+    // exp(−gate) counts as at most e^88 = 1.7e38.
+    const double tolerance = 1e-6 * std::abs(expected) + 3.0 * std::abs(gate) / 1.6e38;
+    EXPECT_NEAR(static_cast<double>(out[index]), expected, tolerance) << gate;
+  }
+}
+
+TEST_P(CpuKernelsTest, LogitsGiveLogSumExpTargetAndArgmaxInOnePass) {
+  constexpr std::int64_t kColumns = 100;
+  std::vector<float> logits = random_values(2 * kColumns, 12);
+  for (float& logit : logits) logit *= 30.0F;
+  at(logits, 20) = at(logits, 77) = 200.0F;  // two largest: the lower column counts
+  const std::vector<std::int64_t> targets = {77, 3};
+  for (const std::int64_t columns_at_once : {100, 64, 7}) {
+    std::vector<LogitState> states(2, {-std::numeric_limits<float>::infinity(), 0.0F, 0.0F, -1});
+    for (std::int64_t first = 0; first < kColumns; first += columns_at_once) {
+      kernels_->add_logits({logits.data() + first, kColumns, 2}, first, std::min(columns_at_once, kColumns - first),
+                           targets.data(), states.data());
+    }
+    for (std::int64_t row = 0; row < 2; ++row) {
+      const LogitState& state = states[static_cast<std::size_t>(row)];
+      const auto begin = logits.begin() + row * kColumns;
+      EXPECT_EQ(state.argmax, std::max_element(begin, begin + kColumns) - begin);
+      EXPECT_EQ(state.target_logit, *(begin + targets[static_cast<std::size_t>(row)]));
+      double sum = 0.0;
+      for (std::int64_t column = 0; column < kColumns; ++column)
+        sum += std::exp(static_cast<double>(*(begin + column)) - 200.0);
+      EXPECT_NEAR(static_cast<double>(state.largest) + std::log(static_cast<double>(state.exponentials)),
+                  200.0 + std::log(sum), 1e-4);
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, ValuesThatAreNotNumbersAreNeverLost) {
+  const float nan = std::nanf("");
+  const std::vector<float> query = {1.0F};
+  std::vector<float> out(1);
+  const std::vector<float> keys = packed({nan}, 1, 1);
+  const std::vector<float> values(kPanelColumns, 1.0F);
+  kernels_->attend({.query = {query.data(), 1, 1},
+                    .head_dim = 1,
+                    .keys = keys.data(),
+                    .values = values.data(),
+                    .out = {out.data(), 1}});
+  EXPECT_TRUE(std::isnan(out[0]));
+
+  const std::vector<float> gate_up = {nan, 1.0F};
+  kernels_->gate({gate_up.data(), 2, 1}, 1, {out.data(), 1});
+  EXPECT_TRUE(std::isnan(out[0]));
+
+  for (const float bad : {nan, std::numeric_limits<float>::infinity()}) {
+    const std::vector<float> logits = {0.0F, bad, 1.0F};
+    const std::int64_t target = 0;
+    LogitState state{-std::numeric_limits<float>::infinity(), 0.0F, 0.0F, -1};
+    kernels_->add_logits({logits.data(), 3, 1}, 0, 3, &target, &state);
+    EXPECT_FALSE(std::isfinite(state.largest + std::log(state.exponentials) - state.target_logit));
+  }
+}
+
+TEST(CpuKernelsDispatchTest, InstructionSetsGiveTheSameBits) {
+  if (avx2_kernels() == nullptr || avx512_kernels() == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor does not have both AVX2 and AVX-512";
+  }
+  for (const AttentionCase& shape : kAttentions) {
+    const AttentionInput input(shape);
+    EXPECT_EQ(input.attend(*avx2_kernels(), 64), input.attend(*avx512_kernels(), 64)) << shape;
+  }
+}
+
+TEST(CpuKernelsDispatchTest, TheWidestInstructionSetIsTaken) {
+  if (avx512_kernels() != nullptr) {
+    EXPECT_EQ(cpu_kernels(), avx512_kernels());
+  } else {
+    EXPECT_EQ(cpu_kernels(), avx2_kernels());
+  }
+}
+
+}  // namespace
+}  // namespace longrope

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+
+#include "worker/model/placement.h"
+
+namespace longrope {
+
+/// Keys and values of one layer for a whole document, and exact causal attention of tiles of queries over them.
+/// K = key-value heads, H = query heads (a multiple of K; query head h reads key-value head h / (H / K)), D = head_dim.
+/// Memory: K·D elements each of keys and values per token (CPU kernels: D of the values rounded up to 16, tokens of the
+/// keys too). Not thread-safe. Made once per document; each layer stores its own over those of the layer before.
+class KeyValueCache {
+ public:
+  KeyValueCache(std::int64_t tokens, std::int64_t key_value_heads, std::int64_t head_dim, const Placement& placement);
+
+  /// Takes keys and values [n, K, D] of positions [begin, begin + n); tiles come in order of their positions.
+  void store(std::int64_t begin, const at::Tensor& keys, const at::Tensor& values);
+
+  /// out[t] = softmax(q[t]·kᵀ/√D)·v over the last `window` positions up to and including begin + t (0: all of them), of
+  /// queries [n, H, D] at positions [begin, begin + n), which must be stored. Flash style: no [n, positions] matrix
+  /// (Torch's kernels: with a window, a mask [n, n + window]). On the CPU kernels a result has the same bits for any
+  /// tiling and number of threads. `piece_finished` is called now and then, from any thread.
+  void attend(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
+              const std::function<void()>& piece_finished) const;
+  /// How often attend() calls `piece_finished` for so many queries.
+  [[nodiscard]] static std::int64_t pieces(std::int64_t tokens, std::int64_t key_value_heads,
+                                           const Placement& placement);
+
+ private:
+  void attend_with_kernels(const CpuKernels& kernels, std::int64_t begin, const at::Tensor& queries,
+                           std::int64_t window, const at::Tensor& out,
+                           const std::function<void()>& piece_finished) const;
+
+  std::int64_t head_dim_;
+  at::Tensor keys_;    // [K, T, D]; CPU kernels: [K, ⌈T / 16⌉, D, 16]
+  at::Tensor values_;  // [K, T, D]; CPU kernels: [K, T, 16·⌈D / 16⌉]
+};
+
+}  // namespace longrope

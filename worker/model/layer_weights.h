@@ -1,0 +1,36 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "common/model_description.h"
+#include "worker/model/checkpoint.h"
+#include "worker/model/placement.h"
+
+namespace longrope {
+
+/// A linear map as the checkpoint holds it, in the weights dtype.
+struct LinearWeights {
+  at::Tensor weight;  // [outputs, inputs]
+  at::Tensor bias;    // [outputs], undefined without one
+};
+
+/// One layer as the checkpoint holds it, whether its projections lie in one tensor or in several. H = query heads,
+/// K = key-value heads.
+struct LayerWeights {
+  at::Tensor attention_norm;       // [hidden]
+  LinearWeights query_key_value;   // hidden to (H + 2K)·head_dim
+  at::Tensor query_norm;           // [head_dim], undefined without one; so is key_norm
+  at::Tensor key_norm;             // [head_dim]
+  LinearWeights attention_output;  // H·head_dim to hidden
+  at::Tensor feed_forward_norm;    // [hidden]
+  LinearWeights gate_up;           // hidden to 2·intermediate, the gate first
+  LinearWeights down;              // intermediate to hidden
+};
+
+/// Throws InputError when a tensor is missing or misshapen.
+[[nodiscard]] LayerWeights load_layer(Checkpoint& checkpoint, const ModelDescription& model, std::int64_t index,
+                                      const Placement& placement);
+
+}  // namespace longrope

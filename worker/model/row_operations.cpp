@@ -1,0 +1,76 @@
+#include "worker/model/row_operations.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+namespace longrope {
+namespace {
+
+constexpr std::int64_t kRowsPerTask = 16;
+
+ConstRows from_row(const at::Tensor& tensor, std::int64_t first, std::int64_t last) {
+  return {tensor.const_data_ptr<float>() + first * tensor.stride(0), tensor.stride(0), last - first};
+}
+Rows to_row(const at::Tensor& tensor, std::int64_t first) {
+  return {tensor.data_ptr<float>() + first * tensor.stride(0), tensor.stride(0)};
+}
+
+}  // namespace
+
+void rms_norm(const at::Tensor& in, const at::Tensor& weight, double epsilon, const at::Tensor& out) {
+  const CpuKernels* const kernels = kernels_for(in);
+  if (kernels == nullptr) {
+    out.copy_(at::rms_norm(in, weight.sizes(), weight, epsilon));
+    return;
+  }
+  at::parallel_for(0, in.size(0), kRowsPerTask, [&](std::int64_t first, std::int64_t last) {
+    kernels->rms_norm(from_row(in, first, last), in.size(1), weight.const_data_ptr<float>(),
+                      static_cast<float>(epsilon), to_row(out, first));
+  });
+}
+
+void gate(const at::Tensor& gate_up, const at::Tensor& out) {
+  const std::int64_t width = out.size(1);
+  const CpuKernels* const kernels = kernels_for(gate_up);
+  if (kernels == nullptr) {
+    at::Tensor result = out;
+    at::silu_out(result, gate_up.narrow(1, 0, width)).mul_(gate_up.narrow(1, width, width));
+    return;
+  }
+  at::parallel_for(0, out.size(0), kRowsPerTask, [&](std::int64_t first, std::int64_t last) {
+    kernels->gate(from_row(gate_up, first, last), width, to_row(out, first));
+  });
+}
+
+RotaryRows rotary_rows(const RotaryGeometry& geometry, const RescaleFactors& factors, AngleMode mode,
+                       std::int64_t begin, std::int64_t count, at::Device device) {
+  const auto pairs = static_cast<std::int64_t>(geometry.pairs());
+  const at::TensorOptions options = at::TensorOptions().dtype(at::kFloat);
+  const RotaryRows rows{at::empty({count, pairs}, options), at::empty({count, pairs}, options)};
+  at::parallel_for(0, count, kRowsPerTask, [&](std::int64_t first, std::int64_t last) {
+    const RotaryTable table = rotary_table(geometry, factors, begin + first, begin + last, mode);
+    std::ranges::copy(table.cos, rows.cos.data_ptr<float>() + first * pairs);
+    std::ranges::copy(table.sin, rows.sin.data_ptr<float>() + first * pairs);
+  });
+  return {rows.cos.to(device), rows.sin.to(device)};
+}
+
+void rotate(const at::Tensor& heads, const RotaryRows& rotary) {
+  const std::int64_t pairs = rotary.cos.size(1);
+  if (const CpuKernels* const kernels = kernels_for(heads)) {
+    at::parallel_for(0, heads.size(0), kRowsPerTask, [&](std::int64_t first, std::int64_t last) {
+      kernels->rotate(to_row(heads, first), last - first, heads.size(1), heads.size(2),
+                      rotary.cos.const_data_ptr<float>() + first * pairs,
+                      rotary.sin.const_data_ptr<float>() + first * pairs, pairs);
+    });
+    return;
+  }
+  const at::Tensor cos = rotary.cos.unsqueeze(1);
+  const at::Tensor sin = rotary.sin.unsqueeze(1);
+  const at::Tensor first = heads.narrow(2, 0, pairs).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  const at::Tensor second = heads.narrow(2, pairs, pairs).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  heads.narrow(2, 0, pairs).copy_(at::mul(first, cos).addcmul_(second, sin, -1.0));
+  heads.narrow(2, pairs, pairs).copy_(at::mul(second, cos).addcmul_(first, sin, 1.0));
+}
+
+}  // namespace longrope

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "common/rotary_table.h"
+#include "worker/model/placement.h"
+
+namespace longrope {
+
+// What a layer does to each token by itself, on tiles [n, columns] of float32 or another floating dtype, last stride 1.
+// On the CPU kernels a result has the same bits for any number of rows at once and of threads.
+
+/// out = in · weight / √(mean(in²) + epsilon) (RMSNorm); `weight` [columns], arithmetic dtype. `out` may be `in`.
+void rms_norm(const at::Tensor& in, const at::Tensor& weight, double epsilon, const at::Tensor& out);
+
+/// out [n, columns] = silu(gate) · up of gate_up [n, 2·columns], the gate first.
+void gate(const at::Tensor& gate_up, const at::Tensor& out);
+
+/// cos and sin of some positions on the model's device.
+struct RotaryRows {
+  at::Tensor cos;  // [positions, rotary_dim / 2] float32
+  at::Tensor sin;
+};
+
+/// Positions [begin, begin + count), computed for each tile anew: a table of two million positions would cost more
+/// memory than the keys of a small model.
+[[nodiscard]] RotaryRows rotary_rows(const RotaryGeometry& geometry, const RescaleFactors& factors, AngleMode mode,
+                                     std::int64_t begin, std::int64_t count, at::Device device);
+
+/// Turns pair i = channels (i, i + rotary_dim/2) of every head by its angle, in place (half-split layout, spec §1);
+/// channels from rotary_dim on stay. Computed in float32 and rounded once to the dtype of `heads` [n, heads, head_dim],
+/// which lie side by side: strides (any, head_dim, 1).
+void rotate(const at::Tensor& heads, const RotaryRows& rotary);
+
+}  // namespace longrope
