@@ -89,8 +89,11 @@ std::string describe_placement(const Placement& placement, std::int64_t threads)
   if (placement.device.is_cpu()) {
     const auto capabilities = at::cpu::get_cpu_capabilities();
     const auto cpu_name = capabilities.find("cpu_name");
+    const CpuKernels* const kernels = kernels_for(placement.device, placement.arithmetic);
     name = fmt::format("{} {} ({} kernels, {} threads)", placement.device.str(),
-                       cpu_name == capabilities.end() ? "" : cpu_name->second.toStringRef(), at::get_cpu_capability(),
+                       cpu_name == capabilities.end() ? "" : cpu_name->second.toStringRef(),
+                       kernels != nullptr ? fmt::format("own {}", kernels->instruction_set)
+                                          : fmt::format("Torch's {}", at::get_cpu_capability()),
                        threads);
   }
   return fmt::format("Torch {}, {}, {} weights, {} arithmetic", TORCH_VERSION, name, c10::toString(placement.weights),
