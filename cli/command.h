@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 
 namespace longrope {
 
@@ -24,6 +25,9 @@ void add_inspect_model_command(CLI::App& app);
 // These need Torch and live in the program longrope-worker.
 void add_worker_command(CLI::App& app);
 void add_score_command(CLI::App& app);
+
+/// Adds --memory-budget, which sets `bytes`.
+void add_memory_budget(CLI::App& command, std::int64_t& bytes);
 
 /// Parses, runs, and turns exceptions into a message on standard error and an exit code.
 [[nodiscard]] int run_program(CLI::App& app, int argc, char** argv);

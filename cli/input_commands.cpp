@@ -9,7 +9,9 @@
 
 #include "cli/byte_documents.h"
 #include "cli/command.h"
+#include "common/config.h"
 #include "common/error.h"
+#include "common/memory_estimate.h"
 #include "common/model_description.h"
 
 namespace longrope {
@@ -60,9 +62,43 @@ std::string biases(const ModelDescription& model) {
   return places.empty() ? "none" : fmt::format("{}", fmt::join(places, ", "));
 }
 
-void inspect_model(const std::string& directory) {
+struct InspectArguments {
+  std::string directory;
+  std::optional<std::int64_t> length;
+  std::string dtype = "fp32";
+  std::int64_t memory_budget = 0;
+};
+
+template <typename Value>
+void row(const char* name, const Value& value) {
+  fmt::print("{:<22} {}\n", name, value);
+}
+
+/// What a worker on CPU cores without bfloat16 products would take, which keeps weights of `dtype` and computes in
+/// float32. Throws MemoryError when it would refuse.
+void print_memory(const ModelDescription& model, const InspectArguments& arguments) {
+  constexpr std::int64_t kFloat32Bytes = 4;
+  constexpr std::int64_t kBfloat16Bytes = 2;
+  const std::int64_t weight_bytes =
+      parse_compute_dtype(arguments.dtype) == ComputeDtype::kBf16 ? kBfloat16Bytes : kFloat32Bytes;
+  const std::int64_t budget = arguments.memory_budget > 0 ? arguments.memory_budget : available_memory();
+  const MemoryLayout layout = fit_memory(model, weight_bytes, kFloat32Bytes, *arguments.length, budget);
+  const MemoryEstimate estimate = estimate_memory(model, layout, *arguments.length);
+  const auto mebibytes = [](std::int64_t bytes) {
+    return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / 0x1p20);
+  };
+  row("memory budget", mebibytes(budget));
+  row("memory estimate", fmt::format("{} for {} tokens", mebibytes(estimate.total()), *arguments.length));
+  row("  weights", layout.stream_weights ? "streamed from their files" : mebibytes(estimate.weights));
+  row("  one layer", mebibytes(estimate.layer));
+  row("  each token", fmt::format("{} bytes", estimate.per_token));
+  row("  tile",
+      fmt::format("{} of {} tokens", mebibytes(estimate.tile), std::min(layout.tile_tokens, *arguments.length)));
+}
+
+void inspect_model(const InspectArguments& arguments) {
+  const std::string& directory = arguments.directory;
   const ModelDescription model = describe_model(directory);
-  const auto row = [](const char* name, const auto& value) { fmt::print("{:<22} {}\n", name, value); };
   row("model", model.name);
   row("architecture", model.architecture);
   row("digest", model_digest(directory));
@@ -94,6 +130,7 @@ void inspect_model(const std::string& directory) {
   }
   row("vocabulary", model.vocabulary);
   row("critical pair", critical_pair(model.geometry, model.geometry.original_length));
+  if (arguments.length) print_memory(model, arguments);
 }
 
 }  // namespace
@@ -117,10 +154,18 @@ void add_documents_command(CLI::App& app) {
 
 void add_inspect_model_command(CLI::App& app) {
   auto* command = app.add_subcommand("inspect-model", "What a Hugging Face model directory holds");
-  auto directory = std::make_shared<std::string>();
-  command->add_option("DIR", *directory, "Hugging Face model directory")->required();
-  command->footer("Example:\n  longrope inspect-model models/byte-llama");
-  command->callback([=] { inspect_model(*directory); });
+  auto arguments = std::make_shared<InspectArguments>();
+  command->add_option("DIR", arguments->directory, "Hugging Face model directory")->required();
+  auto* length = command->add_option("--length", arguments->length, "Also estimate the memory for so many tokens")
+                     ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31));
+  command->add_option("--dtype", arguments->dtype, "fp32 or bf16, for the estimate")
+      ->needs(length)
+      ->capture_default_str();
+  add_memory_budget(*command, arguments->memory_budget);
+  command->footer(
+      "Examples:\n  longrope inspect-model models/byte-llama\n"
+      "  longrope inspect-model models/byte-llama --length 2097152 --memory-budget 8GiB");
+  command->callback([=] { inspect_model(*arguments); });
 }
 
 }  // namespace longrope

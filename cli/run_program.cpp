@@ -5,6 +5,16 @@
 
 namespace longrope {
 
+void add_memory_budget(CLI::App& command, std::int64_t& bytes) {
+  command
+      .add_option(
+          "--memory-budget", bytes,
+          "Bytes for weights and one document (8GiB); weights that need half of it stay in their files, a document "
+          "that does not fit is refused [what is free]")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->check(CLI::PositiveNumber);
+}
+
 int run_program(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);

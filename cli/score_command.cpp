@@ -36,6 +36,7 @@ struct ScoreArguments {
   std::string device = "cpu";
   std::int64_t threads = 1;
   bool sliding_window = false;
+  std::int64_t memory_budget = 0;
   std::optional<std::int64_t> count;
   std::string by_position;
   std::string logits_out;
@@ -138,8 +139,12 @@ std::vector<ScoredLength> scored_lengths(const ScoreArguments& arguments, const 
 void score(const ScoreArguments& arguments) {
   const Fitness fitness = parse_fitness(arguments);
   require_lengths(arguments, fitness);
-  const ScorerOptions options{arguments.device, parse_compute_dtype(arguments.dtype),
-                              parse_angle_mode(arguments.angles), arguments.threads, arguments.sliding_window};
+  const ScorerOptions options{arguments.device,
+                              parse_compute_dtype(arguments.dtype),
+                              parse_angle_mode(arguments.angles),
+                              arguments.threads,
+                              arguments.sliding_window,
+                              arguments.memory_budget};
   PerplexityScorer scorer(arguments.model, options);
   const std::vector<Document> documents = documents_to_score(arguments, fitness, scorer.model().vocabulary);
   const ScoreReport report = {.fitness = fitness,
@@ -192,6 +197,7 @@ void add_score_command(CLI::App& app) {
   command->add_option("--threads", arguments->threads, "CPU threads")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  add_memory_budget(*command, arguments->memory_budget);
   command->add_flag("--sliding-window", arguments->sliding_window,
                     "Keep to the model's sliding windows; a search never does");
   command->add_option("--count", arguments->count, "First COUNT documents of the file [all]")

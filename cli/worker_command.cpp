@@ -49,6 +49,7 @@ void add_worker_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--threads", options->threads, "Must be those of the search's configuration [as configured]")
       ->check(CLI::Range(1, 4096));
+  add_memory_budget(*command, options->memory_budget);
   command->add_option("--id", options->id, "Name of this worker, unique and lasting [host-process]");
   command->footer(
       "The model is found under --model-root by its directory's name, and its digest must be the coordinator's.\n"

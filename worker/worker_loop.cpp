@@ -91,6 +91,7 @@ class Compute {
       scorer.dtype = parse_compute_dtype(session.dtype);
       scorer.angles = parse_angle_mode(session.angles);
       scorer.threads = session.threads;
+      scorer.memory_budget = options_.memory_budget;
       scorer_ = std::make_unique<PerplexityScorer>(directory, scorer);
       return Loaded{std::move(model), scorer_->device_description(), session.threads};
     } catch (const std::exception& error) {

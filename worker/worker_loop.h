@@ -13,8 +13,9 @@ struct WorkerOptions {
   std::string endpoint;              // of the coordinator
   std::filesystem::path model_root;  // holds the model's directory, or is it
   std::string device = "cpu";
-  std::int64_t threads = 0;  // 0: as the coordinator's configuration says
-  std::string id;            // stable over restarts; unique among the workers of a search
+  std::int64_t threads = 0;        // 0: as the coordinator's configuration says
+  std::int64_t memory_budget = 0;  // bytes; 0: what the machine can give
+  std::string id;                  // stable over restarts; unique among the workers of a search
 };
 
 /// Where the model called `name` lies: model_root/name, or model_root itself if that is its last component. Throws

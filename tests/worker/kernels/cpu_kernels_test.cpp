@@ -41,7 +41,9 @@ class CpuKernelsTest : public ::testing::TestWithParam<const CpuKernels*> {
   const CpuKernels* kernels_ = GetParam();
 };
 INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuKernelsTest, ::testing::ValuesIn(available_kernels()),
-                         [](const auto& test) { return std::string(test.param == avx2_kernels() ? "AVX2" : "AVX512"); });
+                         [](const auto& test) {
+                           return std::string(test.param == avx2_kernels() ? "AVX2" : "AVX512");
+                         });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CpuKernelsTest);
 
 struct ProductCase {
