@@ -30,7 +30,10 @@ bool Coordinator::serve(ServerTransport& transport, const std::atomic<bool>& sto
     if (!serve_once(transport, kPatience)) std::this_thread::sleep_for(kRetryCommit);
     reports_.progress(scheduler_.progress());
   }
-  return finished();
+  if (finished()) return true;
+  apply(scheduler_.stop());
+  (void)commit();  // it has said so if it could not
+  return false;
 }
 
 bool Coordinator::serve_once(ServerTransport& transport, std::chrono::milliseconds patience) {

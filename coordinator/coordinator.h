@@ -30,7 +30,8 @@ class Coordinator {
   [[nodiscard]] bool finished() const { return scheduler_.finished(); }
   [[nodiscard]] Progress progress() const { return scheduler_.progress(); }
 
-  /// Serves workers until the search is finished (true) or `stop` is set (false). Everything acknowledged is on disk.
+  /// Serves workers until the search is finished (true) or `stop` is set (false). Everything acknowledged is on disk,
+  /// and nobody is connected there.
   bool serve(ServerTransport& transport, const std::atomic<bool>& stop);
 
   /// One round of the loop: waits at most `patience` for a frame. False when the database refused the batch: it is kept

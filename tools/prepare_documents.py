@@ -173,7 +173,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
                         help="tokens per document, BOS included; several lengths give one file each, OUT-LENGTH")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the .safetensors file to write")
     parser.add_argument("--count", type=int, metavar="N", help="so many documents, evenly spaced (default: all)")
-    parser.add_argument("--split", metavar="NAME:SHARE,…", help="one file per name, OUT-NAME; e.g. search:0.4,heldout:0.6")
+    parser.add_argument("--split", metavar="NAME:SHARE,…",
+                        help="one file per name, OUT-NAME; e.g. search:0.4,heldout:0.6")
     parser.add_argument("--text-key", default="text", metavar="KEY", help="JSON key or Parquet column (default: text)")
     bos = parser.add_mutually_exclusive_group()
     bos.add_argument("--bos", type=int, metavar="ID", help="BOS token (default: what the tokenizer's settings name)")

@@ -88,6 +88,12 @@ Effects Scheduler::step(const Event& event, const Now& read) {
   return effects;
 }
 
+Effects Scheduler::stop() {
+  Effects effects;
+  roster_.disconnect("the coordinator stopped", effects);
+  return effects;
+}
+
 std::chrono::milliseconds Scheduler::longest_round() const {
   return std::clamp(plan_.scheduling.worker_timeout / 4, std::chrono::milliseconds(1), kLongestRound);
 }

@@ -52,6 +52,9 @@ class Scheduler {
 
   [[nodiscard]] Effects step(const Event& event, const Now& now);
 
+  /// The rows of a coordinator that ends before the search: nobody is connected, leases stay with their workers.
+  [[nodiscard]] Effects stop();
+
   /// When step(TimePassed) is due at the latest. Time beyond it in which no step is taken (a full disk, a stopped
   /// process) is held against nobody: what workers said meanwhile has not been heard.
   [[nodiscard]] std::chrono::milliseconds next_deadline(const Now& now) const;

@@ -26,13 +26,18 @@ void WorkerRoster::restore(std::vector<WorkerRecord> rows, const std::vector<Lea
     worker.progressed = now.steady;
   }
   for (WorkerRecord& row : rows) {
-    if (row.state == WorkerState::kConnected) {
-      row.state = WorkerState::kLost;
-      row.detail = "not heard of since the coordinator started again";
-      effects.writes.emplace_back(row);
-    }
     std::string id = row.id;
     rows_.emplace(std::move(id), std::move(row));
+  }
+  disconnect("not heard of since the coordinator started again", effects);
+}
+
+void WorkerRoster::disconnect(const std::string& detail, Effects& effects) {
+  for (auto& [id, row] : rows_) {
+    if (row.state != WorkerState::kConnected) continue;
+    row.state = WorkerState::kLost;
+    row.detail = detail;
+    effects.writes.emplace_back(row);
   }
 }
 

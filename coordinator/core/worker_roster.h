@@ -59,6 +59,9 @@ class WorkerRoster {
   /// Strikes it off, or changes nothing if another process has taken its place; who waited for the id asks again.
   void strike_off(const Sender& sender, WorkerState state, const std::string& detail, Effects& effects);
 
+  /// Writes that nobody is connected, because the coordinator ends; those that are there stay.
+  void disconnect(const std::string& detail, Effects& effects);
+
   struct Departed {
     Sender sender;
     std::string why;

@@ -192,6 +192,20 @@ TEST_F(CoordinatorTest, ServeReturnsFalseWhenStopped) {
   EXPECT_FALSE(coordinator_->serve(transport_, stop));
 }
 
+TEST_F(CoordinatorTest, StoppedCoordinatorLeavesNobodyConnectedInTheDatabaseAndKeepsTheirLeases) {
+  join();
+  const std::atomic<bool> stop = true;
+  EXPECT_FALSE(coordinator_->serve(transport_, stop));
+  const WorkerStatus worker = StoreReader(directory_ / "search.db").workers().at(0);
+  EXPECT_EQ(worker.state, "lost");
+  EXPECT_EQ(worker.detail, "the coordinator stopped");
+  EXPECT_EQ(worker.leases, 2);
+  // While it still listens for farewells, they are heard.
+  transport_.deliver(kPeer, Leaving{kSender});
+  ASSERT_TRUE(turn());
+  EXPECT_EQ(StoreReader(directory_ / "search.db").workers().at(0).state, "left");
+}
+
 TEST_F(CoordinatorTest, RestartedCoordinatorContinuesAndAcceptsWhatWasLeased) {
   join();
   const LeaseId lease = transport_.sent_to<Work>(kPeer).front().lease;

@@ -73,6 +73,26 @@ def test_workers_outlive_a_killed_coordinator(undisturbed, tmp_path):
     assert history(database) == expected
 
 
+def test_second_worker_under_one_id_is_refused_and_the_first_goes_on(tmp_path):
+    config = write_search(tmp_path, iterations=100)  # longer than anybody waits here
+    database = tmp_path / "search.db"
+    endpoint = f"ipc://{tmp_path}/coordinator"
+    worker = ("worker", "--connect", endpoint, "--model-root", os.environ["LONGROPE_SOURCE_DIR"] + "/models", "--id",
+              "the-only-one")
+    with Process("coordinator", config, "--db", database, "--bind", endpoint) as coordinator, Process(*worker) as first:
+        wait_until(lambda: scored(database) >= 1, "a result")
+        with Process(*worker) as second:
+            code, output = second.finish()
+        assert code == 2, output
+        assert "the-only-one is at work on host" in output
+        before = scored(database)
+        wait_until(lambda: scored(database) > before, "a result of the first")
+        assert query(database, "SELECT count(*) FROM lease WHERE end_reason IN ('expired', 'released')") == [(0,)]
+        for process in (first, coordinator):
+            process.kill(signal.SIGTERM)
+            assert process.finish()[0] == 0
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_run_exits_0_and_continues(undisturbed, tmp_path, stop):
     config, expected = undisturbed

@@ -4,12 +4,14 @@ import re
 
 import numpy as np
 import pytest
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from preparation import ROOT, prepare, read, refused
 
 BOOK = (ROOT / "models" / "byte-llama" / "text" / "heldout.txt").read_text(encoding="ascii")[:20_000]
 HEADS = {"needle": "A special magic number is hidden", "passkey": "There is an important info hidden"}
-ENDS = {"needle": r"mentioned in the provided text is (\d{7})\.$", "passkey": r"What is the pass key\? The pass key is (\d{5})$"}
+ENDS = {"needle": r"mentioned in the provided text is (\d{7})\.$",
+        "passkey": r"What is the pass key\? The pass key is (\d{5})$"}
 NEEDLES = {"needle": r"One of the special magic numbers for [a-z]+-[a-z]+ is: (\d{7})\.\n",
            "passkey": r"The pass key is (\d{5})\. Remember it\. \1 is the pass key\.\n"}
 
@@ -21,11 +23,50 @@ class Tokens:
         self.options, self.bos, self.decode = options, bos, decode
 
 
-@pytest.fixture(params=["byte-level", "tokenizer"])
-def tokens(request, tokenizer_directory, trained_tokenizer):
+BYTES = Tokens(["--byte-level"], 256, lambda ids: bytes(ids).decode("utf-8"))
+
+
+def byte_level_bpe(pre_tokenizer):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer, ["<s>"], pre_tokenizers.ByteLevel.alphabet()
+
+
+def gpt_2():
+    return byte_level_bpe(pre_tokenizers.ByteLevel(add_prefix_space=False))
+
+
+def llama_3():
+    """Digits in groups of three, apart from the space before them."""
+    words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    return byte_level_bpe(pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"),
+                                                   pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]))
+
+
+def llama_2():
+    """A space before the text, no pre-tokenizer, bytes for what has no token."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                           decoders.Strip(" ", 1, 0)])
+    return tokenizer, ["<s>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))], []
+
+
+@pytest.fixture(scope="session", params=["byte-level", gpt_2, llama_2, llama_3],
+                ids=lambda form: getattr(form, "__name__", form))
+def tokens(request, tmp_path_factory):
     if request.param == "byte-level":
-        return Tokens(["--byte-level"], 256, lambda ids: bytes(ids).decode("utf-8"))
-    return Tokens(["--tokenizer", tokenizer_directory], 0, trained_tokenizer.decode)
+        return BYTES
+    tokenizer, special_tokens, alphabet = request.param()
+    trainer = trainers.BpeTrainer(vocab_size=800, special_tokens=special_tokens, initial_alphabet=alphabet,
+                                  max_token_length=8, show_progress=False)
+    tokenizer.train_from_iterator(BOOK.split(" "), trainer)
+    directory = tmp_path_factory.mktemp(request.param.__name__)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    (directory / "tokenizer_config.json").write_text('{"bos_token": "<s>"}')
+    # The trainer takes Llama 2's tokens of single bytes only as special ones.
+    return Tokens(["--tokenizer", directory], 0, lambda ids: tokenizer.decode(ids, skip_special_tokens=False))
 
 
 def made(tokens, kind, length, out, *arguments):
@@ -58,7 +99,8 @@ def test_mask_counts_exactly_the_digits_of_the_answer(tmp_path, tokens, kind):
     assert len(documents) == 15
     for ids, scored in documents.values():
         answer = [token for token, counts in zip(ids, scored) if counts]
-        assert scored.dtype == np.uint8 and tokens.decode(answer).strip() == re.search(ENDS[kind], tokens.decode(ids[1:]))[1]
+        assert scored.dtype == np.uint8
+        assert tokens.decode(answer).strip() == re.search(ENDS[kind], tokens.decode(ids[1:]))[1]
         positions = np.flatnonzero(scored)
         assert np.array_equal(positions, np.arange(positions[0], positions[-1] + 1))  # one answer
         assert positions[-1] == len(ids) - (2 if kind == "needle" else 1)
@@ -114,7 +156,7 @@ def test_every_length_gets_its_file_and_the_same_needles(tmp_path, tokens):
 @pytest.mark.parametrize("missing", [0, 1, 40])
 def test_a_text_that_does_not_fill_the_document_is_left_out(tmp_path, missing):
     # What the other parts leave: 640 less BOS and everything but the book, at any depth.
-    documents, _ = made(Tokens(["--byte-level"], 256, lambda ids: bytes(ids).decode()), "needle", 640,
+    documents, _ = made(BYTES, "needle", 640,
                         tmp_path / "out.safetensors", "--depths", "0")
     text = bytes(next(iter(documents.values()))[0][1:]).decode()
     book = text[re.search(NEEDLES["needle"], text).end() : text.rindex("\nWhat is")]

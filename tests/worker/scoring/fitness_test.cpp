@@ -90,7 +90,7 @@ TEST(FitnessTest, AccuracyNeedsAMaskOfWholeAnswers) {
   Document document = random_document(40, kVocabulary, 1);
   EXPECT_THAT(refusal(accuracy, document, 40), HasSubstr("accuracy needs a mask of the answers: document random"));
   document.scored.assign(40, 0);
-  for (const std::size_t position : {18, 19, 20, 39}) document.scored[position] = 1;
+  for (const std::size_t position : {18U, 19U, 20U, 39U}) document.scored[position] = 1;
   EXPECT_EQ(refusal(accuracy, document, 40), "accepted");
   EXPECT_EQ(refusal(accuracy, document, 21), "accepted");
   EXPECT_THAT(refusal(accuracy, document, 20), HasSubstr("an answer must end within the first 20 tokens"));

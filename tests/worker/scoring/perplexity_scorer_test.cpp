@@ -273,7 +273,7 @@ TEST_P(SlidingWindowTest, AgreesWithTheReferenceFedWindowByWindow) {
   Document document = random_document(test.length + 2, 61, 11);
   if (test.masked) {  // most windows count nothing
     document.scored.assign(document.tokens.size(), 0);
-    for (const std::size_t position : {3, 4, 50}) document.scored[position] = 1;
+    for (const std::size_t position : {3U, 4U, 50U}) document.scored[position] = 1;
   }
   const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.1);
   const Fitness fitness = {.kind = FitnessKind::kSliding,
