@@ -84,6 +84,29 @@ def run_transformers(folder, length, dtype, threads):
     print(json.dumps({"nll_sum": nll_sum, "scored_tokens": length - 1, "seconds": seconds, "peak_memory_bytes": peak}))
 
 
+def gemm_peak(threads):
+    """Operations per second of the best float32 product that Torch does here: what a scorer can hope for."""
+    import torch
+
+    torch.set_num_threads(threads)
+    left, right = torch.randn(4096, 4096), torch.randn(4096, 4096)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - start)
+    return 2 * 4096**3 / min(seconds)
+
+
+def operations(length):
+    """Of one forward pass with causal attention and the lm_head: multiplications and additions."""
+    heads, kv_heads, head_dim = (SHAPE[key] for key in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+    hidden, intermediate, layers = (SHAPE[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    weights = hidden * head_dim * (2 * heads + 2 * kv_heads) + 3 * hidden * intermediate
+    attention = 4 * heads * head_dim * length * (length + 1) // 2
+    return layers * (2 * weights * length + attention) + 2 * hidden * SHAPE["vocab_size"] * (length - 1)
+
+
 def measure(command):
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(finished.stdout)
@@ -115,7 +138,7 @@ def compare(folder, length, dtype, threads, repeats):
     return ours, theirs
 
 
-def row(length, dtype, ours, theirs):
+def row(length, dtype, ours, theirs, peak):
     def middle(results, key):
         return statistics.median(result[key] for result in results)
 
@@ -126,9 +149,10 @@ def row(length, dtype, ours, theirs):
     difference = ours[0]["nll_sum"] / theirs[0]["nll_sum"] - 1
     mebibytes = [round(middle(results, "peak_memory_bytes") / 2**20) for results in (ours, theirs)]
     ratio = middle(theirs, "seconds") / middle(ours, "seconds")
+    speed = operations(length) / middle(ours, "seconds")
     return (
-        f"| {length} | {dtype} | {spread(ours)} | {spread(theirs)} | {ratio:.2f} | {mebibytes[0]} | {mebibytes[1]} "
-        f"| {difference:+.1e} |"
+        f"| {length} | {dtype} | {spread(ours)} | {spread(theirs)} | {ratio:.2f} | {length / middle(ours, 'seconds'):.0f} "
+        f"| {speed / 1e9:.0f} | {100 * speed / peak:.0f} % | {mebibytes[0]} | {mebibytes[1]} | {difference:+.1e} |"
     )
 
 
@@ -144,7 +168,7 @@ def processor():
     return platform.processor()
 
 
-def report(rows, arguments):
+def report(rows, arguments, peak):
     import torch
     import transformers
 
@@ -158,7 +182,8 @@ def report(rows, arguments):
         "",
         f"Machine: {processor()}, Torch CPU kernels {torch.backends.cpu.get_cpu_capability()}, {arguments.threads} threads"
         f" for each engine. Torch {torch.__version__}, transformers {transformers.__version__} (SDPA, lm_head in chunks"
-        f" of {LOGIT_CHUNK} tokens), Python {platform.python_version()}.",
+        f" of {LOGIT_CHUNK} tokens), Python {platform.python_version()}. float32 product 4096³ of Torch:"
+        f" {peak / 1e9:.0f} GF/s, measured between the rows (the best seen).",
         "",
         "Model: random Llama, " + ", ".join(f"{key} {value}" for key, value in SHAPE.items()) + ". One document of random "
         f"tokens. {arguments.repeats} processes of each, alternately; seconds are median (minimum–maximum) of the forward "
@@ -167,8 +192,9 @@ def report(rows, arguments):
         "Where the CPU has no bfloat16 products, longrope keeps bfloat16 weights and computes in float32; transformers "
         "computes in bfloat16 as asked. The fp32 rows compare the same arithmetic.",
         "",
-        "| tokens | dtype | longrope s | transformers s | ratio | longrope MiB | transformers MiB | relative NLL difference |",
-        "|---|---|---|---|---|---|---|---|",
+        "| tokens | dtype | longrope s | transformers s | ratio | longrope tokens/s | GF/s | of the product's "
+        "| longrope MiB | transformers MiB | relative NLL difference |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
         *rows,
     ]
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -196,12 +222,13 @@ def main():
     with tempfile.TemporaryDirectory(prefix="longrope-bench-") as name:
         folder = pathlib.Path(name)
         make_inputs(folder, max(lengths))
-        rows = [
-            row(length, dtype, *compare(folder, length, dtype, arguments.threads, arguments.repeats))
-            for length in lengths
-            for dtype in dtypes
-        ]
-    report(rows, arguments)
+        measured = []
+        peak = gemm_peak(arguments.threads)
+        for length in lengths:
+            for dtype in dtypes:
+                measured.append((length, dtype, *compare(folder, length, dtype, arguments.threads, arguments.repeats)))
+                peak = max(peak, gemm_peak(arguments.threads))
+    report([row(*what, peak) for what in measured], arguments, peak)
 
 
 if __name__ == "__main__":
