@@ -22,7 +22,7 @@ void write_product(const at::Tensor& in, const at::Tensor& weight, const at::Ten
 }
 
 /// `residual` += in·weightᵀ + bias.
-void add_product(const at::Tensor& in, const at::Tensor& weight, const at::Tensor& bias, at::Tensor residual) {
+void add_product(const at::Tensor& in, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) {
   residual.addmm_(in, weight.t());
   if (bias.defined()) residual.add_(bias);
 }
