@@ -21,6 +21,7 @@ constexpr double kMaxRopeTheta = 1e12;
 constexpr double kDefaultRopeTheta = 10000.0;  // of every architecture in transformers
 constexpr double kMaxFactor = 1e6;
 constexpr std::string_view kOriginal = "original_max_position_embeddings";
+constexpr std::string_view kPartialRotary = "partial_rotary_factor";
 
 double number_between(const JsonObject& object, std::string_view key, double low, double high) {
   const double value = object.number(key);
@@ -106,9 +107,9 @@ RescaleFactors llama3_scaling(const JsonObject& rope, const RotaryGeometry& geom
 }
 
 std::int64_t even_rotary_dim(const JsonObject& config, const std::optional<JsonObject>& rope, std::int64_t head_dim) {
-  constexpr std::string_view kPart = "partial_rotary_factor";
-  const auto part = at_top_or_inside(config, rope, kPart,
-                                     [](const JsonObject& object) { return number_above(object, kPart, 0.0, 1.0); });
+  const auto part = at_top_or_inside(config, rope, kPartialRotary, [](const JsonObject& object) {
+    return number_above(object, kPartialRotary, 0.0, 1.0);
+  });
   const auto dim = static_cast<std::int64_t>(static_cast<double>(head_dim) * part.value_or(1.0));  // rounded down
   if (dim < 4 || dim % 2 != 0) {
     throw InputError(
