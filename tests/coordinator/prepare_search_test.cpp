@@ -94,6 +94,23 @@ TEST_F(PrepareSearchTest, TokenOutsideTheVocabularyIsRefused) {
   expect_refused(config_, {"strange", "258", "heldout.safetensors"});
 }
 
+TEST_F(PrepareSearchTest, DocumentWithNothingToScoreIsRefused) {
+  Document unscored = document_of("unscored", 1, kPreparedLength + 1);
+  unscored.scored.assign(unscored.tokens.size(), 0);
+  unscored.scored.back() = 1;  // beyond the target length
+  write_to(stage_.search_documents, {unscored});
+  expect_refused(config_, {"unscored", "at least one of the first 600 tokens", "search.safetensors"});
+}
+
+TEST_F(PrepareSearchTest, MissingShardIsRefusedByName) {
+  config_.model = directory_ / "model";
+  std::filesystem::create_directory(config_.model);
+  std::filesystem::copy_file(LONGROPE_SOURCE_DIR "/models/byte-llama/config.json", config_.model / "config.json");
+  std::ofstream(config_.model / "model.safetensors.index.json")
+      << R"({"weight_map": {"lm_head.weight": "model-00001-of-00001.safetensors"}})";
+  expect_refused(config_, {"model-00001-of-00001.safetensors"});
+}
+
 TEST_F(PrepareSearchTest, DocumentInBothFilesIsRefused) {
   write_to(stage_.heldout_documents, {document_of("another-name", 2)});
   expect_refused(config_, {"held-out documents must not be searched on", digest(document_of("b", 2)), "stage 600"});

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seeds of the fuzz targets, tests/fuzz/corpus/TARGET/seed-NAME: valid inputs of every kind, from which the
-fuzzer goes on, and the attacks that a reader of files is known to meet. Other files in the corpus were found by the
-fuzzer and are kept."""
+fuzzer goes on, and the attacks that a reader of files is known to meet. Other files in the corpus are inputs of repaired
+faults."""
 
 import json
 import pathlib

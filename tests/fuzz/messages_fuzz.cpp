@@ -24,11 +24,9 @@ void require_comes_back(const Message& message, Message (*decode)(std::string_vi
 void read_hostile_input(std::string_view input) {
   try {
     require_comes_back(decode_worker_message(input), &decode_worker_message);
-    return;
-  } catch (const InputError&) {
-    // Perhaps a frame of the other direction.
+  } catch (const InputError&) {  // perhaps a frame of the other direction
+    require_comes_back(decode_coordinator_message(input), &decode_coordinator_message);
   }
-  require_comes_back(decode_coordinator_message(input), &decode_coordinator_message);
 }
 
 }  // namespace longrope

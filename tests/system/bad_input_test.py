@@ -29,6 +29,29 @@ def edited(config, old, new):
     return config
 
 
+def sharded_model(folder):
+    """The bundled model in two files: one tensor in the first, all others in the second."""
+    copy_model(folder)
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").unlink()
+    start = 8 + struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:start])
+    header.pop("__metadata__", None)
+    names = sorted(header)
+    weight_map = {}
+    for number, part in ((1, names[:1]), (2, names[1:])):
+        shard, entries, data = f"model-{number:05}-of-00002.safetensors", {}, b""
+        for name in part:
+            begin, end = header[name]["data_offsets"]
+            entries[name] = {**header[name], "data_offsets": [len(data), len(data) + end - begin]}
+            data += content[start + begin:start + end]
+            weight_map[name] = shard
+        text = json.dumps(entries).encode()
+        (folder / shard).write_bytes(struct.pack("<Q", len(text)) + text + data)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    return folder
+
+
 def test_unknown_key(config, tmp_path):
     message = refusal("run", edited(config, "num_parents", "num_parent"), "--db", tmp_path / "search.db")
     assert "num_parent" in message and "search.toml:" in message
@@ -54,6 +77,20 @@ def test_shape_mismatch(tmp_path, config):
     (model / "config.json").write_text(json.dumps(description))
     message = refusal("score", "--model", model, "--documents", config.parent / "search.safetensors", "--length", 640)
     assert "704" in message and "700" in message and "mlp" in message
+
+
+def test_unsupported_architecture_and_missing_shard(tmp_path, config):
+    score = ("score", "--documents", config.parent / "search.safetensors", "--length", 640, "--model")
+    other = copy_model(tmp_path / "other")
+    description = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**description, "architectures": ["GPT2LMHeadModel"]}))
+    message = refusal(*score, other)
+    assert "GPT2LMHeadModel" in message and "LlamaForCausalLM" in message and str(other) in message
+    sharded = sharded_model(tmp_path / "sharded")
+    longrope(*score, sharded, "--count", 1)
+    (sharded / "model-00002-of-00002.safetensors").unlink()
+    message = refusal(*score, sharded)
+    assert "model-00002-of-00002.safetensors" in message and str(sharded) in message
 
 
 def test_header_of_2_to_the_63_bytes(tmp_path, config):
@@ -145,6 +182,20 @@ def test_worker_with_another_model_is_refused_by_name(tmp_path, config):
         message = refusal("worker", "--connect", endpoint, "--model-root", tmp_path / "models", "--id", "stranger")
         assert "digest" in message and str(model) in message
         wait_until(lambda: query(database, "SELECT state FROM worker WHERE id = 'stranger'") == [("refused",)],
+                   "the refusal in the database")
+
+
+def test_worker_without_a_shard_reports_its_name(tmp_path, config):
+    database = tmp_path / "search.db"
+    endpoint = f"ipc://{tmp_path}/coordinator"
+    model = sharded_model(tmp_path / "models" / "sharded")
+    config = edited(config, str(MODEL), str(model))
+    with Process("coordinator", config, "--db", database, "--bind", endpoint) as coordinator:
+        coordinator.read_until("serving workers")
+        (model / "model-00001-of-00002.safetensors").unlink()
+        message = refusal("worker", "--connect", endpoint, "--model-root", tmp_path / "models", "--id", "incomplete")
+        assert "model-00001-of-00002.safetensors" in message
+        wait_until(lambda: query(database, "SELECT state FROM worker WHERE id = 'incomplete'") == [("refused",)],
                    "the refusal in the database")
 
 

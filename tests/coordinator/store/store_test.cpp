@@ -439,6 +439,33 @@ TEST_F(StoreTest, FullDiskAppliesNothingAndLaterTheSameCallSucceeds) {
   EXPECT_EQ(count("evaluation"), 2000);
 }
 
+TEST_F(StoreTest, ReadOnlyDatabaseIsAnErrorThatNamesItAndLeavesItAsItIs) {
+  {
+    Store store(file_, sample::run());
+    store.apply(std::vector<Write>{sample::candidate(1, 0, "f1")});
+  }
+  const std::string before = content(file_);
+  fs::permissions(file_, fs::perms::owner_read | fs::perms::group_read | fs::perms::others_read);
+  fs::permissions(directory_,
+                  fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_read | fs::perms::others_exec);
+  const int status = in_child([&] {
+    constexpr uid_t kNobody = 65534;  // root may write everywhere
+    if (::geteuid() == 0 && ::seteuid(kNobody) != 0) ::_exit(2);
+    std::string message = "(no error)";
+    try {
+      const Store store(file_, sample::run());
+    } catch (const InputError&) {
+      ::_exit(3);
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    if (message.find(file_.string()) == std::string::npos) ::_exit(4);
+  });
+  fs::permissions(directory_, fs::perms::owner_all);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(content(file_), before);
+}
+
 TEST_F(StoreTest, MissingFolderIsAnErrorThatNamesIt) {
   const fs::path file = directory_ / "absent" / "search.db";
   EXPECT_THAT(message_of([&] { const Store store(file, sample::run()); }), HasSubstr("absent"));
