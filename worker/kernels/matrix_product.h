@@ -7,23 +7,23 @@
 
 namespace longrope {
 
-/// One block: out[r][0..15] = kept[r]·out[r][0..15] + Σ_k in[r][k]·panel[k][0..15], r < kRowCount. `kept` may be null:
+/// One block: out[r][0..15] = kept[r]·out[r][0..15] + Σ_k in[r][k]·panel[k][0..15], r < RowCount. `kept` may be null:
 /// then `out` is only written. `columns` < 16 writes so many.
-template <typename Isa, int kRowCount>
+template <typename Isa, int RowCount>
 void product_block(const float* in, std::int64_t in_stride, const float* panel, std::int64_t panel_stride,
                    std::int64_t depth, const float* kept, float* out, std::int64_t out_stride, std::int64_t columns) {
-  typename Isa::Panel sums[kRowCount];
+  typename Isa::Panel sums[RowCount];
 #pragma GCC unroll 16
-  for (int row = 0; row < kRowCount; ++row) sums[row] = Isa::broadcast(0.0F);
+  for (int row = 0; row < RowCount; ++row) sums[row] = Isa::broadcast(0.0F);
   for (std::int64_t k = 0; k < depth; ++k) {
     const typename Isa::Panel right = Isa::load(panel + k * panel_stride);
 #pragma GCC unroll 16
-    for (int row = 0; row < kRowCount; ++row) {
+    for (int row = 0; row < RowCount; ++row) {
       sums[row] = Isa::multiply_add(Isa::broadcast(in[row * in_stride + k]), right, sums[row]);
     }
   }
 #pragma GCC unroll 16
-  for (int row = 0; row < kRowCount; ++row) {
+  for (int row = 0; row < RowCount; ++row) {
     float* const to = out + row * out_stride;
     if (columns == kPanelColumns) {
       if (kept != nullptr) sums[row] = Isa::multiply_add(Isa::load(to), Isa::broadcast(kept[row]), sums[row]);
@@ -39,14 +39,14 @@ void product_block(const float* in, std::int64_t in_stride, const float* panel, 
 }
 
 /// product_block for 1 to Isa::kRows rows.
-template <typename Isa, int kRowCount = Isa::kRows>
+template <typename Isa, int RowCount = Isa::kRows>
 void product_rows(std::int64_t rows, const float* in, std::int64_t in_stride, const float* panel,
                   std::int64_t panel_stride, std::int64_t depth, const float* kept, float* out, std::int64_t out_stride,
                   std::int64_t columns) {
-  if (rows == kRowCount) {
-    product_block<Isa, kRowCount>(in, in_stride, panel, panel_stride, depth, kept, out, out_stride, columns);
-  } else if constexpr (kRowCount > 1) {
-    product_rows<Isa, kRowCount - 1>(rows, in, in_stride, panel, panel_stride, depth, kept, out, out_stride, columns);
+  if (rows == RowCount) {
+    product_block<Isa, RowCount>(in, in_stride, panel, panel_stride, depth, kept, out, out_stride, columns);
+  } else if constexpr (RowCount > 1) {
+    product_rows<Isa, RowCount - 1>(rows, in, in_stride, panel, panel_stride, depth, kept, out, out_stride, columns);
   }
 }
 

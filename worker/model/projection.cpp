@@ -56,13 +56,12 @@ void Projection::write(const at::Tensor& in, const at::Tensor& out) const {
 }
 
 void Projection::add(const at::Tensor& in, const at::Tensor& out) const {
-  at::Tensor target = out;
   if (const CpuKernels* const kernels = kernels_for(in)) {
-    multiply(*kernels, in, weight_, /*accumulate=*/true, target);
+    multiply(*kernels, in, weight_, /*accumulate=*/true, out);
   } else {
-    target.addmm_(in, weight_.t());
+    out.addmm_(in, weight_.t());
   }
-  if (bias_.defined()) target.add_(bias_);
+  if (bias_.defined()) out.add_(bias_);
 }
 
 }  // namespace longrope
