@@ -1,19 +1,13 @@
 #include "worker/kernels/cpu_kernels.h"
 
-#include <algorithm>
 #include <bit>
 
 namespace longrope {
 
+#ifdef LONGROPE_X86_KERNELS
+
 extern const CpuKernels kAvx2Kernels;
 extern const CpuKernels kAvx512Kernels;
-
-namespace {
-
-float to_float(float value) { return value; }
-float to_float(std::uint16_t bfloat16) { return std::bit_cast<float>(std::uint32_t{bfloat16} << 16U); }
-
-}  // namespace
 
 const CpuKernels* avx2_kernels() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kAvx2Kernels : nullptr;
@@ -22,6 +16,20 @@ const CpuKernels* avx2_kernels() {
 const CpuKernels* avx512_kernels() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") ? &kAvx512Kernels : nullptr;
 }
+
+#else
+
+const CpuKernels* avx2_kernels() { return nullptr; }
+const CpuKernels* avx512_kernels() { return nullptr; }
+
+#endif
+
+namespace {
+
+float to_float(float value) { return value; }
+float to_float(std::uint16_t bfloat16) { return std::bit_cast<float>(std::uint32_t{bfloat16} << 16U); }
+
+}  // namespace
 
 const CpuKernels* cpu_kernels() {
   const CpuKernels* const widest = avx512_kernels();
