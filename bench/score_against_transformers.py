@@ -41,7 +41,7 @@ SHAPE = {
 }
 
 
-def make_inputs(folder, length):
+def make_inputs(folder, length, shape=SHAPE):
     """A random checkpoint and one random document; the same for everyone who runs this."""
     import numpy
     import torch
@@ -49,9 +49,9 @@ def make_inputs(folder, length):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(SEED)
-    config = LlamaConfig(**SHAPE, bos_token_id=0, eos_token_id=0)
+    config = LlamaConfig(**shape, bos_token_id=0, eos_token_id=0)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "model")
-    tokens = numpy.random.default_rng(SEED).integers(0, SHAPE["vocab_size"], length, dtype=numpy.int32)
+    tokens = numpy.random.default_rng(SEED).integers(0, shape["vocab_size"], length, dtype=numpy.int32)
     save_file(
         {"random": tokens},
         folder / "documents.safetensors",

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Compares the peak memory of `longrope score` with the estimate that it is refused by (longrope inspect-model).
+
+A random Llama with the proportions of SmolLM-135M but two layers: memory does not depend on how many there are, time
+does. What the process takes anyhow (libraries, weights, one layer) is measured with a document of two tokens and
+subtracted from both.
+
+    python bench/memory_against_estimate.py --lengths 16384,65536
+
+Writes bench/results/<date>-memory-against-estimate.md.
+"""
+
+import argparse
+import datetime
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+
+from score_against_transformers import LONGROPE, RESULTS, SHAPE, make_inputs, measure, output_of, processor
+
+SHORTEST = 2
+LAYERS = 2
+MEBIBYTE = 2**20
+
+
+def peak_bytes(folder, length, threads):
+    return measure([
+        str(LONGROPE), "score", "--model", str(folder / "model"), "--documents", str(folder / "documents.safetensors"),
+        "--length", str(length), "--threads", str(threads), "--json",
+    ])["total"]["peak_memory_bytes"]
+
+
+def estimated_bytes(folder, length):
+    printed = subprocess.run([str(LONGROPE), "inspect-model", str(folder / "model"), "--length", str(length)],
+                             stdout=subprocess.PIPE, text=True, check=True).stdout
+    line = next(line for line in printed.splitlines() if line.startswith("memory estimate"))
+    return float(line.split()[2]) * MEBIBYTE
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lengths", default="16384,65536", help="tokens, comma-separated (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    lengths = [int(length) for length in arguments.lengths.split(",")]
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="longrope-bench-") as name:
+        folder = pathlib.Path(name)
+        make_inputs(folder, max(lengths), SHAPE | {"num_hidden_layers": LAYERS})
+        shortest_peak = peak_bytes(folder, SHORTEST, arguments.threads)
+        shortest_estimate = estimated_bytes(folder, SHORTEST)
+        for length in lengths:
+            measured = peak_bytes(folder, length, arguments.threads) - shortest_peak
+            estimated = estimated_bytes(folder, length) - shortest_estimate
+            rows.append(f"| {length} | {measured / MEBIBYTE:.1f} | {estimated / MEBIBYTE:.1f} "
+                        f"| {100 * (measured / estimated - 1):+.1f} % | {measured / length:.0f} |")
+            print(rows[-1], flush=True)
+    today = datetime.date.today().isoformat()
+    heads, head_dim = SHAPE["num_key_value_heads"], SHAPE["head_dim"]
+    lines = [
+        "# Memory of a document and its estimate",
+        "",
+        f"{today}, commit {output_of(['git', 'rev-parse', '--short', 'HEAD'])}. Command: "
+        f"`{shlex.join(['python', *sys.argv])}`",
+        "",
+        f"Machine: {processor()}, {arguments.threads} threads. Random Llama of {LAYERS} layers, float32, hidden_size "
+        f"{SHAPE['hidden_size']}, {heads} key-value heads of {head_dim}. Peak resident memory of `longrope score` above "
+        f"that for {SHORTEST} tokens ({shortest_peak / MEBIBYTE:.1f} MiB), beside the same difference of estimates.",
+        "",
+        f"One row of the residual stream and one layer's keys and values are {4 * SHAPE['hidden_size']} + "
+        f"{4 * 2 * heads * head_dim} bytes; the estimate adds 64 for ids, targets and results, and the tile.",
+        "",
+        "| tokens | measured MiB | estimated MiB | measured beyond estimate | measured bytes a token |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+    path = RESULTS / f"{today}-memory-against-estimate.md"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
