@@ -21,6 +21,11 @@ endif()
 
 # longrope_torch: Torch with the flags its binary interface needs.
 add_library(longrope_torch INTERFACE)
+# at::parallel_for is a template: in a source compiled without OpenMP it runs on one thread and does not say so.
+# As flags, not as a library: Torch brings a libgomp of the same soname, and a path to the system's would hide it.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+target_compile_options(longrope_torch INTERFACE ${OpenMP_CXX_FLAGS})
+target_link_options(longrope_torch INTERFACE ${OpenMP_CXX_FLAGS})
 target_link_libraries(longrope_torch INTERFACE ${TORCH_LIBRARIES})
 separate_arguments(longrope_torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(longrope_torch INTERFACE ${longrope_torch_flags})

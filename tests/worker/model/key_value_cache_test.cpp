@@ -7,6 +7,9 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <mutex>
+#include <set>
+#include <thread>
 
 namespace longrope {
 namespace {
@@ -93,6 +96,21 @@ TEST_P(KeyValueCacheTest, AttentionIsBitEqualForAnyTileAndNumberOfThreads) {
     at::set_num_threads(threads);
     for (const std::int64_t tile : {64, 192, 301}) EXPECT_TRUE(at::equal(attend({}, tile), whole)) << tile;
   }
+}
+
+TEST(KeyValueCacheThreadsTest, ThreadsShareTheWork) {
+  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  at::set_num_threads(2);
+  KeyValueCache cache(800, 1, 16, {});
+  const at::Tensor rows = at::randn({800, 1, 16});
+  cache.store(0, rows, rows);
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  cache.attend(0, rows, 0, at::empty_like(rows), [&] {
+    const std::lock_guard lock(mutex);
+    threads.insert(std::this_thread::get_id());
+  });
+  EXPECT_EQ(threads.size(), 2U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, KeyValueCacheTest,
