@@ -61,8 +61,9 @@ fuzz: test-dependencies ## Give hostile files and frames to every reader, FUZZ_S
 	@cmake --build --preset fuzz -j $(JOBS)
 	@ctest --preset fuzz -j $(JOBS)
 
-bench: build test-dependencies ## Time the scorer against transformers
-	@$(PYTHON) bench/score_against_transformers.py
+bench: build ## Time the scorer against transformers and llama.cpp
+	@tools/install_dependencies.sh bench
+	@$(PYTHON) bench/score_against_engines.py
 
 clean: ## Remove what was built; the environments (.venv*) stay
 	@rm -rf build

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 
-from score_against_transformers import LONGROPE, RESULTS, SHAPE, make_inputs, measure, output_of, processor
+from score_against_engines import LONGROPE, RESULTS, SHAPE, make_inputs, measure, output_of, processor
 
 SHORTEST = 2
 LAYERS = 2

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what is missing to build (default) or to build and test the project; does nothing when all is there.
+# Installs what is missing to build (default), to build and test, or to measure the project; does nothing when all is
+# there. Each level has everything of the one before.
 #
-#   tools/install_dependencies.sh [build|test]
+#   tools/install_dependencies.sh [build|test|bench]
 #
 # Debian packages come from apt-get (with sudo when not root), Python packages go to .venv in the project's folder.
 # Torch: on a machine with an NVIDIA driver the CUDA build of the pinned version, elsewhere the CPU build, which is
@@ -12,8 +13,8 @@ cd "$(dirname "$0")/.."
 readonly CPU_WHEELS=https://download.pytorch.org/whl/cpu
 level=${1:-build}
 case $level in
-  build | test) ;;
-  *) echo "install_dependencies.sh: the argument must be build or test: $level" >&2; exit 2 ;;
+  build | test | bench) ;;
+  *) echo "install_dependencies.sh: the argument must be build, test or bench: $level" >&2; exit 2 ;;
 esac
 
 say() { echo "install_dependencies: $*"; }
@@ -96,6 +97,11 @@ install_test_requirements() {
   pip_install .venv -r tools/requirements-test.txt
 }
 
+install_bench_requirements() {
+  say "compiling llama.cpp to measure against"
+  pip_install .venv -r tools/requirements-bench.txt
+}
+
 # transformers 4 lives beside transformers 5: its own packages first, everything else from .venv.
 install_transformers4() {
   say "installing transformers 4 into .venv-transformers4"
@@ -107,15 +113,16 @@ install_transformers4() {
 }
 
 mkdir -p build
-if [ "$level" = test ]; then
+if [ "$level" != build ]; then
   install_debian_packages tools/debian-packages.txt tools/debian-packages-test.txt
 else
   install_debian_packages tools/debian-packages.txt
 fi
 make_environment .venv
 unless_done .venv tools/requirements-build.txt install_build_requirements
-if [ "$level" = test ]; then
+if [ "$level" != build ]; then
   unless_done .venv tools/requirements-test.txt install_test_requirements
   make_environment .venv-transformers4
   unless_done .venv-transformers4 tools/requirements-transformers4.txt install_transformers4
 fi
+if [ "$level" = bench ]; then unless_done .venv tools/requirements-bench.txt install_bench_requirements; fi

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Compares `longrope score` with Hugging Face transformers on one random Llama: speed, memory and the NLL itself.
+"""Compares `longrope score` with transformers and llama.cpp on one random Llama: speed, memory and the NLL itself.
 
-Each engine runs in a process of its own, alternately, so that a slow minute of the machine hits both. Loading is not
-timed. transformers runs SDPA attention and a lm_head in chunks of tokens, as one would score a long document with it.
+Each engine runs in a process of its own, in turn, so that a slow minute of the machine hits all. Loading is not timed.
+transformers runs SDPA attention and a lm_head in chunks of tokens, as one would score a long document with it;
+llama.cpp as bench/llama_cpp_reference.py says.
 
-    python bench/score_against_transformers.py --lengths 2048,8192 --dtypes bf16 --threads 2 --repeats 5
+    python bench/score_against_engines.py --lengths 2048,8192 --dtypes fp32 --threads 2 --repeats 3
 
-Writes bench/results/<date>-score-against-transformers.md.
+Writes bench/results/<date>-score-against-engines-<dtypes>-<lengths>.md.
 """
 
 import argparse
 import datetime
+import importlib.metadata
 import json
 import pathlib
 import platform
@@ -21,11 +23,14 @@ import sys
 import tempfile
 import time
 
+from llama_cpp_reference import run_llama_cpp
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LONGROPE = ROOT / "build" / "bin" / "longrope"
 RESULTS = ROOT / "bench" / "results"
 LOGIT_CHUNK = 512  # tokens per lm_head call of the reference
 SEED = 1
+PACKAGES = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}  # of the other engines
 # 134 million parameters, the proportions of SmolLM-135M.
 SHAPE = {
     "vocab_size": 49152,
@@ -112,48 +117,46 @@ def measure(command):
     return json.loads(finished.stdout)
 
 
-def compare(folder, length, dtype, threads, repeats):
-    ours_command = [
+def compare(folder, length, dtype, arguments):
+    """The measurements of every engine, in the order of the columns."""
+    ours = [
         str(LONGROPE), "score", "--model", str(folder / "model"), "--documents", str(folder / "documents.safetensors"),
-        "--length", str(length), "--dtype", dtype, "--angles", "hf_fp32", "--threads", str(threads), "--json",
+        "--length", str(length), "--dtype", dtype, "--angles", "hf_fp32", "--threads", str(arguments.threads), "--json",
     ]
-    theirs_command = [
-        sys.executable, __file__, "--reference", str(folder), "--lengths", str(length), "--dtypes", dtype,
-        "--threads", str(threads),
+    reference = [
+        sys.executable, __file__, "--folder", str(folder), "--lengths", str(length), "--dtypes", dtype,
+        "--threads", str(arguments.threads), "--reference",
     ]
-    ours, theirs = [], []
-    for repeat in range(repeats):
-        ours.append(measure(ours_command)["total"])
-        theirs.append(measure(theirs_command))
-        print(
-            f"{length} tokens {dtype} repeat {repeat + 1}: longrope {ours[-1]['seconds']:.2f} s, "
-            f"transformers {theirs[-1]['seconds']:.2f} s",
-            flush=True,
-        )
-    for results, name in ((ours, "longrope"), (theirs, "transformers")):
+    measured = {engine: [] for engine in ("longrope", *arguments.engines)}
+    for repeat in range(arguments.repeats):
+        for engine, results in measured.items():
+            results.append(measure(ours)["total"] if engine == "longrope" else measure([*reference, engine]))
+            seconds = results[-1]["seconds"]
+            print(f"{length} tokens {dtype} repeat {repeat + 1}: {engine} {seconds:.2f} s", flush=True)
+    for engine, results in measured.items():
         if any(result["scored_tokens"] != length - 1 for result in results):
-            raise SystemExit(f"{name} must score {length - 1} tokens: {results}")
-    if len({result["nll_sum"] for result in ours}) != 1:
-        raise SystemExit(f"longrope must give the same NLL in every process: {ours}")
-    return ours, theirs
+            raise SystemExit(f"{engine} must score {length - 1} tokens: {results}")
+    if len({result["nll_sum"] for result in measured["longrope"]}) != 1:
+        raise SystemExit(f"longrope must give the same NLL in every process: {measured['longrope']}")
+    return measured
 
 
-def row(length, dtype, ours, theirs, peak):
-    def middle(results, key):
-        return statistics.median(result[key] for result in results)
+def rows(length, dtype, measured, peak):
+    def middle(engine, key):
+        return statistics.median(result[key] for result in measured[engine])
 
-    def spread(results):
+    lines = []
+    for engine, results in measured.items():
         seconds = [result["seconds"] for result in results]
-        return f"{statistics.median(seconds):.2f} ({min(seconds):.2f}–{max(seconds):.2f})"
-
-    difference = ours[0]["nll_sum"] / theirs[0]["nll_sum"] - 1
-    mebibytes = [round(middle(results, "peak_memory_bytes") / 2**20) for results in (ours, theirs)]
-    ratio = middle(theirs, "seconds") / middle(ours, "seconds")
-    speed = operations(length) / middle(ours, "seconds")
-    return (
-        f"| {length} | {dtype} | {spread(ours)} | {spread(theirs)} | {ratio:.2f} | {length / middle(ours, 'seconds'):.0f} "
-        f"| {speed / 1e9:.0f} | {100 * speed / peak:.0f} % | {mebibytes[0]} | {mebibytes[1]} | {difference:+.1e} |"
-    )
+        speed = operations(length) / statistics.median(seconds)
+        difference = results[0]["nll_sum"] / measured["longrope"][0]["nll_sum"] - 1
+        lines.append(
+            f"| {length} | {dtype} | {engine} | {statistics.median(seconds):.2f} ({min(seconds):.2f}–{max(seconds):.2f}) "
+            f"| {middle(engine, 'seconds') / middle('longrope', 'seconds'):.2f} | {length / middle(engine, 'seconds'):.0f} "
+            f"| {speed / 1e9:.0f} | {100 * speed / peak:.0f} % | {round(middle(engine, 'peak_memory_bytes') / 2**20)} "
+            f"| {difference:+.1e} |"
+        )
+    return lines
 
 
 def output_of(command):
@@ -168,37 +171,39 @@ def processor():
     return platform.processor()
 
 
-def report(rows, arguments, peak):
+def report(lines_measured, arguments, peak):
     import torch
-    import transformers
 
     today = datetime.date.today().isoformat()
     commit = output_of(["git", "rev-parse", "--short", "HEAD"]) or "none"
     changed = " with uncommitted changes" if output_of(["git", "status", "--porcelain"]) else ""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", *(PACKAGES[e] for e in arguments.engines))}
     lines = [
-        "# Scoring one document: longrope and transformers",
+        "# Scoring one document: longrope beside other engines",
         "",
         f"{today}, commit {commit}{changed}. Command: `{shlex.join(['python', *sys.argv])}`",
         "",
         f"Machine: {processor()}, Torch CPU kernels {torch.backends.cpu.get_cpu_capability()}, {arguments.threads} threads"
-        f" for each engine. Torch {torch.__version__}, transformers {transformers.__version__} (SDPA, lm_head in chunks"
-        f" of {LOGIT_CHUNK} tokens), Python {platform.python_version()}. float32 product 4096³ of Torch:"
-        f" {peak / 1e9:.0f} GF/s, measured between the rows (the best seen).",
+        f" for each engine, Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + f". float32 product 4096³ of Torch: {peak / 1e9:.0f} GF/s, measured between the rows (the best seen).",
         "",
         "Model: random Llama, " + ", ".join(f"{key} {value}" for key, value in SHAPE.items()) + ". One document of random "
-        f"tokens. {arguments.repeats} processes of each, alternately; seconds are median (minimum–maximum) of the forward "
-        "pass and loss, without loading; peak memory is the process's, with loading.",
+        f"tokens. {arguments.repeats} process(es) of each, in turn; seconds are median (minimum–maximum) of the forward "
+        "pass and loss, without loading; peak memory is the process's, with loading. NLL differences are relative to "
+        "longrope's.",
         "",
-        "Where the CPU has no bfloat16 products, longrope keeps bfloat16 weights and computes in float32; transformers "
-        "computes in bfloat16 as asked. The fp32 rows compare the same arithmetic.",
+        "Where the CPU has no bfloat16 products, longrope keeps bfloat16 weights and computes in float32; the others "
+        "compute in bfloat16 as asked. The fp32 rows compare the same arithmetic.",
         "",
-        "| tokens | dtype | longrope s | transformers s | ratio | longrope tokens/s | GF/s | of the product's "
-        "| longrope MiB | transformers MiB | relative NLL difference |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-        *rows,
+        "| tokens | dtype | engine | seconds | times longrope's | tokens/s | GF/s | of the product's | peak MiB "
+        "| NLL difference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *lines_measured,
     ]
     RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{today}-score-against-transformers.md"
+    what = f"{arguments.dtypes}-{arguments.lengths}".replace(",", "-")
+    path = RESULTS / f"{today}-score-against-engines-{what}.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     print(f"\nwritten to {path.relative_to(ROOT)}")
@@ -210,12 +215,16 @@ def main():
     parser.add_argument("--dtypes", default="bf16,fp32", help="comma-separated (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of each engine (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="processes of each engine (default: %(default)s)")
-    parser.add_argument("--reference", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--engines", default=",".join(PACKAGES), help="beside longrope (default: %(default)s)")
+    parser.add_argument("--reference", choices=PACKAGES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.engines = arguments.engines.split(",")
     lengths = [int(length) for length in arguments.lengths.split(",")]
     dtypes = arguments.dtypes.split(",")
     if arguments.reference:
-        run_transformers(arguments.reference, lengths[0], dtypes[0], arguments.threads)
+        run = {"transformers": run_transformers, "llama.cpp": run_llama_cpp}[arguments.reference]
+        run(arguments.folder, lengths[0], dtypes[0], arguments.threads)
         return
     if not LONGROPE.exists():
         raise SystemExit(f"the release build must exist: {LONGROPE} (make build)")
@@ -226,9 +235,9 @@ def main():
         peak = gemm_peak(arguments.threads)
         for length in lengths:
             for dtype in dtypes:
-                measured.append((length, dtype, *compare(folder, length, dtype, arguments.threads, arguments.repeats)))
+                measured.append((length, dtype, compare(folder, length, dtype, arguments)))
                 peak = max(peak, gemm_peak(arguments.threads))
-    report([row(*what, peak) for what in measured], arguments, peak)
+    report([line for what in measured for line in rows(*what, peak)], arguments, peak)
 
 
 if __name__ == "__main__":
