@@ -13,7 +13,9 @@
 namespace longrope {
 
 #ifdef LONGROPE_X86_KERNELS
-extern const CpuKernels kTwelveRowKernels;  // twelve_row_kernels.cpp
+// twelve_row_kernels.cpp
+extern const CpuKernels kTwelveRowKernels;
+void exponentials(const float* in, std::int64_t panels, float* out);
 #endif
 
 namespace {
@@ -66,6 +68,29 @@ struct ProductCase {
   [[nodiscard]] std::vector<float> in() const { return random_values(rows * depth, 1); }
   [[nodiscard]] std::vector<float> weight() const { return random_values(columns * depth, 2); }
   [[nodiscard]] std::vector<float> start() const { return random_values(rows * columns, 3); }
+
+  [[nodiscard]] std::vector<float> product(const CpuKernels& kernels, std::int64_t rows_at_once,
+                                           std::int64_t panels_at_once) const {
+    const std::vector<float> left = in();
+    const std::vector<float> matrix = packed(weight(), columns, depth);
+    std::vector<float> out = start();
+    for (std::int64_t row = 0; row < rows; row += rows_at_once) {
+      for (std::int64_t panel = 0; panel < panels(columns); panel += panels_at_once) {
+        kernels.multiply({.in = {left.data() + row * depth, depth, std::min(rows_at_once, rows - row)},
+                          .matrix = matrix.data(),
+                          .depth = depth,
+                          .columns = columns,
+                          .first_panel = panel,
+                          .last_panel = std::min(panel + panels_at_once, panels(columns)),
+                          .accumulate = accumulate,
+                          .out = {out.data() + row * columns, columns}});
+      }
+    }
+    return out;
+  }
+  [[nodiscard]] std::vector<float> whole(const CpuKernels& kernels) const {
+    return product(kernels, rows, panels(columns));
+  }
 };
 
 // Around every boundary: blocks of 6 and 12 rows, groups of 96 rows, panels of 16 columns, sums of 320 products.
@@ -77,16 +102,7 @@ TEST_P(CpuKernelsTest, ProductsAgreeWithDoublePrecision) {
   for (const ProductCase& shape : kProducts) {
     const std::vector<float> in = shape.in();
     const std::vector<float> weight = shape.weight();
-    const std::vector<float> matrix = packed(weight, shape.columns, shape.depth);
-    std::vector<float> out = shape.start();
-    kernels_->multiply({.in = {in.data(), shape.depth, shape.rows},
-                        .matrix = matrix.data(),
-                        .depth = shape.depth,
-                        .columns = shape.columns,
-                        .first_panel = 0,
-                        .last_panel = panels(shape.columns),
-                        .accumulate = shape.accumulate,
-                        .out = {out.data(), shape.columns}});
+    const std::vector<float> out = shape.whole(*kernels_);
     const std::vector<float> start = shape.start();
     for (std::int64_t row = 0; row < shape.rows; ++row) {
       for (std::int64_t column = 0; column < shape.columns; ++column) {
@@ -108,29 +124,10 @@ TEST_P(CpuKernelsTest, ProductsAgreeWithDoublePrecision) {
 
 TEST_P(CpuKernelsTest, ProductsAreBitEqualInAnyDivision) {
   for (const ProductCase& shape : kProducts) {
-    const std::vector<float> in = shape.in();
-    const std::vector<float> matrix = packed(shape.weight(), shape.columns, shape.depth);
-    const auto product = [&](std::int64_t rows_at_once, std::int64_t panels_at_once) {
-      std::vector<float> out = shape.start();
-      for (std::int64_t row = 0; row < shape.rows; row += rows_at_once) {
-        for (std::int64_t panel = 0; panel < panels(shape.columns); panel += panels_at_once) {
-          kernels_->multiply(
-              {.in = {in.data() + row * shape.depth, shape.depth, std::min(rows_at_once, shape.rows - row)},
-               .matrix = matrix.data(),
-               .depth = shape.depth,
-               .columns = shape.columns,
-               .first_panel = panel,
-               .last_panel = std::min(panel + panels_at_once, panels(shape.columns)),
-               .accumulate = shape.accumulate,
-               .out = {out.data() + row * shape.columns, shape.columns}});
-        }
-      }
-      return out;
-    };
-    const std::vector<float> whole = product(shape.rows, panels(shape.columns));
-    EXPECT_EQ(product(1, 1), whole);
-    EXPECT_EQ(product(5, 2), whole);
-    EXPECT_EQ(product(64, 3), whole);
+    const std::vector<float> whole = shape.whole(*kernels_);
+    EXPECT_EQ(shape.product(*kernels_, 1, 1), whole);
+    EXPECT_EQ(shape.product(*kernels_, 5, 2), whole);
+    EXPECT_EQ(shape.product(*kernels_, 64, 3), whole);
   }
 }
 
@@ -402,23 +399,45 @@ TEST_P(CpuKernelsTest, EveryInstructionSetGivesTheSameBits) {
     EXPECT_EQ(input.attend(*kernels_, 64), input.attend(*avx2_kernels(), 64)) << shape;
   }
   for (const ProductCase& shape : kProducts) {
-    const std::vector<float> in = shape.in();
-    const std::vector<float> matrix = packed(shape.weight(), shape.columns, shape.depth);
-    const auto product = [&](const CpuKernels& kernels) {
-      std::vector<float> out = shape.start();
-      kernels.multiply({.in = {in.data(), shape.depth, shape.rows},
-                        .matrix = matrix.data(),
-                        .depth = shape.depth,
-                        .columns = shape.columns,
-                        .first_panel = 0,
-                        .last_panel = panels(shape.columns),
-                        .accumulate = shape.accumulate,
-                        .out = {out.data(), shape.columns}});
-      return out;
-    };
-    EXPECT_EQ(product(*kernels_), product(*avx2_kernels())) << shape.rows << "×" << shape.depth;
+    EXPECT_EQ(shape.whole(*kernels_), shape.whole(*avx2_kernels())) << shape.rows << "×" << shape.depth;
   }
 }
+
+#ifdef LONGROPE_X86_KERNELS
+TEST(ExponentialTest, ItIsRightToTwoUnitsInTheLastPlace) {
+  if (avx2_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has no AVX2";
+  std::vector<float> in(std::size_t{1} << 20);
+  for (std::size_t index = 0; index < in.size(); ++index) {
+    in[index] = -87.33F + 175.33F * static_cast<float>(index) / static_cast<float>(in.size());
+  }
+  std::vector<float> out(in.size());
+  exponentials(in.data(), static_cast<std::int64_t>(in.size()) / kPanelColumns, out.data());
+  double largest_error = 0.0;  // in units in the last place of the exact value
+  for (std::size_t index = 0; index < in.size(); ++index) {
+    const double exact = std::exp(static_cast<double>(in[index]));
+    const double unit = std::ldexp(1.0, std::ilogb(exact) - 23);
+    largest_error = std::max(largest_error, std::abs(static_cast<double>(out[index]) - exact) / unit);
+  }
+  EXPECT_LE(largest_error, 2.0);
+}
+
+TEST(ExponentialTest, BeyondItsRangeItIsZeroOrBoundedAndNotANumberStaysSo) {
+  if (avx2_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has no AVX2";
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> in(kPanelColumns, 0.0F);
+  in[0] = -infinity;
+  in[1] = -87.4F;
+  in[2] = infinity;
+  in[3] = std::nanf("");
+  std::vector<float> out(in.size());
+  exponentials(in.data(), 1, out.data());
+  EXPECT_EQ(out[0], 0.0F);
+  EXPECT_EQ(out[1], 0.0F);
+  EXPECT_NEAR(static_cast<double>(out[2]), std::exp(88.0), 1e-6 * std::exp(88.0));
+  EXPECT_TRUE(std::isnan(out[3]));
+  EXPECT_EQ(out[4], 1.0F);
+}
+#endif
 
 TEST(CpuKernelsDispatchTest, Avx512IsTestedToo) {
   if (avx512_kernels() == nullptr) {

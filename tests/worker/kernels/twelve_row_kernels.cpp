@@ -16,4 +16,11 @@ extern const CpuKernels kTwelveRowKernels = {
     rotate<TwelveRows>, gate<TwelveRows>,     add_logits<TwelveRows>,
 };
 
+/// exp() of the kernels, by itself.
+void exponentials(const float* in, std::int64_t panels, float* out) {
+  for (std::int64_t index = 0; index < panels * kPanelColumns; index += kPanelColumns) {
+    Avx2::store(out + index, exponential<Avx2>(Avx2::load(in + index)));
+  }
+}
+
 }  // namespace longrope
