@@ -70,7 +70,7 @@ def main():
         f"that for {SHORTEST} tokens ({shortest_peak / MEBIBYTE:.1f} MiB), beside the same difference of estimates.",
         "",
         f"One row of the residual stream and one layer's keys and values are {4 * SHAPE['hidden_size']} + "
-        f"{4 * 2 * heads * head_dim} bytes; the estimate adds 64 for ids, targets and results, and the tile.",
+        f"{4 * 2 * heads * head_dim} bytes; the estimate adds 16 for ids and positions, and the tile.",
         "",
         "| tokens | measured MiB | estimated MiB | measured beyond estimate | measured bytes a token |",
         "|---|---|---|---|---|",

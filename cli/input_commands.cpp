@@ -82,7 +82,8 @@ void print_memory(const ModelDescription& model, const InspectArguments& argumen
   const std::int64_t weight_bytes =
       parse_compute_dtype(arguments.dtype) == ComputeDtype::kBf16 ? kBfloat16Bytes : kFloat32Bytes;
   const std::int64_t budget = arguments.memory_budget > 0 ? arguments.memory_budget : available_memory();
-  const MemoryLayout layout = fit_memory(model, weight_bytes, kFloat32Bytes, *arguments.length, budget);
+  const MemoryLayout layout =
+      fit_memory(model, {.weight_bytes = weight_bytes, .arithmetic_bytes = kFloat32Bytes}, *arguments.length, budget);
   const MemoryEstimate estimate = estimate_memory(model, layout, *arguments.length);
   const auto mebibytes = [](std::int64_t bytes) {
     return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / 0x1p20);

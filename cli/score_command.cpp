@@ -29,7 +29,7 @@ struct ScoreArguments {
   std::optional<std::int64_t> window;
   std::optional<std::int64_t> stride;
   bool no_bos = false;
-  std::string factors = "none";
+  std::vector<std::string> factors = {"none"};
   std::string attention_factor;
   std::string dtype = "fp32";
   std::string angles = "fp64";
@@ -37,6 +37,7 @@ struct ScoreArguments {
   std::int64_t threads = 1;
   bool sliding_window = false;
   std::int64_t memory_budget = 0;
+  bool timings = false;
   std::optional<std::int64_t> count;
   std::string by_position;
   std::string logits_out;
@@ -64,7 +65,7 @@ Fitness parse_fitness(const ScoreArguments& arguments) {
 }
 
 /// Before anything is computed: what holds for one length may not hold for the next.
-void require_lengths(const ScoreArguments& arguments, const Fitness& fitness) {
+void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness& fitness) {
   const std::vector<std::int64_t>& lengths = arguments.lengths;
   for (auto length = lengths.begin(); length != lengths.end(); ++length) {
     if (std::find(lengths.begin(), length, *length) != length) {
@@ -76,9 +77,18 @@ void require_lengths(const ScoreArguments& arguments, const Fitness& fitness) {
       throw InputError(fmt::format("{} (--window, --stride)", error.what()));
     }
   }
-  if (!arguments.logits_out.empty() && (lengths.size() > 1 || fitness.kind == FitnessKind::kSliding)) {
-    throw InputError(fmt::format("logits are of one pass over one length: {} of fitness {} (--logits-out)",
-                                 lengths.size(), arguments.fitness));
+  const std::vector<std::string>& factors = arguments.factors;
+  for (auto name = factors.begin(); name != factors.end(); ++name) {
+    if (std::find(factors.begin(), name, *name) != name) {
+      throw InputError(fmt::format("factors must differ: {} (--factors)", *name));
+    }
+  }
+  if (!arguments.logits_out.empty() &&
+      (lengths.size() > 1 || factors.size() > 1 || fitness.kind == FitnessKind::kSliding)) {
+    throw InputError(
+        fmt::format("logits are of one pass over one length under one factor set: {} lengths, {} sets, fitness {} "
+                    "(--logits-out)",
+                    lengths.size(), factors.size(), arguments.fitness));
   }
 }
 
@@ -100,37 +110,48 @@ std::vector<Document> documents_to_score(const ScoreArguments& arguments, const 
   return documents;
 }
 
-/// Closed forms are those of the longest context that the model sees.
-RescaleFactors factors_for(const ScoreArguments& arguments, const Fitness& fitness, std::int64_t length,
-                           const ModelDescription& model) {
-  return named_factors(arguments.factors, arguments.attention_factor, model,
-                       fitness.kind == FitnessKind::kSliding ? fitness.window : length);
+/// Every factor set of the command line. Closed forms are those of the longest context that the model sees.
+std::vector<RescaleFactors> factors_for(const ScoreArguments& arguments, const Fitness& fitness, std::int64_t length,
+                                        const ModelDescription& model) {
+  std::vector<RescaleFactors> factors;
+  for (const std::string& name : arguments.factors) {
+    factors.push_back(named_factors(name, arguments.attention_factor, model,
+                                    fitness.kind == FitnessKind::kSliding ? fitness.window : length));
+  }
+  return factors;
 }
 
-std::vector<ScoredLength> scored_lengths(const ScoreArguments& arguments, const Fitness& fitness,
-                                         PerplexityScorer& scorer, const std::vector<Document>& documents) {
-  std::vector<RescaleFactors> factors;  // of each length: all are checked before the first is used
+std::vector<ScoredFactors> scored_factors(const ScoreArguments& arguments, const Fitness& fitness,
+                                          PerplexityScorer& scorer, const std::vector<Document>& documents) {
+  std::vector<std::vector<RescaleFactors>> factors;  // of each length: all are checked before the first is used
+  const auto sets = static_cast<std::int64_t>(arguments.factors.size());
   std::int64_t expected = 0;
   for (const std::int64_t length : arguments.lengths) {
     factors.push_back(factors_for(arguments, fitness, length, scorer.model()));
-    for (const Document& document : documents) expected += scorer.expected_progress(fitness, document, length);
+    for (const Document& document : documents) expected += scorer.expected_progress(sets, fitness, document, length);
   }
   if (!arguments.logits_out.empty()) {
-    scorer.write_logits(factors.front(), documents.front(), arguments.lengths.front(), arguments.logits_out);
+    scorer.write_logits(factors.front().front(), documents.front(), arguments.lengths.front(), arguments.logits_out);
   }
   std::atomic<std::int64_t> progress{0};
   const ScoreProgress display(progress, expected);
-  std::vector<ScoredLength> scored;
+  std::vector<ScoredFactors> scored;
+  for (const std::string& name : arguments.factors) scored.push_back({.name = name, .lengths = {}});
   for (std::size_t index = 0; index < factors.size(); ++index) {
     const std::int64_t length = arguments.lengths[index];
-    scored.push_back({.length = length, .attention_factor = factors[index].attention.value, .documents = {}});
+    for (std::size_t set = 0; set < scored.size(); ++set) {
+      scored[set].lengths.push_back(
+          {.length = length, .attention_factor = factors[index][set].attention.value, .documents = {}});
+    }
     for (const Document& document : documents) {
-      FitnessResult result = scorer.measure(factors[index], fitness, document, length, progress);
-      if (!std::isfinite(result.score.nll_sum)) {
-        throw Error(fmt::format("NLL must be finite: document {} at {} tokens under factors {}", document.name, length,
-                                arguments.factors));
+      std::vector<FitnessResult> results = scorer.measure(factors[index], fitness, document, length, progress);
+      for (std::size_t set = 0; set < scored.size(); ++set) {
+        if (!std::isfinite(results[set].score.nll_sum)) {
+          throw Error(fmt::format("NLL must be finite: document {} at {} tokens under factors {}", document.name,
+                                  length, scored[set].name));
+        }
+        scored[set].lengths.back().documents.push_back({document.name, std::move(results[set])});
       }
-      scored.back().documents.push_back({document.name, std::move(result)});
     }
   }
   return scored;
@@ -138,24 +159,25 @@ std::vector<ScoredLength> scored_lengths(const ScoreArguments& arguments, const 
 
 void score(const ScoreArguments& arguments) {
   const Fitness fitness = parse_fitness(arguments);
-  require_lengths(arguments, fitness);
+  require_lengths_and_factors(arguments, fitness);
   const ScorerOptions options{arguments.device,
                               parse_compute_dtype(arguments.dtype),
                               parse_angle_mode(arguments.angles),
                               arguments.threads,
                               arguments.sliding_window,
-                              arguments.memory_budget};
+                              arguments.memory_budget,
+                              arguments.timings};
   PerplexityScorer scorer(arguments.model, options);
   const std::vector<Document> documents = documents_to_score(arguments, fitness, scorer.model().vocabulary);
   const ScoreReport report = {.fitness = fitness,
                               .model = scorer.model().name,
                               .device = scorer.device_description(),
-                              .factors = arguments.factors,
                               .dtype = arguments.dtype,
                               .angles = arguments.angles,
                               .threads = arguments.threads,
                               .sliding_window = scorer.model().sliding_window(),
-                              .lengths = scored_lengths(arguments, fitness, scorer, documents)};
+                              .timings = arguments.timings,
+                              .factors = scored_factors(arguments, fitness, scorer, documents)};
   if (arguments.json) {
     write_json(report, std::cout);
   } else {
@@ -187,7 +209,11 @@ void add_score_command(CLI::App& app) {
   command->add_option("--window", arguments->window, "sliding: tokens of a window, BOS included");
   command->add_option("--stride", arguments->stride, "sliding: tokens from a window to the next");
   command->add_flag("--no-bos", arguments->no_bos, "sliding: do not begin each window with the document's first token");
-  command->add_option("--factors", arguments->factors, kFactorsHelp)->capture_default_str();
+  command
+      ->add_option("--factors", arguments->factors,
+                   fmt::format("{}; given several times, all sets are scored beside each other", kFactorsHelp))
+      ->allow_extra_args(false)
+      ->capture_default_str();
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
   command->add_option("--dtype", arguments->dtype, "fp32 or bf16")->capture_default_str();
   command->add_option("--angles", arguments->angles, "fp64, or hf_fp32 as Hugging Face multiplies")
@@ -206,10 +232,14 @@ void add_score_command(CLI::App& app) {
                       "Also write a CSV file of perplexity by position, in blocks of 4,096 tokens");
   command->add_option("--logits-out", arguments->logits_out,
                       "Also write the first document's logits (fp32, safetensors), to compare with other engines");
+  command->add_flag("--timings", arguments->timings,
+                    "Also say what the time went to: reading weights, attention, products, ...");
   command->add_flag("--json", arguments->json, "JSON on standard output, with sums per 4,096-token block");
   command->footer(
       "Example:\n  longrope score --model models/byte-llama --documents heldout.safetensors --length 4096 "
       "--factors yarn --attention-factor none\n"
+      "  longrope score --model models/byte-llama --documents heldout.safetensors --length 4096 --factors none "
+      "--factors yarn\n"
       "  longrope score --model DIR --documents books.safetensors --length 131072 --fitness sliding --window 32768 "
       "--stride 256");
   command->callback([=] { score(*arguments); });

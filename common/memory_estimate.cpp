@@ -13,10 +13,10 @@ namespace longrope {
 namespace {
 
 constexpr std::int64_t kPanel = 16;               // columns: worker/kernels/cpu_kernels.h
-constexpr std::int64_t kTileStep = 192;           // tokens of one task of attention: worker/model/key_value_cache.cpp
 constexpr std::int64_t kVocabularyTile = 4096;    // worker/scoring/token_nll.cpp
 constexpr std::int64_t kRowTile = 768;            // the same
-constexpr std::int64_t kTokenBytes = 64;          // ids, positions, targets and results, some of them twice
+constexpr std::int64_t kTokenBytes = 16;          // of each token while the layers run: its id, its position
+constexpr std::int64_t kScoredTokenBytes = 96;    // of each token after them: target, predictor, sums, score
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
 
 std::int64_t padded(std::int64_t columns) { return (columns + kPanel - 1) / kPanel * kPanel; }
@@ -31,10 +31,11 @@ std::int64_t layer_weights(const ModelDescription& model) {
 
 std::int64_t embedding_weights(const ModelDescription& model) { return model.vocabulary * model.hidden_size; }
 
-std::int64_t tile_numbers(const ModelDescription& model) {
+std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates) {
   const std::int64_t query = model.query_heads * model.head_dim;
-  const std::int64_t key_value = model.key_value_heads * model.head_dim;
-  return model.hidden_size + query + 2 * key_value + query + 3 * model.intermediate_size + model.geometry.rotary_dim;
+  const std::int64_t projected = query + 2 * model.key_value_heads * model.head_dim;
+  return model.hidden_size + (candidates > 1 ? 2 : 1) * projected + query + 3 * model.intermediate_size +
+         model.geometry.rotary_dim;
 }
 
 }  // namespace
@@ -43,7 +44,7 @@ std::int64_t MemoryEstimate::total() const { return weights + tokens * per_token
 
 MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens) {
   MemoryEstimate estimate;
-  estimate.tokens = tokens;
+  estimate.tokens = tokens * layout.candidates;
   const std::int64_t embeddings = embedding_weights(model) * (model.tied_embeddings ? 1 : 2);
   if (!layout.stream_weights) {
     estimate.weights = (model.layers * layer_weights(model) + embeddings) * layout.weight_bytes;
@@ -52,14 +53,16 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
   estimate.per_token = (model.hidden_size + model.key_value_heads * (model.head_dim + padded(model.head_dim))) *
                            layout.arithmetic_bytes +
                        kTokenBytes;
-  estimate.tile = std::min(tokens, layout.tile_tokens) * tile_numbers(model) * layout.arithmetic_bytes;
+  estimate.tile =
+      std::min(tokens, layout.tile_tokens) * tile_numbers(model, layout.candidates) * layout.arithmetic_bytes;
   const std::int64_t columns = std::min(model.vocabulary, kVocabularyTile);
-  const std::int64_t rows = std::min(tokens, kRowTile);
+  const std::int64_t rows = std::min(estimate.tokens, kRowTile);
   // After the layers their keys and values are gone: what one part of the lm_head takes is seldom more.
   const std::int64_t keys_and_values =
-      tokens * model.key_value_heads * (model.head_dim + padded(model.head_dim)) * layout.arithmetic_bytes;
+      estimate.tokens * model.key_value_heads * (model.head_dim + padded(model.head_dim)) * layout.arithmetic_bytes;
   const std::int64_t head = columns * model.hidden_size * (layout.arithmetic_bytes + layout.weight_bytes) +
-                            rows * (columns + 2 * model.hidden_size) * layout.arithmetic_bytes;
+                            rows * (columns + 2 * model.hidden_size) * layout.arithmetic_bytes +
+                            estimate.tokens * kScoredTokenBytes;
   estimate.output = std::max<std::int64_t>(0, head - keys_and_values);
   // Streamed, the whole embedding is read once, before there are keys and values.
   if (layout.stream_weights) {
@@ -68,16 +71,18 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
   return estimate;
 }
 
-MemoryLayout fit_memory(const ModelDescription& model, std::int64_t weight_bytes, std::int64_t arithmetic_bytes,
-                        std::int64_t tokens, std::int64_t budget) {
-  MemoryLayout layout{.weight_bytes = weight_bytes, .arithmetic_bytes = arithmetic_bytes};
+MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens, std::int64_t budget) {
+  MemoryLayout layout = wanted;
   layout.stream_weights = estimate_memory(model, layout, 0).weights > budget / 2;
   while (estimate_memory(model, layout, tokens).total() > budget) {
-    if (layout.tile_tokens == kTileStep) {
+    if (layout.candidates > 1) {
+      --layout.candidates;
+    } else if (layout.tile_tokens > kAttentionPieceTokens) {
+      layout.tile_tokens -= kAttentionPieceTokens;
+    } else {
       throw MemoryError(fmt::format("memory must suffice: {} bytes are estimated for {} tokens of {}, the budget is {}",
                                     estimate_memory(model, layout, tokens).total(), tokens, model.name, budget));
     }
-    layout.tile_tokens -= kTileStep;
   }
   return layout;
 }

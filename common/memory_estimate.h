@@ -12,17 +12,20 @@ struct MemoryLayout {
   std::int64_t arithmetic_bytes = 4;  // of one number that is computed with
   bool stream_weights = false;        // weights stay in the checkpoint's files, one layer at a time is read
   std::int64_t tile_tokens = 1152;    // that go through a layer at once
+  std::int64_t candidates = 1;        // that go through the document at once
 };
 
-/// Bytes that scoring a document takes beyond the process itself (libraries, files that are mapped). The tokens and
-/// targets, at most 64 bytes each, are counted with `per_token`.
+/// Tokens of one task of attention, and what tiles shrink by: worker/model/key_value_cache.h.
+inline constexpr std::int64_t kAttentionPieceTokens = 192;
+
+/// Bytes that scoring a document takes beyond the process itself (libraries, files that are mapped).
 struct MemoryEstimate {
   std::int64_t weights = 0;    // kept between documents; 0 when streamed
   std::int64_t layer = 0;      // one layer as it is computed with and, when streamed, as it was read
-  std::int64_t per_token = 0;  // one row of the residual stream, one layer's keys and values
+  std::int64_t per_token = 0;  // one row of the residual stream, one layer's keys and values, 16 bytes of numbers
   std::int64_t tile = 0;       // buffers of one tile
   std::int64_t output = 0;     // after the layers, in their place: part of the lm_head and its logits
-  std::int64_t tokens = 0;
+  std::int64_t tokens = 0;     // of all candidates
 
   /// The largest sum at any time: while the layers run or while the logits are computed.
   [[nodiscard]] std::int64_t total() const;
@@ -31,11 +34,11 @@ struct MemoryEstimate {
 [[nodiscard]] MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout& layout,
                                              std::int64_t tokens);
 
-/// A layout whose estimate stays within `budget` bytes: weights are streamed when holding them would leave less than
-/// half of it for a document, and tiles become smaller, down to 192 tokens, when they must.
-/// Throws MemoryError naming the estimate and the budget when none fits.
-[[nodiscard]] MemoryLayout fit_memory(const ModelDescription& model, std::int64_t weight_bytes,
-                                      std::int64_t arithmetic_bytes, std::int64_t tokens, std::int64_t budget);
+/// `wanted`, changed until its estimate stays within `budget` bytes: weights are streamed when holding them would leave
+/// less than half of it for a document; first there are fewer candidates at once, then tiles become smaller, down to
+/// kAttentionPieceTokens. Throws MemoryError naming the estimate and the budget when none fits.
+[[nodiscard]] MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens,
+                                      std::int64_t budget);
 
 /// What this process may still allocate: the machine's available memory, or less where a control group limits it.
 [[nodiscard]] std::int64_t available_memory();

@@ -28,7 +28,7 @@ constexpr std::int64_t kGibibyte = std::int64_t{1} << 30;
 
 TEST(MemoryEstimateTest, ATokenTakesOneResidualRowAndOneLayersKeysAndValues) {
   const MemoryEstimate estimate = estimate_memory(small_model(), {}, 65536);
-  EXPECT_EQ(estimate.per_token - 64, 4 * (576 + 2 * 3 * 64));
+  EXPECT_EQ(estimate.per_token - 16, 4 * (576 + 2 * 3 * 64));
 }
 
 TEST(MemoryEstimateTest, ItGrowsLinearlyWithTokens) {
@@ -53,22 +53,38 @@ TEST(MemoryEstimateTest, StreamingHoldsOneLayerInsteadOfAll) {
 }
 
 TEST(MemoryEstimateTest, WeightsAreStreamedWhenTheyWouldTakeHalfTheBudget) {
-  EXPECT_FALSE(fit_memory(small_model(), 4, 4, 4096, 4 * kGibibyte).stream_weights);
-  EXPECT_TRUE(fit_memory(small_model(), 4, 4, 4096, kGibibyte / 2).stream_weights);
+  EXPECT_FALSE(fit_memory(small_model(), {}, 4096, 4 * kGibibyte).stream_weights);
+  EXPECT_TRUE(fit_memory(small_model(), {}, 4096, kGibibyte / 2).stream_weights);
 }
 
 TEST(MemoryEstimateTest, TilesShrinkBeforeADocumentIsRefused) {
   const ModelDescription model = small_model();
   const std::int64_t comfortable = estimate_memory(model, {.stream_weights = true}, 65536).total();
-  EXPECT_EQ(fit_memory(model, 4, 4, 65536, comfortable).tile_tokens, MemoryLayout{}.tile_tokens);
-  const MemoryLayout tight = fit_memory(model, 4, 4, 65536, comfortable - 1);
+  EXPECT_EQ(fit_memory(model, {}, 65536, comfortable).tile_tokens, MemoryLayout{}.tile_tokens);
+  const MemoryLayout tight = fit_memory(model, {}, 65536, comfortable - 1);
   EXPECT_LT(tight.tile_tokens, MemoryLayout{}.tile_tokens);
   EXPECT_LE(estimate_memory(model, tight, 65536).total(), comfortable - 1);
 }
 
+TEST(MemoryEstimateTest, CandidatesShareWeightsLayerAndTile) {
+  const MemoryEstimate one = estimate_memory(small_model(), {}, 65536);
+  const MemoryEstimate three = estimate_memory(small_model(), {.candidates = 3}, 65536);
+  EXPECT_EQ(three.weights + three.layer, one.weights + one.layer);
+  EXPECT_LT(three.tile, 2 * one.tile);
+  EXPECT_EQ(three.tokens * three.per_token, 3 * one.tokens * one.per_token);
+}
+
+TEST(MemoryEstimateTest, CandidatesWaitBeforeTilesShrink) {
+  const ModelDescription model = small_model();
+  const std::int64_t for_two = estimate_memory(model, {.candidates = 2}, 65536).total();
+  const MemoryLayout layout = fit_memory(model, {.candidates = 5}, 65536, for_two);
+  EXPECT_EQ(layout.candidates, 2);
+  EXPECT_EQ(layout.tile_tokens, MemoryLayout{}.tile_tokens);
+}
+
 TEST(MemoryEstimateTest, WhatCannotFitIsRefusedWithBothNumbers) {
   try {
-    (void)fit_memory(small_model(), 4, 4, 2'097'152, kGibibyte);
+    (void)fit_memory(small_model(), {}, 2'097'152, kGibibyte);
     ADD_FAILURE() << "accepted";
   } catch (const MemoryError& error) {
     EXPECT_THAT(error.what(), ::testing::ContainsRegex("memory must suffice: [0-9]+ bytes are estimated for 2097152 "

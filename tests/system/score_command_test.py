@@ -71,6 +71,29 @@ def test_several_lengths_are_a_list_of_what_each_alone_gives(documents):
     assert both["lengths"][0]["attention_factor"] == 1.0 < both["lengths"][1]["attention_factor"]
 
 
+def test_several_factor_sets_are_a_list_of_what_each_alone_gives(documents):
+    sets = ["none", "pi", "yarn"]
+    named = [argument for name in sets for argument in ("--factors", name)]
+    together = report(documents, "--length", "512,1024", *named)
+    assert "factors" not in together and "lengths" not in together
+    for name, entry in zip(sets, together["factor_sets"], strict=True):
+        alone = report(documents, "--length", "512,1024", "--factors", name)
+        assert entry["factors"] == name
+        for of_set, of_one in zip(entry["lengths"], alone["lengths"], strict=True):
+            assert of_set["attention_factor"] == of_one["attention_factor"] and results(of_set) == results(of_one)
+    assert "factors must differ: pi" in refusal(documents, "--length", 512, "--factors", "pi", "--factors", "pi")
+
+
+def test_timings_say_what_the_time_went_to(documents):
+    found = report(documents, "--length", 1024, "--count", 1, "--timings")
+    phases = found["total"]["timings"]
+    assert list(phases) == sorted(["weights", "rows", "projections", "attention", "feed_forward", "output"])
+    assert 0 < sum(phase["seconds"] for phase in phases.values()) <= found["total"]["seconds"]
+    assert "timings" not in report(documents, "--length", 512, "--count", 1)["total"]
+    table = longrope("score", "--model", MODEL, "--documents", documents, "--length", 512, "--timings").stdout
+    assert "GF/s" in table and "feed_forward" in table
+
+
 def test_sliding_windows_give_both_averages(documents):
     found = report(documents, "--length", 1000, "--fitness", "sliding", "--window", 400, "--stride", 150)
     assert found["fitness"] == "sliding" and (found["window"], found["stride"]) == (400, 150)
@@ -126,7 +149,8 @@ def test_blocks_by_position_are_those_of_the_report(documents, tmp_path):
     found = report(documents, "--length", "4000,5000", "--count", 2, "--by-position", path)
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["document", "from_token", "to_token", "scored_tokens", "nll_sum", "perplexity", "length"]
+    assert list(rows[0]) == ["document", "from_token", "to_token", "scored_tokens", "nll_sum", "perplexity", "length",
+                             "factors"]
     expected = [(entry["name"], str(4096 * index), str(min(4096 * (index + 1), scored["length"])), block[1], block[0])
                 for scored in found["lengths"] for entry in scored["documents"]
                 for index, block in enumerate(entry["blocks"])]

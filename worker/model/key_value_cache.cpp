@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/memory_estimate.h"
+
 namespace longrope {
 namespace {
 
-// Tokens of one task of a thread: whole blocks of every kernel, for 1, 2 or 4 query heads whole passes over the keys.
-constexpr std::int64_t kTokensPerPiece = 192;
+// One task of a thread: whole blocks of every kernel, for 1, 2 or 4 query heads whole passes over the keys.
+constexpr std::int64_t kTokensPerPiece = kAttentionPieceTokens;
 
 std::int64_t pieces_of(std::int64_t tokens) { return (tokens + kTokensPerPiece - 1) / kTokensPerPiece; }
 

@@ -16,6 +16,21 @@ constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kOutputEmbedding = "lm_head.weight";
 constexpr std::int64_t kTokensAtOnce = 1024;  // that are looked up in the embedding
 
+/// Of the product that gives `out`.
+double operations(const at::Tensor& in, const at::Tensor& out) {
+  return 2.0 * static_cast<double>(in.numel()) * static_cast<double>(out.size(1));
+}
+
+/// Of attention of `count` queries from `begin` on over at most `window` keys (0: all), for every head.
+double attention_operations(const ModelDescription& model, std::int64_t begin, std::int64_t count,
+                            std::int64_t window) {
+  std::int64_t keys = 0;
+  for (std::int64_t position = begin; position < begin + count; ++position) {
+    keys += window > 0 ? std::min(position + 1, window) : position + 1;
+  }
+  return 4.0 * static_cast<double>(keys) * static_cast<double>(model.query_heads * model.head_dim);
+}
+
 }  // namespace
 
 /// One layer as it is computed with.
@@ -42,20 +57,29 @@ struct Transformer::Layer {
   std::int64_t sliding_window;
 };
 
+/// One candidate's way through the layers.
+struct Transformer::Stream {
+  const RescaleFactors& factors;
+  at::Tensor residual;  // [tokens, hidden]
+  KeyValueCache cache;
+};
+
 /// Buffers of one tile, allocated once for a document: fresh pages for every tile would cost as much as the arithmetic.
 struct Transformer::Tile {
-  Tile(const ModelDescription& model, std::int64_t tokens, const at::TensorOptions& options)
+  Tile(const ModelDescription& model, std::int64_t tokens, bool shared, const at::TensorOptions& options)
       : normed(at::empty({tokens, model.hidden_size}, options)),
         projected(at::empty({tokens, (model.query_heads + 2 * model.key_value_heads) * model.head_dim}, options)),
         attended(at::empty({tokens, model.query_heads * model.head_dim}, options)),
         gate_up(at::empty({tokens, 2 * model.intermediate_size}, options)),
-        gated(at::empty({tokens, model.intermediate_size}, options)) {}
+        gated(at::empty({tokens, model.intermediate_size}, options)),
+        unrotated(at::empty({shared ? tokens : 0, projected.size(1)}, options)) {}
 
   [[nodiscard]] Tile first(std::int64_t count) const {
     Tile tile = *this;
     for (at::Tensor* const tensor : {&tile.normed, &tile.projected, &tile.attended, &tile.gate_up, &tile.gated}) {
       *tensor = tensor->narrow(0, 0, count);
     }
+    if (tile.unrotated.size(0) > 0) tile.unrotated = tile.unrotated.narrow(0, 0, count);
     return tile;
   }
 
@@ -64,6 +88,7 @@ struct Transformer::Tile {
   at::Tensor attended;   // [n, H·head_dim]
   at::Tensor gate_up;    // [n, 2·intermediate]
   at::Tensor gated;      // [n, intermediate]
+  at::Tensor unrotated;  // `projected` of layer 0 for the next candidate; [0, ·] when there is but one
 };
 
 Transformer::Transformer(const ModelDescription& description, Checkpoint checkpoint, const Placement& placement,
@@ -100,29 +125,47 @@ at::Tensor Transformer::load_embedding(const char* name) {
                           placement_.device);
 }
 
-at::Tensor Transformer::residual_stream(std::span<const std::int32_t> tokens, const RescaleFactors& factors,
-                                        AngleMode angles, std::int64_t tile_tokens,
-                                        const std::function<void()>& tile_finished) {
+at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
+                                         std::span<const RescaleFactors> candidates, AngleMode angles,
+                                         std::int64_t tile_tokens, const Progress& progress) {
   const auto length = static_cast<std::int64_t>(tokens.size());
-  const at::Tensor residual = embedded(tokens);
-  KeyValueCache cache(length, description_.key_value_heads, description_.head_dim, placement_);
-  const Tile buffers(description_, std::min(length, tile_tokens), residual.options());
+  const at::Tensor residuals = embedded(tokens, static_cast<std::int64_t>(candidates.size()));
+  const bool several = candidates.size() > 1;
+  std::vector<Stream> streams;
+  for (const RescaleFactors& factors : candidates) {
+    streams.push_back(
+        {.factors = factors,
+         .residual = residuals.narrow(0, static_cast<std::int64_t>(streams.size()) * length, length),
+         .cache = KeyValueCache(length, description_.key_value_heads, description_.head_dim, placement_)});
+  }
+  const Tile buffers(description_, std::min(length, tile_tokens), several, residuals.options());
+  progress.clock.lap(Phase::kRows);
   for (std::int64_t index = 0; index < description_.layers; ++index) {
     const auto position = static_cast<std::size_t>(index);
     const Layer layer(
         source_ == WeightSource::kFiles ? load_layer(checkpoint_, description_, index, placement_) : layers_[position],
         placement_, description_.sliding_windows[position]);
+    progress.clock.lap(Phase::kWeights);
     for (std::int64_t begin = 0; begin < length; begin += tile_tokens) {
       const std::int64_t count = std::min(tile_tokens, length - begin);
       const Tile tile = buffers.first(count);
-      const at::Tensor rows = residual.narrow(0, begin, count);
-      const RotaryRows rotary = rotary_rows(description_.geometry, factors, angles, begin, count, placement_.device);
-      add_attention(layer, rotary, begin, rows, cache, tile, tile_finished);
-      add_feed_forward(layer, rows, tile);
-      tile_finished();
+      for (Stream& stream : streams) {
+        const at::Tensor rows = stream.residual.narrow(0, begin, count);
+        if (index > 0 || &stream == &streams.front()) {
+          project(layer, rows, tile, progress.clock);
+          if (index == 0 && several) tile.unrotated.copy_(tile.projected);
+        } else {
+          tile.projected.copy_(tile.unrotated);  // no factor has had an effect yet
+        }
+        add_attention(layer, begin, rows,
+                      rotary_rows(description_.geometry, stream.factors, angles, begin, count, placement_.device),
+                      stream.cache, tile, progress);
+        add_feed_forward(layer, rows, tile, progress.clock);
+        progress.tile_finished();
+      }
     }
   }
-  return residual;
+  return residuals;
 }
 
 std::int64_t Transformer::ticks(std::int64_t tokens, std::int64_t tile_tokens) const {
@@ -134,51 +177,67 @@ std::int64_t Transformer::ticks(std::int64_t tokens, std::int64_t tile_tokens) c
   return description_.layers * per_layer;
 }
 
-at::Tensor Transformer::embedded(std::span<const std::int32_t> tokens) {
+at::Tensor Transformer::embedded(std::span<const std::int32_t> tokens, std::int64_t copies) {
   const auto length = static_cast<std::int64_t>(tokens.size());
-  const at::Tensor residual = at::empty({length, description_.hidden_size},
-                                        at::TensorOptions().dtype(placement_.arithmetic).device(placement_.device));
+  const at::Tensor residuals = at::empty({copies * length, description_.hidden_size},
+                                         at::TensorOptions().dtype(placement_.arithmetic).device(placement_.device));
   const at::Tensor table = source_ == WeightSource::kFiles ? load_embedding(kEmbedding) : embedding_;
   for (std::int64_t begin = 0; begin < length; begin += kTokensAtOnce) {
     const std::int64_t count = std::min(kTokensAtOnce, length - begin);
     const at::Tensor ids = at::empty({count}, at::TensorOptions().dtype(at::kInt));
     std::ranges::copy(tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
                       ids.data_ptr<std::int32_t>());
-    residual.narrow(0, begin, count).copy_(table.index_select(0, ids.to(placement_.device)));
+    const at::Tensor rows = table.index_select(0, ids.to(placement_.device));
+    for (std::int64_t copy = 0; copy < copies; ++copy) residuals.narrow(0, copy * length + begin, count).copy_(rows);
   }
-  return residual;
+  return residuals;
 }
 
-void Transformer::add_attention(const Layer& layer, const RotaryRows& rotary, std::int64_t begin,
-                                const at::Tensor& residual, KeyValueCache& cache, const Tile& tile,
-                                const std::function<void()>& tile_finished) const {
+/// Queries, keys and values of the tile as they are before the rotation.
+void Transformer::project(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const {
   const ModelDescription& model = description_;
   rms_norm(residual, layer.attention_norm, model.rms_norm_epsilon, tile.normed);
+  clock.lap(Phase::kRows);
   layer.query_key_value.write(tile.normed, tile.projected);
+  clock.lap(Phase::kProjections, operations(tile.normed, tile.projected));
   const at::Tensor heads = tile.projected.view({residual.size(0), -1, model.head_dim});
-  const at::Tensor queries = heads.narrow(1, 0, model.query_heads);
-  const at::Tensor keys = heads.narrow(1, model.query_heads, model.key_value_heads);
-  const at::Tensor values = heads.narrow(1, model.query_heads + model.key_value_heads, model.key_value_heads);
-  const auto norm_each_head = [&](const at::Tensor& rows, const at::Tensor& weight) {
+  const auto norm_each_head = [&](std::int64_t first, std::int64_t count, const at::Tensor& weight) {
     if (!weight.defined()) return;
-    for (std::int64_t head = 0; head < rows.size(1); ++head) {
-      rms_norm(rows.select(1, head), weight, model.rms_norm_epsilon, rows.select(1, head));
+    for (std::int64_t head = first; head < first + count; ++head) {
+      rms_norm(heads.select(1, head), weight, model.rms_norm_epsilon, heads.select(1, head));
     }
   };
-  norm_each_head(queries, layer.query_norm);
-  norm_each_head(keys, layer.key_norm);
-  rotate(heads.narrow(1, 0, model.query_heads + model.key_value_heads), rotary);
-  cache.store(begin, keys, values);
-  const at::Tensor attended = tile.attended.view({residual.size(0), model.query_heads, model.head_dim});
-  cache.attend(begin, queries, layer.sliding_window, attended, tile_finished);
-  layer.attention_output.add(tile.attended, residual);
+  norm_each_head(0, model.query_heads, layer.query_norm);
+  norm_each_head(model.query_heads, model.key_value_heads, layer.key_norm);
 }
 
-void Transformer::add_feed_forward(const Layer& layer, const at::Tensor& residual, const Tile& tile) const {
+void Transformer::add_attention(const Layer& layer, std::int64_t begin, const at::Tensor& residual,
+                                const RotaryRows& rotary, KeyValueCache& cache, const Tile& tile,
+                                const Progress& progress) const {
+  const ModelDescription& model = description_;
+  const std::int64_t count = residual.size(0);
+  const at::Tensor heads = tile.projected.view({count, -1, model.head_dim});
+  rotate(heads.narrow(1, 0, model.query_heads + model.key_value_heads), rotary);
+  cache.store(begin, heads.narrow(1, model.query_heads, model.key_value_heads),
+              heads.narrow(1, model.query_heads + model.key_value_heads, model.key_value_heads));
+  progress.clock.lap(Phase::kRows);
+  cache.attend(begin, heads.narrow(1, 0, model.query_heads), layer.sliding_window,
+               tile.attended.view({count, model.query_heads, model.head_dim}), progress.tile_finished);
+  progress.clock.lap(Phase::kAttention, attention_operations(model, begin, count, layer.sliding_window));
+  layer.attention_output.add(tile.attended, residual);
+  progress.clock.lap(Phase::kProjections, operations(tile.attended, residual));
+}
+
+void Transformer::add_feed_forward(const Layer& layer, const at::Tensor& residual, const Tile& tile,
+                                   PhaseClock& clock) const {
   rms_norm(residual, layer.feed_forward_norm, description_.rms_norm_epsilon, tile.normed);
+  clock.lap(Phase::kRows);
   layer.gate_up.write(tile.normed, tile.gate_up);
+  clock.lap(Phase::kFeedForward, operations(tile.normed, tile.gate_up));
   gate(tile.gate_up, tile.gated);
+  clock.lap(Phase::kRows);
   layer.down.add(tile.gated, residual);
+  clock.lap(Phase::kFeedForward, operations(tile.gated, residual));
 }
 
 at::Tensor Transformer::final_norm(const at::Tensor& residual) const {

@@ -12,6 +12,7 @@
 #include "worker/model/checkpoint.h"
 #include "worker/model/key_value_cache.h"
 #include "worker/model/layer_weights.h"
+#include "worker/model/phase_clock.h"
 #include "worker/model/placement.h"
 #include "worker/model/row_operations.h"
 
@@ -23,23 +24,31 @@ enum class WeightSource {
   kFiles,   // in the checkpoint's files: each layer is read again for each document
 };
 
+/// Who is told of the work while it is done.
+struct Progress {
+  std::function<void()> tile_finished;  // called after each piece of work, from any thread
+  PhaseClock& clock;
+};
+
 /// Any architecture of common/architecture.h, as the description says. Layer-major: the whole document goes through one
 /// layer before the next, in tiles that do everything a layer does before the next tile begins. Memory for T tokens:
-/// one row of the residual stream and one layer's K and V per token; one layer's weights in the arithmetic dtype; one
-/// tile. Not thread-safe.
+/// per candidate, one row of the residual stream and one layer's K and V per token; one layer's weights in the
+/// arithmetic dtype; one tile. Not thread-safe.
 class Transformer {
  public:
   /// Throws InputError when a tensor is missing, misshapen or left over.
   Transformer(const ModelDescription& description, Checkpoint checkpoint, const Placement& placement,
               WeightSource source);
 
-  /// The residual stream after the last layer, before the final norm: [tokens, hidden], arithmetic dtype.
-  /// `tokens` are within the vocabulary; the factors fit the model. `tile_tokens` go through a layer at once.
-  /// `tile_finished` is called after each piece of work, from any thread.
-  [[nodiscard]] at::Tensor residual_stream(std::span<const std::int32_t> tokens, const RescaleFactors& factors,
-                                           AngleMode angles, std::int64_t tile_tokens,
-                                           const std::function<void()>& tile_finished);
-  /// How often residual_stream() calls `tile_finished` for a document of so many tokens.
+  /// The residual streams after the last layer, before the final norm: [candidates·tokens, hidden], arithmetic dtype,
+  /// each candidate's rows together. `tokens` are within the vocabulary; the candidates' factors fit the model.
+  /// `tile_tokens` go through a layer at once. Candidates share what does not depend on their factors: each layer's
+  /// weights as they are read and packed, the embedding, layer 0 up to the rotation. On the CPU kernels a candidate's
+  /// rows have the same bits whatever others there are.
+  [[nodiscard]] at::Tensor residual_streams(std::span<const std::int32_t> tokens,
+                                            std::span<const RescaleFactors> candidates, AngleMode angles,
+                                            std::int64_t tile_tokens, const Progress& progress);
+  /// How often residual_streams() calls `tile_finished` for a document of so many tokens, for each candidate.
   [[nodiscard]] std::int64_t ticks(std::int64_t tokens, std::int64_t tile_tokens) const;
   /// The final RMSNorm of some rows of the residual stream.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& residual) const;
@@ -48,13 +57,15 @@ class Transformer {
 
  private:
   struct Layer;
+  struct Stream;
   struct Tile;
 
   [[nodiscard]] at::Tensor load_embedding(const char* name);
-  [[nodiscard]] at::Tensor embedded(std::span<const std::int32_t> tokens);
-  void add_attention(const Layer& layer, const RotaryRows& rotary, std::int64_t begin, const at::Tensor& residual,
-                     KeyValueCache& cache, const Tile& tile, const std::function<void()>& tile_finished) const;
-  void add_feed_forward(const Layer& layer, const at::Tensor& residual, const Tile& tile) const;
+  [[nodiscard]] at::Tensor embedded(std::span<const std::int32_t> tokens, std::int64_t copies);
+  void project(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const;
+  void add_attention(const Layer& layer, std::int64_t begin, const at::Tensor& residual, const RotaryRows& rotary,
+                     KeyValueCache& cache, const Tile& tile, const Progress& progress) const;
+  void add_feed_forward(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const;
 
   ModelDescription description_;
   Checkpoint checkpoint_;

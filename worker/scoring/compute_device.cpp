@@ -5,9 +5,15 @@
 #include <ATen/Version.h>
 #include <ATen/cpu/Utils.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <torch/version.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include <chrono>
 #include <fstream>
 #include <mutex>
 
@@ -18,6 +24,7 @@ namespace {
 
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
+constexpr char kForgetPeak = '5';                 // proc_pid_clear_refs(5): VmHWM becomes what is resident now
 
 at::Device parse_device(const std::string& text) {
   const auto refuse = [&] { throw InputError(fmt::format("device must be cpu, cuda or cuda:N: {}", text)); };
@@ -81,7 +88,21 @@ std::int64_t peak_memory_bytes(at::Device device) {
 void reset_peak_memory(at::Device device) {
   if (device.is_cuda()) {
     c10::getDeviceAllocator(device.type())->resetPeakStats(device.has_index() ? device.index() : 0);
+    return;
   }
+  std::ofstream("/proc/self/clear_refs") << kForgetPeak;
+}
+
+void return_freed_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
+}
+
+double seconds_when_finished(at::Device device) {
+  if (!device.is_cpu())
+    c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.has_index() ? device.index() : 0);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 std::string describe_placement(const Placement& placement, std::int64_t threads) {

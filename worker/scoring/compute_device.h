@@ -15,9 +15,15 @@ void set_threads(std::int64_t threads);
 /// Torch version, device, threads and dtypes, for people and the workers table.
 [[nodiscard]] std::string describe_placement(const Placement& placement, std::int64_t threads);
 
-/// Begins a new maximum on CUDA; the host's is that of the process.
+/// Begins a new maximum. A kernel that cannot forget the host's (no /proc/self/clear_refs) keeps that of the process.
 void reset_peak_memory(at::Device device);
-/// Largest memory in bytes: allocated on a CUDA device since reset_peak_memory, else resident in this process.
+/// Largest memory in bytes since reset_peak_memory: allocated on a CUDA device, else resident in this process.
 [[nodiscard]] std::int64_t peak_memory_bytes(at::Device device);
+
+/// Gives memory that was freed, as after loading, back to the system: the C library keeps blocks of some mebibytes.
+void return_freed_memory();
+
+/// Seconds of a steady clock, once the device has finished what it was given.
+[[nodiscard]] double seconds_when_finished(at::Device device);
 
 }  // namespace longrope

@@ -47,6 +47,7 @@ std::vector<Pass> passes(const Fitness& fitness, std::int64_t length) {
 
 std::vector<std::int64_t> scored_positions(const Document& document, const Pass& pass) {
   std::vector<std::int64_t> positions;
+  if (document.scored.empty()) positions.reserve(static_cast<std::size_t>(pass.end - pass.first_scored));
   for (std::int64_t position = pass.first_scored; position < pass.end; ++position) {
     if (document.scored.empty() || document.scored[static_cast<std::size_t>(position)] != 0) {
       positions.push_back(position);
@@ -79,6 +80,26 @@ void require_measurable(const Fitness& fitness, const Document& document, std::i
   if (end < document.scored.size() && document.scored[end - 1] != 0 && document.scored[end] != 0) {
     throw InputError(fmt::format("an answer must end within the first {} tokens: one goes on at token {} (document {})",
                                  length, length, document.name));
+  }
+}
+
+void add_window(const ScoredTokens& scored, std::size_t count, FitnessResult& result) {
+  double sum = 0.0;
+  for (const float nll : std::span(scored.nll).last(count)) sum += static_cast<double>(nll);
+  result.window_means += sum / static_cast<double>(count);
+  ++result.windows;
+}
+
+void add_up(const ScoredTokens& scored, std::int64_t length, ScoreResult& result) {
+  result.blocks.resize(static_cast<std::size_t>((length + kBlockTokens - 1) / kBlockTokens));
+  for (std::size_t index = 0; index < scored.positions.size(); ++index) {
+    ScoredBlock& block = result.blocks[static_cast<std::size_t>(scored.positions[index] / kBlockTokens)];
+    block.nll_sum += static_cast<double>(scored.nll[index]);
+    ++block.scored_tokens;
+  }
+  for (const ScoredBlock& block : result.blocks) {
+    result.nll_sum += block.nll_sum;
+    result.scored_tokens += block.scored_tokens;
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/documents.h"
 #include "common/evaluation.h"
+#include "worker/model/phase_clock.h"
 
 namespace longrope {
 
@@ -57,8 +58,20 @@ struct FitnessResult {
   double window_means = 0.0;
   std::int64_t answers = 0;  // kAccuracy only
   std::int64_t right_answers = 0;
+  PhaseTotals phases{};  // zero unless ScorerOptions::time_phases
 };
 
+/// Of the tokens that count, in position order.
+struct ScoredTokens {
+  std::vector<std::int64_t> positions;
+  std::vector<float> nll;          // nats
+  std::vector<std::uint8_t> hits;  // 1 where the token is the likeliest
+};
+
+/// Adds a window whose scores are the last `count`.
+void add_window(const ScoredTokens& scored, std::size_t count, FitnessResult& result);
+/// Sums and blocks of the first `length` tokens, in fp64 and position order: no tile or thread changes a bit.
+void add_up(const ScoredTokens& scored, std::int64_t length, ScoreResult& result);
 /// Counts the answers: runs of consecutive `positions` (ascending), right when every one of their `hits` is not 0.
 void count_answers(std::span<const std::int64_t> positions, std::span<const std::uint8_t> hits, FitnessResult& result);
 

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <new>
 #include <span>
@@ -42,34 +41,10 @@ auto translating_errors(const Work& work) {
   }
 }
 
-std::int64_t tiles(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
-
-/// Of the tokens that count, in position order.
-struct Scores {
-  std::vector<std::int64_t> positions;
-  std::vector<float> nll;          // nats
-  std::vector<std::uint8_t> hits;  // 1 where the token is the likeliest
-};
-
 at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device) {
   const at::Tensor tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::TensorOptions().dtype(at::kLong));
   std::ranges::copy(values, tensor.data_ptr<std::int64_t>());
   return tensor.to(device);
-}
-
-/// Sums in fp64 in position order, so that the result does not depend on tiles or threads.
-void add_up(const Scores& scores, std::int64_t length, ScoreResult& result) {
-  const auto& [positions, nll, hits] = scores;
-  result.blocks.resize(static_cast<std::size_t>(tiles(length, kBlockTokens)));
-  for (std::size_t index = 0; index < positions.size(); ++index) {
-    ScoredBlock& block = result.blocks[static_cast<std::size_t>(positions[index] / kBlockTokens)];
-    block.nll_sum += static_cast<double>(nll[index]);
-    ++block.scored_tokens;
-  }
-  for (const ScoredBlock& block : result.blocks) {
-    result.nll_sum += block.nll_sum;
-    result.scored_tokens += block.scored_tokens;
-  }
 }
 
 }  // namespace
@@ -80,7 +55,9 @@ struct PerplexityScorer::Implementation {
         placement(choose_placement(scorer_options)),
         description(describe(directory, scorer_options)),
         memory_budget(budget(scorer_options, placement)),
-        model(load(directory)) {}
+        model(load(directory)) {
+    return_freed_memory();
+  }
 
   /// Asked before anything is loaded. Estimates are of the host's memory: without a limit by hand a GPU has none.
   static std::int64_t budget(const ScorerOptions& options, const Placement& placement) {
@@ -97,28 +74,35 @@ struct PerplexityScorer::Implementation {
   [[nodiscard]] Transformer load(const std::filesystem::path& directory) const {
     set_threads(options.threads);
     const c10::InferenceMode inference;
-    const bool stream_weights = memory_layout(0).stream_weights;
+    const bool stream_weights = memory_layout(0, 1).stream_weights;
     return {description, Checkpoint(directory), placement,
             stream_weights ? WeightSource::kFiles : WeightSource::kMemory};
   }
-  /// Throws MemoryError when `tokens` do not fit the budget.
-  [[nodiscard]] MemoryLayout memory_layout(std::int64_t tokens) const {
+  /// For at most so many candidates at once. Throws MemoryError when `tokens` do not fit the budget.
+  [[nodiscard]] MemoryLayout memory_layout(std::int64_t tokens, std::int64_t candidates) const {
     const auto bytes = [](at::ScalarType dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); };
-    return fit_memory(description, bytes(placement.weights), bytes(placement.arithmetic), tokens, memory_budget);
+    return fit_memory(description,
+                      {.weight_bytes = bytes(placement.weights),
+                       .arithmetic_bytes = bytes(placement.arithmetic),
+                       .candidates = candidates},
+                      tokens, memory_budget);
   }
 
-  [[nodiscard]] FitnessResult measure(const RescaleFactors& factors, const Fitness& fitness, const Document& document,
-                                      std::int64_t length, const std::function<void()>& tile_finished);
-  [[nodiscard]] std::int64_t expected_progress(const Fitness& fitness, const Document& document,
-                                               std::int64_t length) const;
+  [[nodiscard]] std::vector<FitnessResult> measure(std::span<const RescaleFactors> candidates, const Fitness& fitness,
+                                                   const Document& document, std::int64_t length,
+                                                   const std::function<void()>& tile_finished);
+  [[nodiscard]] std::int64_t expected_progress(std::int64_t candidates, const Fitness& fitness,
+                                               const Document& document, std::int64_t length) const;
   void write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,
                     const std::filesystem::path& path);
   void require_factors(const RescaleFactors& factors) const {
     validate(factors, description.geometry.pairs(), "factors for " + description.name);
   }
-  /// Runs the layers over `tokens`, which begin at position `begin`, and appends the scores of `positions`.
+  /// Runs the layers over `tokens`, which begin at position `begin`, for candidates that fit into memory at once, and
+  /// appends each one's scores of `positions`.
   void run_pass(std::span<const std::int32_t> tokens, std::int64_t begin, const std::vector<std::int64_t>& positions,
-                const RescaleFactors& factors, const std::function<void()>& tile_finished, Scores& scores);
+                std::span<const RescaleFactors> candidates, std::int64_t tile_tokens, const Progress& progress,
+                std::span<ScoredTokens> scored);
 
   ScorerOptions options;
   Placement placement;
@@ -129,70 +113,102 @@ struct PerplexityScorer::Implementation {
 
 void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> tokens, std::int64_t begin,
                                                 const std::vector<std::int64_t>& positions,
-                                                const RescaleFactors& factors,
-                                                const std::function<void()>& tile_finished, Scores& scores) {
-  const MemoryLayout layout = memory_layout(static_cast<std::int64_t>(tokens.size()));
-  const at::Tensor residual = model.residual_stream(tokens, factors, options.angles, layout.tile_tokens, tile_finished);
+                                                std::span<const RescaleFactors> candidates, std::int64_t tile_tokens,
+                                                const Progress& progress, std::span<ScoredTokens> scored) {
+  const at::Tensor residuals =
+      model.residual_streams(tokens, candidates, options.angles, tile_tokens, progress);  // one below the other
   std::vector<std::int64_t> targets;
   std::vector<std::int64_t> predictors;  // the token at t is predicted by the row at t − 1
-  for (const std::int64_t position : positions) {
-    targets.push_back(tokens[static_cast<std::size_t>(position - begin)]);
-    predictors.push_back(position - begin - 1);
+  targets.reserve(candidates.size() * positions.size());
+  predictors.reserve(candidates.size() * positions.size());
+  for (std::size_t candidate = 0; candidate < candidates.size(); ++candidate) {
+    const auto first_row = static_cast<std::int64_t>(candidate * tokens.size());
+    for (const std::int64_t position : positions) {
+      targets.push_back(tokens[static_cast<std::size_t>(position - begin)]);
+      predictors.push_back(first_row + position - begin - 1);
+    }
   }
   const at::Tensor rows = to_tensor(predictors, placement.device);
   const auto normed_rows = [&](std::int64_t first, std::int64_t count) {
-    return model.final_norm(residual.index_select(0, rows.narrow(0, first, count)));
+    return model.final_norm(residuals.index_select(0, rows.narrow(0, first, count)));
   };
   const auto head = [&](std::int64_t first, std::int64_t count) { return model.output_embedding(first, count); };
   const TokenScores tokens_scored = token_nll(normed_rows, head, description.vocabulary,
-                                              to_tensor(targets, placement.device), placement, tile_finished);
+                                              to_tensor(targets, placement.device), placement, progress.tile_finished);
   const at::Tensor nll = tokens_scored.nll.cpu();
   const at::Tensor hits = tokens_scored.is_argmax.cpu();
-  scores.positions.insert(scores.positions.end(), positions.begin(), positions.end());
-  scores.nll.insert(scores.nll.end(), nll.const_data_ptr<float>(), nll.const_data_ptr<float>() + nll.numel());
-  scores.hits.insert(scores.hits.end(), hits.const_data_ptr<bool>(), hits.const_data_ptr<bool>() + hits.numel());
+  const float* next_nll = nll.const_data_ptr<float>();
+  const bool* next_hit = hits.const_data_ptr<bool>();
+  for (ScoredTokens& candidate : scored) {
+    candidate.positions.insert(candidate.positions.end(), positions.begin(), positions.end());
+    candidate.nll.insert(candidate.nll.end(), next_nll, next_nll + positions.size());
+    candidate.hits.insert(candidate.hits.end(), next_hit, next_hit + positions.size());
+    next_nll += positions.size();
+    next_hit += positions.size();
+  }
+  progress.clock.lap(Phase::kOutput, 2.0 * static_cast<double>(nll.numel()) *
+                                         static_cast<double>(description.vocabulary * description.hidden_size));
 }
 
-FitnessResult PerplexityScorer::Implementation::measure(const RescaleFactors& factors, const Fitness& fitness,
-                                                        const Document& document, std::int64_t length,
-                                                        const std::function<void()>& tile_finished) {
-  const auto start = std::chrono::steady_clock::now();
+std::vector<FitnessResult> PerplexityScorer::Implementation::measure(std::span<const RescaleFactors> candidates,
+                                                                     const Fitness& fitness, const Document& document,
+                                                                     std::int64_t length,
+                                                                     const std::function<void()>& tile_finished) {
+  const double start = seconds_when_finished(placement.device);
   const c10::InferenceMode inference;
   set_threads(options.threads);  // another scorer of this process may have changed it
   reset_peak_memory(placement.device);
-  require_factors(factors);
+  for (const RescaleFactors& factors : candidates) require_factors(factors);
   require_measurable(fitness, document, length, description.vocabulary);
 
-  FitnessResult result;
-  Scores scores;
+  PhaseClock clock(options.time_phases ? [this] { return seconds_when_finished(placement.device); }
+                                       : std::function<double()>());
+  const Progress progress{tile_finished, clock};
+  std::vector<FitnessResult> results(candidates.size());
+  std::vector<ScoredTokens> scored(candidates.size());
   for (const Pass& pass : passes(fitness, length)) {
     const std::vector<std::int64_t> positions = scored_positions(document, pass);
     if (positions.empty()) continue;
     std::vector<std::int32_t> tokens(document.tokens.begin() + pass.begin, document.tokens.begin() + pass.end);
     if (fitness.repeat_first_token) tokens.front() = document.tokens.front();
-    const std::size_t before = scores.nll.size();
-    run_pass(tokens, pass.begin, positions, factors, tile_finished, scores);
-    double sum = 0.0;
-    for (std::size_t index = before; index < scores.nll.size(); ++index) sum += static_cast<double>(scores.nll[index]);
-    result.window_means += sum / static_cast<double>(positions.size());
-    ++result.windows;
+    const MemoryLayout layout = memory_layout(pass.end - pass.begin, static_cast<std::int64_t>(candidates.size()));
+    const auto at_once = static_cast<std::size_t>(layout.candidates);
+    for (std::size_t first = 0; first < candidates.size(); first += at_once) {
+      const std::size_t count = std::min(at_once, candidates.size() - first);
+      run_pass(tokens, pass.begin, positions, candidates.subspan(first, count), layout.tile_tokens, progress,
+               std::span(scored).subspan(first, count));
+    }
+    for (std::size_t index = 0; index < candidates.size(); ++index) {
+      add_window(scored[index], positions.size(), results[index]);
+    }
   }
-  add_up(scores, length, result.score);
-  if (fitness.kind == FitnessKind::kAccuracy) count_answers(scores.positions, scores.hits, result);
-  result.score.peak_memory_bytes = peak_memory_bytes(placement.device);
-  result.score.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return result;
+  const auto share = 1.0 / static_cast<double>(candidates.size());
+  for (std::size_t index = 0; index < candidates.size(); ++index) {
+    FitnessResult& result = results[index];
+    add_up(scored[index], length, result.score);
+    if (fitness.kind == FitnessKind::kAccuracy) count_answers(scored[index].positions, scored[index].hits, result);
+    result.score.peak_memory_bytes = peak_memory_bytes(placement.device);
+    result.score.seconds = share * (seconds_when_finished(placement.device) - start);
+    for (std::size_t phase = 0; phase < result.phases.size(); ++phase) {
+      result.phases[phase] = {share * clock.totals()[phase].seconds, share * clock.totals()[phase].operations};
+    }
+  }
+  return results;
 }
 
-std::int64_t PerplexityScorer::Implementation::expected_progress(const Fitness& fitness, const Document& document,
-                                                                 std::int64_t length) const {
+std::int64_t PerplexityScorer::Implementation::expected_progress(std::int64_t candidates, const Fitness& fitness,
+                                                                 const Document& document, std::int64_t length) const {
   require_measurable(fitness, document, length, description.vocabulary);
   std::int64_t expected = 0;
   for (const Pass& pass : passes(fitness, length)) {
     const auto rows = static_cast<std::int64_t>(scored_positions(document, pass).size());
     if (rows == 0) continue;
     const std::int64_t tokens = pass.end - pass.begin;
-    expected += model.ticks(tokens, memory_layout(tokens).tile_tokens) + token_nll_tiles(rows, description.vocabulary);
+    const MemoryLayout layout = memory_layout(tokens, candidates);
+    expected += candidates * model.ticks(tokens, layout.tile_tokens);
+    for (std::int64_t first = 0; first < candidates; first += layout.candidates) {
+      expected += token_nll_tiles(std::min(layout.candidates, candidates - first) * rows, description.vocabulary);
+    }
   }
   return expected;
 }
@@ -208,8 +224,10 @@ void PerplexityScorer::Implementation::write_logits(const RescaleFactors& factor
   set_threads(options.threads);
   require_scorable(document, length, description.vocabulary);
   require_factors(factors);
-  const at::Tensor residual = model.residual_stream(std::span(document.tokens).first(static_cast<std::size_t>(length)),
-                                                    factors, options.angles, memory_layout(length).tile_tokens, [] {});
+  PhaseClock untimed({});
+  const at::Tensor residual = model.residual_streams(
+      std::span(document.tokens).first(static_cast<std::size_t>(length)), std::span(&factors, 1), options.angles,
+      memory_layout(length, 1).tile_tokens, {.tile_finished = [] {}, .clock = untimed});
   const Projection head(model.output_embedding(0, description.vocabulary), {}, placement);
   const at::Tensor product = at::empty({length, description.vocabulary}, residual.options());
   head.write(model.final_norm(residual), product);
@@ -229,22 +247,23 @@ std::string PerplexityScorer::device_description() const {
   return describe_placement(implementation_->placement, implementation_->options.threads);
 }
 
-FitnessResult PerplexityScorer::measure(const RescaleFactors& factors, const Fitness& fitness, const Document& document,
-                                        std::int64_t length, std::atomic<std::int64_t>& progress) {
+std::vector<FitnessResult> PerplexityScorer::measure(std::span<const RescaleFactors> candidates, const Fitness& fitness,
+                                                     const Document& document, std::int64_t length,
+                                                     std::atomic<std::int64_t>& progress) {
   return translating_errors([&] {
-    return implementation_->measure(factors, fitness, document, length,
+    return implementation_->measure(candidates, fitness, document, length,
                                     [&] { progress.fetch_add(1, std::memory_order_relaxed); });
   });
 }
 
 ScoreResult PerplexityScorer::score(const RescaleFactors& factors, const Document& document, std::int64_t length,
                                     std::atomic<std::int64_t>& progress) {
-  return measure(factors, {}, document, length, progress).score;
+  return measure(std::span(&factors, 1), {}, document, length, progress).front().score;
 }
 
-std::int64_t PerplexityScorer::expected_progress(const Fitness& fitness, const Document& document,
-                                                 std::int64_t length) const {
-  return implementation_->expected_progress(fitness, document, length);
+std::int64_t PerplexityScorer::expected_progress(std::int64_t candidates, const Fitness& fitness,
+                                                 const Document& document, std::int64_t length) const {
+  return implementation_->expected_progress(candidates, fitness, document, length);
 }
 
 void PerplexityScorer::write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "common/config.h"
 #include "common/documents.h"
@@ -28,6 +30,8 @@ struct ScorerOptions {
   /// Bytes for weights and one document, beyond the process itself; 0: what the machine can give when the scorer is
   /// made. Weights that would take half of it stay in their files (common/memory_estimate.h).
   std::int64_t memory_budget = 0;
+  /// Fill FitnessResult::phases. On CUDA the device is then waited for after every step, which costs time.
+  bool time_phases = false;
 };
 
 /// Loads one checkpoint and scores documents with it. Header free of Torch, so that only a few sources compile it.
@@ -45,19 +49,22 @@ class PerplexityScorer {
   /// Torch version, device name, compute dtype: provenance for the workers table.
   [[nodiscard]] std::string device_description() const;
 
-  /// Measures the first `length` tokens of `document`. `progress` is incremented by every finished tile of work, so
-  /// that a heartbeat can tell a slow worker from a hung one. A non-finite NLL is returned as it is: the caller judges
-  /// it. Throws InputError (document, fitness or factors do not fit the model), MemoryError (the
-  /// estimate exceeds the budget) or std::bad_alloc.
-  [[nodiscard]] FitnessResult measure(const RescaleFactors& factors, const Fitness& fitness, const Document& document,
-                                      std::int64_t length, std::atomic<std::int64_t>& progress);
-  /// The coordinator's fitness: measure() with FitnessKind::kPerplexity.
+  /// Measures the first `length` tokens of `document` under each candidate's factors, as many candidates at once as the
+  /// budget allows: they share what does not depend on factors, and the time is split evenly between them. Results
+  /// have the bits of one candidate at a time where the CPU kernels compute. `progress` is incremented by every
+  /// finished tile of work, so that a heartbeat can tell a slow worker from a hung one. A non-finite NLL is returned as
+  /// it is: the caller judges it. Throws InputError (document, fitness or factors do not fit the model), MemoryError
+  /// (the estimate exceeds the budget) or std::bad_alloc.
+  [[nodiscard]] std::vector<FitnessResult> measure(std::span<const RescaleFactors> candidates, const Fitness& fitness,
+                                                   const Document& document, std::int64_t length,
+                                                   std::atomic<std::int64_t>& progress);
+  /// The coordinator's fitness: measure() of one candidate with FitnessKind::kPerplexity.
   [[nodiscard]] ScoreResult score(const RescaleFactors& factors, const Document& document, std::int64_t length,
                                   std::atomic<std::int64_t>& progress);
-  /// By how much measure() increments `progress`: tiles of work, each taking about as long as the others of its layer.
-  /// Throws InputError as measure().
-  [[nodiscard]] std::int64_t expected_progress(const Fitness& fitness, const Document& document,
-                                               std::int64_t length) const;
+  /// By how much measure() of so many candidates increments `progress`: tiles of work, each taking about as long as the
+  /// others of its layer. Throws InputError as measure().
+  [[nodiscard]] std::int64_t expected_progress(std::int64_t candidates, const Fitness& fitness,
+                                               const Document& document, std::int64_t length) const;
 
   /// Writes the logits of the first `length` tokens as safetensors: "logits", float32 [length, vocabulary]. For
   /// comparing with other engines; errors as score(), and InputError when the tensor would exceed 1 GiB.

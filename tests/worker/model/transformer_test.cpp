@@ -6,7 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/error.h"
 #include "common/rotary_table.h"
@@ -25,9 +29,15 @@ class TransformerTest : public ::testing::Test {
     description_ = describe_model(directory_);
     return {description_, Checkpoint(directory_), placement, source};
   }
-  [[nodiscard]] static at::Tensor logits(Transformer& transformer, const Placement& placement,
-                                         const RescaleFactors& factors, const Document& document) {
-    const at::Tensor residual = transformer.residual_stream(document.tokens, factors, AngleMode::kFp64, 1152, [] {});
+  [[nodiscard]] at::Tensor residuals(
+      Transformer& transformer, const Document& document, std::span<const RescaleFactors> candidates,
+      std::int64_t tile_tokens, std::function<void()> tile_finished = [] {}) {
+    return transformer.residual_streams(document.tokens, candidates, AngleMode::kFp64, tile_tokens,
+                                        {.tile_finished = std::move(tile_finished), .clock = untimed_});
+  }
+  [[nodiscard]] at::Tensor logits(Transformer& transformer, const Placement& placement, const RescaleFactors& factors,
+                                  const Document& document) {
+    const at::Tensor residual = residuals(transformer, document, std::span(&factors, 1), 1152);
     const at::Tensor head = transformer.output_embedding(0, 61).to(placement.arithmetic);
     return at::mm(transformer.final_norm(residual), head.t()).to(at::kDouble);
   }
@@ -59,6 +69,7 @@ class TransformerTest : public ::testing::Test {
 
   std::filesystem::path directory_ = fresh_directory();
   ModelDescription description_;
+  PhaseClock untimed_{{}};
 };
 
 TEST_F(TransformerTest, Float32LogitsAgreeWithDoublePrecisionReference) {
@@ -89,11 +100,11 @@ TEST_F(TransformerTest, ProgressTicksAreKnownBeforehand) {
   const ReferenceTransformer reference({.layers = 3});
   Transformer transformer = load(reference, {});
   const Document document = random_document(600, 61, 4);
+  const std::vector<RescaleFactors> candidates(2, rising_factors(32, 1.0, 0, 1.0));
   for (const std::int64_t tile_tokens : {256, 1152}) {
     std::atomic<std::int64_t> ticks = 0;
-    (void)transformer.residual_stream(document.tokens, rising_factors(32, 1.0, 0, 1.0), AngleMode::kFp64, tile_tokens,
-                                      [&] { ++ticks; });
-    EXPECT_EQ(ticks, transformer.ticks(600, tile_tokens));
+    (void)residuals(transformer, document, candidates, tile_tokens, [&] { ++ticks; });
+    EXPECT_EQ(ticks, 2 * transformer.ticks(600, tile_tokens));
   }
 }
 
@@ -103,7 +114,7 @@ TEST_F(TransformerTest, ResidualStreamIsBitEqualForAnyTileNumberOfThreadsAndSour
   const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.2);
   const Document document = random_document(500, 61, 3);
   const auto residual = [&](Transformer& transformer, std::int64_t tile_tokens) {
-    return transformer.residual_stream(document.tokens, factors, AngleMode::kFp64, tile_tokens, [] {});
+    return residuals(transformer, document, std::span(&factors, 1), tile_tokens);
   };
   Transformer held = load(reference, {});
   Transformer streamed = load(reference, {}, WeightSource::kFiles);
@@ -116,6 +127,44 @@ TEST_F(TransformerTest, ResidualStreamIsBitEqualForAnyTileNumberOfThreadsAndSour
     EXPECT_TRUE(at::equal(residual(streamed, 192), whole)) << threads << " threads";
   }
   EXPECT_TRUE(at::equal(streamed.output_embedding(7, 20), held.output_embedding(7, 20)));
+}
+
+TEST_F(TransformerTest, CandidatesAtOnceHaveTheBitsOfOneAtATime) {
+  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  const ReferenceTransformer reference({.architecture = "Qwen3ForCausalLM", .query_key_norm = true});
+  const std::vector<RescaleFactors> candidates = {rising_factors(32, 8.0, 3, 1.2), rising_factors(32, 2.0, 0, 1.0),
+                                                  rising_factors(32, 8.0, 3, 1.2)};
+  const Document document = random_document(500, 61, 3);
+  for (const WeightSource source : {WeightSource::kMemory, WeightSource::kFiles}) {
+    Transformer transformer = load(reference, {}, source);
+    const at::Tensor together = residuals(transformer, document, candidates, 192);
+    ASSERT_EQ(together.size(0), 1500);
+    for (std::size_t candidate = 0; candidate < candidates.size(); ++candidate) {
+      const at::Tensor alone = residuals(transformer, document, std::span(candidates).subspan(candidate, 1), 1152);
+      EXPECT_TRUE(at::equal(together.narrow(0, static_cast<std::int64_t>(500 * candidate), 500), alone)) << candidate;
+    }
+    EXPECT_FALSE(at::equal(together.narrow(0, 0, 500), together.narrow(0, 500, 500)));
+  }
+}
+
+TEST_F(TransformerTest, PhasesCountTheOperationsOfTheirProducts) {
+  const ReferenceTransformer reference({.layers = 3});
+  Transformer transformer = load(reference, {});
+  const Document document = random_document(300, 61, 4);
+  const RescaleFactors factors = rising_factors(32, 1.0, 0, 1.0);
+  double now = 0.0;
+  PhaseClock clock([&now] { return now += 1.0; });
+  (void)transformer.residual_streams(document.tokens, std::span(&factors, 1), AngleMode::kFp64, 192,
+                                     {.tile_finished = [] {}, .clock = clock});
+  const auto operations = [&](Phase phase) { return clock.totals()[static_cast<std::size_t>(phase)].operations; };
+  const auto& model = description_;
+  const double query = static_cast<double>(model.query_heads * model.head_dim);
+  const double key_value = static_cast<double>(model.key_value_heads * model.head_dim);
+  const double hidden = static_cast<double>(model.hidden_size);
+  EXPECT_EQ(operations(Phase::kProjections), 3 * 2 * 300 * hidden * (2 * query + 2 * key_value));
+  EXPECT_EQ(operations(Phase::kAttention), 3 * 4 * query * (300 * 301 / 2));
+  EXPECT_EQ(operations(Phase::kFeedForward), 3 * 2 * 300 * hidden * 3 * static_cast<double>(model.intermediate_size));
+  EXPECT_GT(clock.totals()[static_cast<std::size_t>(Phase::kRows)].seconds, 0.0);
 }
 
 TEST_F(TransformerTest, MissingTensorIsRefusedByName) {

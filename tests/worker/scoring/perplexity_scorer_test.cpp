@@ -7,11 +7,15 @@
 #include <cstring>
 #include <functional>
 #include <numeric>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "common/error.h"
+#include "common/memory_estimate.h"
 #include "common/safetensors_file.h"
 #include "tests/worker/reference_transformer.h"
+#include "worker/kernels/cpu_kernels.h"
 
 namespace longrope {
 namespace {
@@ -282,13 +286,13 @@ TEST_P(SlidingWindowTest, AgreesWithTheReferenceFedWindowByWindow) {
                            .repeat_first_token = test.repeat_first_token};
   PerplexityScorer scorer(directory, {});
   std::atomic<std::int64_t> progress{0};
-  const FitnessResult result = scorer.measure(factors, fitness, document, test.length, progress);
+  const FitnessResult result = scorer.measure(std::span(&factors, 1), fitness, document, test.length, progress).front();
   const FitnessResult expected = expected_sliding(reference, factors, document, test.length, fitness);
   EXPECT_EQ(result.windows, expected.windows);
   EXPECT_NEAR(result.window_means, expected.window_means, kFloat32Tolerance * expected.window_means);
   EXPECT_EQ(result.score.scored_tokens, expected.score.scored_tokens);
   EXPECT_NEAR(result.score.nll_sum, expected.score.nll_sum, kFloat32Tolerance * expected.score.nll_sum);
-  EXPECT_EQ(progress.load(), scorer.expected_progress(fitness, document, test.length));
+  EXPECT_EQ(progress.load(), scorer.expected_progress(1, fitness, document, test.length));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -302,7 +306,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(PerplexityScorerTest, OneWindowGivesThePerplexityOfOnePass) {
   PerplexityScorer scorer(directory_, {});
   const Fitness fitness = {.kind = FitnessKind::kSliding, .window = 50, .stride = 7};
-  const FitnessResult result = scorer.measure(factors_, fitness, document_, 50, progress_);
+  const FitnessResult result = scorer.measure(std::span(&factors_, 1), fitness, document_, 50, progress_).front();
   EXPECT_TRUE(result.score.same_result(scorer.score(factors_, document_, 50, progress_)));
   EXPECT_EQ(result.windows, 1);
 }
@@ -326,7 +330,7 @@ TEST_F(PerplexityScorerTest, AnswersAreRightWhereEveryTokenIsTheReferencesArgmax
   }
   PerplexityScorer scorer(directory_, {});
   const Fitness fitness = {.kind = FitnessKind::kAccuracy};
-  const FitnessResult result = scorer.measure(factors_, fitness, document_, 50, progress_);
+  const FitnessResult result = scorer.measure(std::span(&factors_, 1), fitness, document_, 50, progress_).front();
   EXPECT_EQ(result.answers, static_cast<std::int64_t>(answers.size()));
   EXPECT_EQ(result.right_answers, static_cast<std::int64_t>(made_right));
   EXPECT_TRUE(result.score.same_result(scorer.score(factors_, document_, 50, progress_)));
@@ -345,8 +349,45 @@ TEST_F(PerplexityScorerTest, ProgressEndsWhereItIsExpected) {
     const Document document = random_document(length, shape.vocabulary, 3);
     std::atomic<std::int64_t> progress{0};
     (void)scorer.score(rising_factors(4, 8.0, 0, 1.0), document, length, progress);
-    EXPECT_EQ(progress.load(), scorer.expected_progress({}, document, length)) << length;
+    EXPECT_EQ(progress.load(), scorer.expected_progress(1, {}, document, length)) << length;
   }
+}
+
+TEST_F(PerplexityScorerTest, CandidatesAtOnceGiveWhatEachGivesAlone) {
+  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  const std::vector<RescaleFactors> candidates = {factors_, rising_factors(32, 1.0, 0, 1.0), factors_,
+                                                  rising_factors(32, 16.0, 0, 1.3), rising_factors(32, 2.0, 9, 1.0)};
+  const Document document = random_document(1200, 61, 5);
+  const Fitness fitness = {.kind = FitnessKind::kSliding, .window = 900, .stride = 300};
+  const ModelDescription model = describe_model(directory_);
+  const std::int64_t for_two = estimate_memory(model, {.candidates = 2}, fitness.window).total();
+  ASSERT_LT(fit_memory(model, {.candidates = 5}, fitness.window, for_two).candidates, 4);
+  for (const std::int64_t budget : {std::int64_t{0}, for_two}) {  // all at once, and in groups
+    PerplexityScorer scorer(directory_, {.memory_budget = budget});
+    std::atomic<std::int64_t> progress{0};
+    const std::vector<FitnessResult> together = scorer.measure(candidates, fitness, document, 1200, progress);
+    EXPECT_EQ(progress.load(), scorer.expected_progress(5, fitness, document, 1200)) << budget;
+    ASSERT_EQ(together.size(), candidates.size());
+    for (std::size_t index = 0; index < candidates.size(); ++index) {
+      const FitnessResult alone =
+          scorer.measure(std::span(candidates).subspan(index, 1), fitness, document, 1200, progress).front();
+      EXPECT_TRUE(together[index].score.same_result(alone.score)) << index;
+      EXPECT_EQ(together[index].window_means, alone.window_means) << index;
+    }
+  }
+}
+
+TEST_F(PerplexityScorerTest, PhasesAreTimedWhenAskedFor) {
+  const auto seconds = [&](const ScorerOptions& options) {
+    PerplexityScorer scorer(directory_, options);
+    const FitnessResult result = scorer.measure(std::span(&factors_, 1), {}, document_, 50, progress_).front();
+    double sum = 0.0;
+    for (const PhaseTotal& phase : result.phases) sum += phase.seconds;
+    EXPECT_LE(sum, result.score.seconds);
+    return sum;
+  };
+  EXPECT_EQ(seconds({}), 0.0);
+  EXPECT_GT(seconds({.time_phases = true}), 0.0);
 }
 
 TEST_F(PerplexityScorerTest, BadFactorsAreRefused) {
