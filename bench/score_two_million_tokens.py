@@ -4,11 +4,12 @@ angles change by position.
 
 The model is as small as two cores finish in an hour: one layer, one head, byte-level, trained here for a minute at 512
 positions on what the document does not hold, so that attention means something. It reads the document under the YaRN
-factors of its length, once with float64 angles and once with the float32 angles of Hugging Face.
+factors of its length, once with float64 angles and once with the float32 angles of Hugging Face. --window gives it
+(as a Mistral) a sliding window, for less time: memory and angles are those of the whole document all the same.
 
-    python bench/score_two_million_tokens.py
+    python bench/score_two_million_tokens.py --window 131072
 
-Writes bench/results/<date>-score-<tokens>-tokens.md.
+Writes bench/results/<date>-score-<tokens>-tokens[-in-a-window-of-<window>].md.
 """
 
 import argparse
@@ -33,7 +34,7 @@ SHAPE = {
     "num_hidden_layers": 1,
     "num_attention_heads": 1,
     "num_key_value_heads": 1,
-    "head_dim": 16,
+    "head_dim": 32,
     "max_position_embeddings": TRAINED,
 }
 BOS = 256
@@ -41,14 +42,15 @@ STEPS, BATCH, LEARNING_RATE = 800, 16, 3e-3
 MEBIBYTE = 2**20
 
 
-def train(folder, text):
+def train(folder, text, window):
     """A checkpoint that predicts bytes of `text` better than chance; returns its loss in nats."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import MistralConfig, MistralForCausalLM
 
     torch.manual_seed(SEED)
     torch.set_num_threads(2)
-    model = LlamaForCausalLM(LlamaConfig(**SHAPE, bos_token_id=BOS, eos_token_id=BOS + 1))
+    config = MistralConfig(**SHAPE, bos_token_id=BOS, eos_token_id=BOS + 1, sliding_window=window)
+    model = MistralForCausalLM(config)
     tokens = torch.tensor(list(text), dtype=torch.long)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
@@ -67,12 +69,12 @@ def train(folder, text):
     return sum(losses[-50:]) / 50
 
 
-def score(folder, tokens, angles, threads):
+def score(folder, tokens, angles, arguments):
     path = folder / f"{angles}-{tokens}.csv"
     total = measure([
         str(LONGROPE), "score", "--model", str(folder / "model"), "--documents", str(folder / "documents.safetensors"),
-        "--length", str(tokens), "--factors", "yarn", "--angles", angles, "--threads", str(threads), "--timings", "--json",
-        "--by-position", str(path),
+        "--length", str(tokens), "--factors", "yarn", "--angles", angles, "--threads", str(arguments.threads), "--timings",
+        "--json", "--by-position", str(path), *(["--sliding-window"] if arguments.window else []),
     ])["total"]
     with open(path, encoding="utf-8", newline="") as file:
         return total, list(csv.DictReader(file))
@@ -104,6 +106,7 @@ def by_position(fp64, fp32):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=2**21, help="of the document (default: %(default)s)")
+    parser.add_argument("--window", type=int, help="tokens that a token sees (default: all before it)")
     parser.add_argument("--threads", type=int, default=2, help="(default: %(default)s)")
     arguments = parser.parse_args()
     tokens = arguments.tokens
@@ -111,25 +114,25 @@ def main():
         folder = pathlib.Path(name)
         text = TEXT.read_bytes()
         (folder / "document.txt").write_bytes(text[: tokens - 1])
-        loss = train(folder, text[2**21 :])
+        loss = train(folder, text[2**21 :], arguments.window)
         subprocess.run([str(LONGROPE), "documents", "--length", str(tokens), "--count", "1", "--out",
                         str(folder / "documents.safetensors"), str(folder / "document.txt")], check=True)
-        shortest, _ = score(folder, 2, "fp64", arguments.threads)
-        fp64, fp64_blocks = score(folder, tokens, "fp64", arguments.threads)
+        shortest, _ = score(folder, 2, "fp64", arguments)
+        fp64, fp64_blocks = score(folder, tokens, "fp64", arguments)
         print(json.dumps(fp64["timings"]), flush=True)
-        fp32, fp32_blocks = score(folder, tokens, "hf_fp32", arguments.threads)
+        fp32, fp32_blocks = score(folder, tokens, "hf_fp32", arguments)
         estimate = estimated_bytes(folder, tokens) - estimated_bytes(folder, 2)
     measured = fp64["peak_memory_bytes"] - shortest["peak_memory_bytes"]
     today = datetime.date.today().isoformat()
     phases = [f"| {phase} | {found['seconds']:.1f} | {100 * found['seconds'] / fp64['seconds']:.1f} "
               f"| {found['operations'] / found['seconds'] / 1e9:.0f} |" for phase, found in fp64["timings"].items()]
     lines = [
-        f"# One document of {tokens:,} tokens",
+        f"# One document of {tokens:,} tokens" + (f", each sees {arguments.window:,}" if arguments.window else ""),
         "",
         f"{today}, commit {output_of(['git', 'rev-parse', '--short', 'HEAD'])}. Command: "
         f"`{shlex.join(['python', *sys.argv])}`",
         "",
-        f"Machine: {processor()}, {arguments.threads} threads, shared with other work. Model: byte-level Llama, "
+        f"Machine: {processor()}, {arguments.threads} threads, shared with other work. Model: byte-level Mistral, "
         + ", ".join(f"{key} {value}" for key, value in SHAPE.items())
         + f", trained in {STEPS} steps to {loss:.3f} nats a byte at {TRAINED} positions. Factors: YaRN for the length of "
         "the document; weights and arithmetic float32.",
@@ -152,7 +155,8 @@ def main():
     ]
     if not math.isfinite(fp64["nll_sum"] + fp32["nll_sum"]):
         raise SystemExit("NLL must be finite")
-    path = RESULTS / f"{today}-score-{tokens}-tokens.md"
+    window = f"-in-a-window-of-{arguments.window}" if arguments.window else ""
+    path = RESULTS / f"{today}-score-{tokens}-tokens{window}.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

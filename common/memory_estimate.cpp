@@ -49,7 +49,9 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
   if (!layout.stream_weights) {
     estimate.weights = (model.layers * layer_weights(model) + embeddings) * layout.weight_bytes;
   }
-  estimate.layer = layer_weights(model) * (layout.arithmetic_bytes + (layout.stream_weights ? layout.weight_bytes : 0));
+  // Kept weights are packed from where they are; streamed ones are read first.
+  const std::int64_t weight_bytes_in_use = layout.arithmetic_bytes + (layout.stream_weights ? layout.weight_bytes : 0);
+  estimate.layer = layer_weights(model) * weight_bytes_in_use;
   estimate.per_token = (model.hidden_size + model.key_value_heads * (model.head_dim + padded(model.head_dim))) *
                            layout.arithmetic_bytes +
                        kTokenBytes;
@@ -60,7 +62,7 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
   // After the layers their keys and values are gone: what one part of the lm_head takes is seldom more.
   const std::int64_t keys_and_values =
       estimate.tokens * model.key_value_heads * (model.head_dim + padded(model.head_dim)) * layout.arithmetic_bytes;
-  const std::int64_t head = columns * model.hidden_size * (layout.arithmetic_bytes + layout.weight_bytes) +
+  const std::int64_t head = columns * model.hidden_size * weight_bytes_in_use +
                             rows * (columns + 2 * model.hidden_size) * layout.arithmetic_bytes +
                             estimate.tokens * kScoredTokenBytes;
   estimate.output = std::max<std::int64_t>(0, head - keys_and_values);

@@ -24,6 +24,7 @@ namespace {
 
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
+constexpr int kLargeBlock = 1 << 20;
 constexpr char kForgetPeak = '5';                 // proc_pid_clear_refs(5): VmHWM becomes what is resident now
 
 at::Device parse_device(const std::string& text) {
@@ -93,9 +94,11 @@ void reset_peak_memory(at::Device device) {
   std::ofstream("/proc/self/clear_refs") << kForgetPeak;
 }
 
-void return_freed_memory() {
+void return_large_blocks() {
 #ifdef __GLIBC__
-  ::malloc_trim(0);
+  // glibc raises this limit to the largest block it has seen freed, and then keeps tensors' blocks in its heap, where
+  // the next of the same size, being aligned, does not fit: tens of mebibytes that no estimate can count.
+  ::mallopt(M_MMAP_THRESHOLD, kLargeBlock);
 #endif
 }
 

@@ -20,8 +20,8 @@ void reset_peak_memory(at::Device device);
 /// Largest memory in bytes since reset_peak_memory: allocated on a CUDA device, else resident in this process.
 [[nodiscard]] std::int64_t peak_memory_bytes(at::Device device);
 
-/// Gives memory that was freed, as after loading, back to the system: the C library keeps blocks of some mebibytes.
-void return_freed_memory();
+/// From now on blocks of a mebibyte and more go back to the system as soon as they are freed, in the whole process.
+void return_large_blocks();
 
 /// Seconds of a steady clock, once the device has finished what it was given.
 [[nodiscard]] double seconds_when_finished(at::Device device);

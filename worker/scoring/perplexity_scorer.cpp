@@ -55,9 +55,7 @@ struct PerplexityScorer::Implementation {
         placement(choose_placement(scorer_options)),
         description(describe(directory, scorer_options)),
         memory_budget(budget(scorer_options, placement)),
-        model(load(directory)) {
-    return_freed_memory();
-  }
+        model(load(directory)) {}
 
   /// Asked before anything is loaded. Estimates are of the host's memory: without a limit by hand a GPU has none.
   static std::int64_t budget(const ScorerOptions& options, const Placement& placement) {
@@ -73,6 +71,7 @@ struct PerplexityScorer::Implementation {
 
   [[nodiscard]] Transformer load(const std::filesystem::path& directory) const {
     set_threads(options.threads);
+    return_large_blocks();
     const c10::InferenceMode inference;
     const bool stream_weights = memory_layout(0, 1).stream_weights;
     return {description, Checkpoint(directory), placement,
