@@ -12,6 +12,8 @@ mark_as_advanced(kineto_LIBRARY)
 set(longrope_cuda_flags "${CMAKE_CUDA_FLAGS}")
 set(longrope_cuda_architectures "${CMAKE_CUDA_ARCHITECTURES}")
 unset(CMAKE_CUDA_ARCHITECTURES)
+# Else its package runs a program that looks for GPUs; the flags it makes of this are dropped below.
+set(TORCH_CUDA_ARCH_LIST 8.0)
 
 find_package(Torch 2.11 QUIET CONFIG)
 if(NOT Torch_FOUND)
