@@ -7,7 +7,8 @@ ENV LONGROPE_TORCH=${LONGROPE_TORCH} LANG=C.UTF-8
 WORKDIR /opt/longrope
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates make
 # Dependencies first: they change rarely, so this layer is kept between builds.
-COPY tools/install_dependencies.sh tools/debian-packages.txt tools/requirements-build.txt tools/
+COPY tools/install_dependencies.sh tools/install_cuda_toolkit.sh tools/debian-packages.txt \
+  tools/requirements-build.txt tools/
 RUN tools/install_dependencies.sh build
 COPY . .
 RUN make build

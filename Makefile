@@ -43,7 +43,7 @@ lint: configure ## Check format, names and likely mistakes
 	@$(PYTHON) tools/lint.py --jobs $(JOBS)
 
 format: test-dependencies ## Format all C++ files
-	@find bench cli common coordinator finetune tests worker -name '*.h' -o -name '*.cpp' 2>/dev/null | \
+	@find bench cli common coordinator finetune tests worker -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null | \
 	  xargs .venv/bin/clang-format -i
 
 asan: build-dependencies ## Tests without Torch under the address and undefined-behaviour sanitizers

@@ -7,6 +7,14 @@
 set(kineto_LIBRARY c10 CACHE STRING "Stands in for Kineto, which is inside libtorch")
 mark_as_advanced(kineto_LIBRARY)
 
+# A CUDA LibTorch rewrites flags and architectures of nvcc for the whole directory. Our kernels know no Torch header and
+# keep their own.
+set(longrope_cuda_flags "${CMAKE_CUDA_FLAGS}")
+set(longrope_cuda_architectures "${CMAKE_CUDA_ARCHITECTURES}")
+unset(CMAKE_CUDA_ARCHITECTURES)
+# Else its package runs a program that looks for GPUs; the flags it makes of this are dropped below.
+set(TORCH_CUDA_ARCH_LIST 8.0)
+
 find_package(Torch 2.11 QUIET CONFIG)
 if(NOT Torch_FOUND)
   if(NOT EXISTS "${LONGROPE_PYTHON}")
@@ -17,6 +25,24 @@ if(NOT Torch_FOUND)
     COMMAND "${LONGROPE_PYTHON}" -c "import torch; print(torch.utils.cmake_prefix_path)"
     OUTPUT_VARIABLE longrope_torch_prefix OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   find_package(Torch 2.11 REQUIRED CONFIG HINTS "${longrope_torch_prefix}/Torch")
+endif()
+
+set(CMAKE_CUDA_FLAGS "${longrope_cuda_flags}")
+set(CMAKE_CUDA_ARCHITECTURES "${longrope_cuda_architectures}")
+if(TARGET torch_cuda)
+  set(LONGROPE_TORCH_CUDA TRUE)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # the one that Torch uses
+else()
+  set(LONGROPE_TORCH_CUDA FALSE)
+endif()
+if(LONGROPE_CUDA)
+  string(REPLACE ";" ", " longrope_architectures_text "${CMAKE_CUDA_ARCHITECTURES}")
+  set(longrope_cuda_use "built alone: this LibTorch is for CPUs")
+  if(LONGROPE_TORCH_CUDA)
+    set(longrope_cuda_use "linked into the worker")
+  endif()
+  message(STATUS "CUDA kernels: ${longrope_cuda_use} (architectures ${longrope_architectures_text}; "
+    "nvcc ${CMAKE_CUDA_COMPILER_VERSION})")
 endif()
 
 # longrope_torch: Torch with the flags its binary interface needs.

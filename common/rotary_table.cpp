@@ -5,48 +5,29 @@
 
 #include <fmt/format.h>
 
+#include "common/element_formulas.h"
 #include "common/error.h"
 
 namespace longrope {
 namespace {
 
-/// Radians per token without and with λ.
 template <typename Real>
-struct Frequencies {
-  std::vector<Real> original;
-  std::vector<Real> rescaled;
-};
-
-Frequencies<double> frequencies_fp64(const RotaryGeometry& geometry, const RescaleFactors& factors) {
-  Frequencies<double> frequencies{inverse_frequencies(geometry), inverse_frequencies(geometry)};
-  for (std::size_t pair = 0; pair < factors.lambda.size(); ++pair) frequencies.rescaled[pair] /= factors.lambda[pair];
-  return frequencies;
-}
-
-/// Operation for operation what transformers' `_compute_longrope_parameters` does on float32 tensors:
-/// 1 / (λ · theta^(2i/d)).
-Frequencies<float> frequencies_hf_fp32(const RotaryGeometry& geometry, const RescaleFactors& factors) {
-  Frequencies<float> frequencies;
-  for (std::size_t pair = 0; pair < geometry.pairs(); ++pair) {
-    const float exponent = static_cast<float>(2 * pair) / static_cast<float>(geometry.rotary_dim);
-    const float power = std::pow(static_cast<float>(geometry.rope_theta), exponent);
-    frequencies.original.push_back(1.0F / power);
-    frequencies.rescaled.push_back(1.0F / (static_cast<float>(factors.lambda[pair]) * power));
-  }
-  return frequencies;
+RotaryAngles<Real> angles_of(const RotaryFrequencies<Real>& frequencies, const RescaleFactors& factors) {
+  return {frequencies.original.data(), frequencies.rescaled.data(), static_cast<Real>(factors.attention.value),
+          factors.n_hat};
 }
 
 template <typename Real>
-void fill(RotaryTable& table, const Frequencies<Real>& frequencies, const RescaleFactors& factors, std::int64_t begin) {
+void fill(RotaryTable& table, const RotaryFrequencies<Real>& frequencies, const RescaleFactors& factors,
+          std::int64_t begin) {
+  const RotaryAngles<Real> angles = angles_of(frequencies, factors);
+  const auto pairs = static_cast<std::int64_t>(table.pairs);
   std::size_t cell = 0;
   for (std::int64_t position = begin; position < begin + table.positions; ++position) {
-    const bool keeps_original = position < factors.n_hat;
-    const std::vector<Real>& per_token = keeps_original ? frequencies.original : frequencies.rescaled;
-    const Real magnitude = keeps_original ? Real{1} : static_cast<Real>(factors.attention.value);
-    for (std::size_t pair = 0; pair < table.pairs; ++pair, ++cell) {
-      const Real angle = static_cast<Real>(position) * per_token[pair];
-      table.cos[cell] = static_cast<float>(std::cos(angle) * magnitude);
-      table.sin[cell] = static_cast<float>(std::sin(angle) * magnitude);
+    for (std::int64_t pair = 0; pair < pairs; ++pair, ++cell) {
+      const Turn turn = rotary_turn(angles, position, pair);
+      table.cos[cell] = turn.cos;
+      table.sin[cell] = turn.sin;
     }
   }
 }
@@ -70,13 +51,32 @@ AngleMode parse_angle_mode(std::string_view text) {
   throw InputError(fmt::format("angle mode must be fp64 or hf_fp32: {}", text));
 }
 
+RotaryFrequencies<double> rotary_frequencies_fp64(const RotaryGeometry& geometry, const RescaleFactors& factors) {
+  validate(factors, geometry.pairs(), "rotary frequencies");
+  RotaryFrequencies<double> frequencies{inverse_frequencies(geometry), inverse_frequencies(geometry)};
+  for (std::size_t pair = 0; pair < factors.lambda.size(); ++pair) frequencies.rescaled[pair] /= factors.lambda[pair];
+  return frequencies;
+}
+
+RotaryFrequencies<float> rotary_frequencies_hf_fp32(const RotaryGeometry& geometry, const RescaleFactors& factors) {
+  validate(factors, geometry.pairs(), "rotary frequencies");
+  RotaryFrequencies<float> frequencies;
+  for (std::size_t pair = 0; pair < geometry.pairs(); ++pair) {
+    const float exponent = static_cast<float>(2 * pair) / static_cast<float>(geometry.rotary_dim);
+    const float power = std::pow(static_cast<float>(geometry.rope_theta), exponent);
+    frequencies.original.push_back(1.0F / power);
+    frequencies.rescaled.push_back(1.0F / (static_cast<float>(factors.lambda[pair]) * power));
+  }
+  return frequencies;
+}
+
 double rescaled_angle(const RotaryGeometry& geometry, const RescaleFactors& factors, std::int64_t position,
                       std::size_t pair) {
   validate(factors, geometry.pairs(), "rotary table");
   if (position < 0) throw InputError(fmt::format("position must be >= 0: {}", position));
   if (pair >= geometry.pairs()) throw InputError(fmt::format("pair must be below {}: {}", geometry.pairs(), pair));
-  const double per_token = inverse_frequencies(geometry)[pair];
-  return static_cast<double>(position) * (position < factors.n_hat ? per_token : per_token / factors.lambda[pair]);
+  const RotaryFrequencies<double> frequencies = rotary_frequencies_fp64(geometry, factors);
+  return rotary_angle(angles_of(frequencies, factors), position, static_cast<std::int64_t>(pair));
 }
 
 RotaryTable rotary_table(const RotaryGeometry& geometry, const RescaleFactors& factors, std::int64_t begin,
@@ -95,9 +95,9 @@ RotaryTable rotary_table(const RotaryGeometry& geometry, const RescaleFactors& f
   table.cos.resize(rows * table.pairs);
   table.sin.resize(rows * table.pairs);
   if (mode == AngleMode::kFp64) {
-    fill(table, frequencies_fp64(geometry, factors), factors, begin);
+    fill(table, rotary_frequencies_fp64(geometry, factors), factors, begin);
   } else {
-    fill(table, frequencies_hf_fp32(geometry, factors), factors, begin);
+    fill(table, rotary_frequencies_hf_fp32(geometry, factors), factors, begin);
   }
   return table;
 }

@@ -16,6 +16,22 @@ enum class AngleMode { kFp64 = 0, kHfFp32 = 1 };
 [[nodiscard]] std::string_view to_string(AngleMode mode);  // "fp64", "hf_fp32"
 [[nodiscard]] AngleMode parse_angle_mode(std::string_view text);
 
+/// Radians per token of each pair, without and with λ, in the arithmetic of an angle mode; common/element_formulas.h
+/// turns them into angles.
+template <typename Real>
+struct RotaryFrequencies {
+  std::vector<Real> original;  // [pairs] f_i
+  std::vector<Real> rescaled;  // [pairs] f_i/λ_i
+};
+
+/// Both throw InputError when λ does not fit the geometry.
+[[nodiscard]] RotaryFrequencies<double> rotary_frequencies_fp64(const RotaryGeometry& geometry,
+                                                                const RescaleFactors& factors);
+/// Operation for operation what transformers' `_compute_longrope_parameters` does on float32 tensors:
+/// 1 / (λ · theta^(2i/d)).
+[[nodiscard]] RotaryFrequencies<float> rotary_frequencies_hf_fp32(const RotaryGeometry& geometry,
+                                                                  const RescaleFactors& factors);
+
 /// cos and sin of the rescaled angles, m included (m is 1 for positions below n_hat; spec §1).
 struct RotaryTable {
   std::int64_t positions = 0;

@@ -74,6 +74,10 @@ install_torch() {
     say "no CPU build of torch $version was found: taking the default build, which is large"
   fi
   pip_install .venv "torch==$version"
+  # A CUDA build's CMake package asks for a compiler; which platforms get a CUDA build, only the wheel says.
+  if .venv/bin/python -c 'import importlib.metadata; importlib.metadata.version("cuda-toolkit")' 2>/dev/null; then
+    tools/install_cuda_toolkit.sh .venv/bin/python
+  fi
 }
 
 # unless_done ENVIRONMENT FILE COMMAND…: runs COMMAND once for each content of the requirement FILE.

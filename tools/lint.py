@@ -100,7 +100,7 @@ def main():
                         default=[ROOT / "build" / "release", ROOT / "build" / "fuzz"])
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
-    formatted = check_format(files(".h") + files(".cpp"))
+    formatted = check_format(files(".h") + files(".cpp") + files(".cu"))
     clean = check_sources([build.resolve() for build in arguments.build], arguments.jobs)
     if not (formatted and clean):
         sys.exit("lint: failed (make format repairs the format)")

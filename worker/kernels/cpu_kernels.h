@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "common/element_formulas.h"
+
 namespace longrope {
 
 /// Arithmetic of the scorer on CPU cores, in float32, without Torch. Every result is one fixed sequence of roundings
@@ -51,14 +53,6 @@ struct Attention {
   std::int64_t window = 0;        // sliding window in tokens, the query's own included; 0: none
   float scale = 1.0F;             // 1/√head_dim
   Rows out;                       // row t, head g at data + t·stride + g·head_dim
-};
-
-/// What one row has seen of its logits so far, over any number of calls in column order.
-struct LogitState {
-  float largest;        // begin with −∞
-  float exponentials;   // Σ exp(logit − largest); begin with 0
-  float target_logit;   // of the token that follows
-  std::int32_t argmax;  // lowest column with the largest logit
 };
 
 struct CpuKernels {

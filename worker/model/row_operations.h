@@ -18,10 +18,15 @@ void rms_norm(const at::Tensor& in, const at::Tensor& weight, double epsilon, co
 /// out [n, columns] = silu(gate) · up of gate_up [n, 2·columns], the gate first.
 void gate(const at::Tensor& gate_up, const at::Tensor& out);
 
-/// cos and sin of some positions on the model's device.
+/// What turns the heads at some positions, on the model's device: cos and sin, or where the CUDA kernels compute these
+/// for themselves the frequencies.
 struct RotaryRows {
-  at::Tensor cos;  // [positions, rotary_dim / 2] float32
+  at::Tensor cos;  // [positions, rotary_dim / 2] float32; undefined with frequencies
   at::Tensor sin;
+  at::Tensor frequencies;  // [2, rotary_dim / 2] f_i and f_i/λ_i, float64 or (hf_fp32) float32; or undefined
+  double attention = 1.0;  // m
+  std::int64_t n_hat = 0;  // positions from here on take f_i/λ_i and m
+  std::int64_t first = 0;  // position of row 0
 };
 
 /// Positions [begin, begin + count), computed for each tile anew: a table of two million positions would cost more

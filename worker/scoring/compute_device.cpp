@@ -5,6 +5,7 @@
 #include <ATen/Version.h>
 #include <ATen/cpu/Utils.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <torch/version.h>
@@ -18,6 +19,7 @@
 #include <mutex>
 
 #include "common/error.h"
+#include "worker/model/cuda_placement.h"
 
 namespace longrope {
 namespace {
@@ -36,9 +38,13 @@ at::Device parse_device(const std::string& text) {
     refuse();
   }
   if (!device.is_cpu() && !device.is_cuda()) refuse();
-  if (device.is_cuda() && !at::hasCUDA()) {
+  if (device.is_cuda() && !c10::impl::hasDeviceGuardImpl(at::kCUDA)) {
     throw InputError(
         fmt::format("device must be one this Torch supports: {} (Torch {} without CUDA)", text, TORCH_VERSION));
+  }
+  if (device.is_cuda() && !at::hasCUDA()) {
+    throw InputError(
+        fmt::format("device must be one of this machine: {} (Torch {} finds no CUDA device)", text, TORCH_VERSION));
   }
   return device;
 }
@@ -110,6 +116,10 @@ double seconds_when_finished(at::Device device) {
 
 std::string describe_placement(const Placement& placement, std::int64_t threads) {
   std::string name = placement.device.str();
+  if (placement.device.is_cuda()) {
+    name += fmt::format(" ({} rotary and log-sum-exp kernels)",
+                        cuda_kernels_for(placement.device) != nullptr ? "own" : "Torch's");
+  }
   if (placement.device.is_cpu()) {
     const auto capabilities = at::cpu::get_cpu_capabilities();
     const auto cpu_name = capabilities.find("cpu_name");

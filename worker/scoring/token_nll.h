@@ -9,6 +9,7 @@
 
 namespace longrope {
 
+/// On the host where own kernels compute, else on the model's device.
 struct TokenScores {
   at::Tensor nll;        // [N] float32, nats: log Σ exp(logits) − logits[target]
   at::Tensor is_argmax;  // [N] bool: no logit is larger than the target's, and no lower id has the same
@@ -20,8 +21,9 @@ using MatrixRows = std::function<at::Tensor(std::int64_t first, std::int64_t cou
 /// Scores of one target per row; logits = hidden·headᵀ. N = rows, V = vocabulary. `hidden` gives rows of the normed
 /// hidden states in the arithmetic dtype, `head` rows of the output embedding in the weights dtype; each is asked for
 /// tiles, the vocabulary outermost. `targets` [N] int64 in [0, V).
-/// No [N, V] tensor exists: log-sum-exp and argmax run in float32 over tiles of the vocabulary. On the CPU kernels a
-/// row's scores have the same bits whatever other rows there are, for any number of threads.
+/// No [N, V] tensor exists: log-sum-exp, the target's logit and the argmax come out of one pass over each tile, in
+/// float32. On the CPU kernels a row's scores have the same bits whatever other rows there are, for any number of
+/// threads.
 [[nodiscard]] TokenScores token_nll(const MatrixRows& hidden, const MatrixRows& head, std::int64_t vocabulary,
                                     const at::Tensor& targets, const Placement& placement,
                                     const std::function<void()>& tile_finished);

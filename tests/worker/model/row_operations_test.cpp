@@ -6,6 +6,9 @@
 
 #include <cmath>
 
+#include "tests/worker/kernels/cuda/bodies_on_host.h"
+#include "worker/model/cuda_placement.h"
+
 namespace longrope {
 namespace {
 
@@ -76,6 +79,31 @@ TEST_P(RowOperationsTest, PairsTurnAndChannelsBeyondRotaryDimStay) {
       }
     }
   }
+}
+
+/// The body of the CUDA kernel, run on the host for one thread after the other.
+TEST(RotationBodyAgainstTorchTest, Bfloat16HeadsTurnAsTorchTurnsThem) {
+  const RotaryGeometry geometry{.rotary_dim = 12, .rope_theta = 1e4, .original_length = 32};
+  const RescaleFactors factors =
+      exact_factors({1.0, 1.5, 2.0, 3.0, 4.0, 7.0}, /*n_hat=*/20, {AttentionPolicy::kValue, 1.25});
+  const at::Tensor heads = at::randn({50, 5, 16}).to(at::kBFloat16);
+  const at::Tensor turned = heads.clone().narrow(1, 1, 3);
+  rotate(turned, rotary_rows(geometry, factors, AngleMode::kFp64, 0, 50, at::kCPU));
+
+  const at::Tensor own = heads.clone().narrow(1, 1, 3);
+  const RotaryFrequencies<double> frequencies = rotary_frequencies_fp64(geometry, factors);
+  const Rotation<double> rotation{
+      .rows = own.data_ptr(),
+      .type = element_type(own),
+      .stride = own.stride(0),
+      .tokens = 50,
+      .heads = 3,
+      .head_dim = 16,
+      .pairs = 6,
+      .angles = {frequencies.original.data(), frequencies.rescaled.data(), factors.attention.value, factors.n_hat}};
+  rotate_on_host<c10::BFloat16>(rotation);
+  // Torch may fuse the last multiplication and addition: then a value between two bfloat16 numbers falls to the other.
+  EXPECT_TRUE(at::allclose(own.to(at::kFloat), turned.to(at::kFloat), /*rtol=*/0.008, /*atol=*/1e-5));
 }
 
 TEST(RowOperationsBitsTest, RowsAreBitEqualForAnyNumberAtOnceAndOfThreads) {

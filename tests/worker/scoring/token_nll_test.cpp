@@ -7,6 +7,10 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <vector>
+
+#include "tests/worker/kernels/cuda/bodies_on_host.h"
+#include "worker/model/cuda_placement.h"
 
 namespace longrope {
 namespace {
@@ -93,6 +97,36 @@ TEST(TokenNllRowsTest, ARowIsBitEqualWhateverOtherRowsThereAre) {
     EXPECT_TRUE(
         at::equal(score(hidden.narrow(0, 795, 5), embedding, targets.narrow(0, 795, 5)).nll, whole.narrow(0, 795, 5)));
   }
+}
+
+/// The body of the CUDA kernel, run on the host for one thread after the other, on the logits that Torch multiplies.
+TEST(TokenNllBodyTest, TheCudaKernelsBodyScoresAsTorchDoes) {
+  at::manual_seed(11);
+  constexpr std::int64_t kRows = 40;
+  constexpr std::int64_t kWords = 3000;
+  const at::Tensor hidden = at::randn({kRows, 24}).to(at::kBFloat16);
+  const at::Tensor embedding = at::randn({kWords, 24}).to(at::kBFloat16);
+  const at::Tensor logits = at::mm(hidden, embedding.t());
+  at::Tensor targets = at::randint(kWords, {kRows}, at::TensorOptions().dtype(at::kLong));
+  targets.narrow(0, 0, kRows / 2).copy_(logits.to(at::kFloat).argmax(1).narrow(0, 0, kRows / 2));
+  const TokenScores expected =
+      score(hidden, embedding, targets, Placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16});
+
+  std::vector<LogitState> rows(kRows, no_logits());
+  const LogitTile tile{.logits = logits.const_data_ptr(),
+                       .type = element_type(logits),
+                       .stride = logits.stride(0),
+                       .rows = kRows,
+                       .columns = kWords,
+                       .targets = targets.const_data_ptr<std::int64_t>(),
+                       .states = rows.data()};
+  add_logits_on_host<c10::BFloat16>(tile);
+  for (std::int64_t row = 0; row < kRows; ++row) {
+    const LogitState& state = rows[static_cast<std::size_t>(row)];
+    EXPECT_NEAR(negative_log_likelihood(state), expected.nll[row].item<float>(), 1e-5F);
+    EXPECT_EQ(state.argmax == targets[row].item<std::int64_t>(), expected.is_argmax[row].item<bool>());
+  }
+  EXPECT_GE(expected.is_argmax.sum().item<std::int64_t>(), kRows / 4);
 }
 
 TEST(TokenNllRowsTest, NonFiniteHiddenStatesGiveNonFiniteNll) {

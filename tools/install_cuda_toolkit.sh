@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Gives an environment that holds a CUDA build of Torch the compiler and headers of the same CUDA release, from NVIDIA's
+# wheels; does nothing when they are there. CMake finds them through LONGROPE_PYTHON (cmake/LongropeCuda.cmake).
+#
+#   tools/install_cuda_toolkit.sh PYTHON
+set -euo pipefail
+
+python=${1:?usage: tools/install_cuda_toolkit.sh PYTHON}
+release=$("$python" -c 'import importlib.metadata; print(importlib.metadata.version("cuda-toolkit"))' 2>/dev/null) || {
+  echo "install_cuda_toolkit: the Torch of $python must be a CUDA build: it brought no cuda-toolkit" >&2
+  exit 1
+}
+"$python" -m pip install --quiet --disable-pip-version-check "cuda-toolkit[nvcc,cccl]==$release"
+
+# CMake and nvcc look for names and folders that the wheels leave out: libNAME.so without a version, and lib64.
+for toolkit in "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/nvidia/cu[0-9]*; do
+  [ -x "$toolkit/bin/nvcc" ] || continue
+  ln -sfn lib "$toolkit/lib64"
+  for library in "$toolkit"/lib/lib*.so.*; do
+    name=${library%%.so.*}.so
+    [ -e "$name" ] || ln -s "$(basename "$library")" "$name"
+  done
+done

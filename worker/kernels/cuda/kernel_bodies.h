@@ -1,0 +1,65 @@
+#pragma once
+
+// What one thread of a CUDA kernel does, as functions of the thread's index that run on the host too: the tests call
+// them for one thread after the other. `Element` is a type that converts to and from float, such as __nv_bfloat16.
+
+#include <cstdint>
+
+#include "worker/kernels/cuda/cuda_kernels.h"
+
+namespace longrope {
+
+/// Threads that share one row of a tile of logits; a power of two.
+inline constexpr int kThreadsPerRow = 256;
+
+template <typename Real>
+LONGROPE_HOST_DEVICE inline std::int64_t rotation_threads(const Rotation<Real>& rotation) {
+  return rotation.tokens * rotation.pairs;
+}
+
+/// One pair of one token in all heads: its cos and sin, the dear part, are computed once. Neighbouring threads take
+/// neighbouring channels.
+template <typename Element, typename Real>
+LONGROPE_HOST_DEVICE inline void rotate_thread(const Rotation<Real>& rotation, std::int64_t thread) {
+  const std::int64_t token = thread / rotation.pairs;
+  const std::int64_t pair = thread % rotation.pairs;
+  const Turn turn = rotary_turn(rotation.angles, rotation.first_position + token, pair);
+  for (std::int64_t head = 0; head < rotation.heads; ++head) {
+    Element* const first =
+        static_cast<Element*>(rotation.rows) + token * rotation.stride + head * rotation.head_dim + pair;
+    Element* const second = first + rotation.pairs;
+    const ChannelPair result = turned({static_cast<float>(*first), static_cast<float>(*second)}, turn);
+    *first = static_cast<Element>(result.first);
+    *second = static_cast<Element>(result.second);
+  }
+}
+
+/// The columns thread, thread + kThreadsPerRow, … of a row.
+template <typename Element>
+LONGROPE_HOST_DEVICE inline LogitState logits_of_thread(const LogitTile& tile, std::int64_t row, int thread) {
+  const Element* const logits = static_cast<const Element*>(tile.logits) + row * tile.stride;
+  LogitState state = no_logits();
+  for (std::int64_t column = thread; column < tile.columns; column += kThreadsPerRow) {
+    add_logit(state, static_cast<std::int32_t>(tile.first_column + column), static_cast<float>(logits[column]));
+  }
+  return state;
+}
+
+/// One thread's step of the tree that joins the threads of a row, for distance kThreadsPerRow / 2, …, 2, 1; all threads
+/// wait for each other between two steps.
+LONGROPE_HOST_DEVICE inline void join_thread(LogitState* states, int thread, int distance) {
+  if (thread < distance) states[thread] = merged(states[thread], states[thread + distance]);
+}
+
+/// Takes the joined state of a row's threads into the row's own, and the target's logit when its column is here.
+template <typename Element>
+LONGROPE_HOST_DEVICE inline void finish_row(const LogitTile& tile, std::int64_t row, const LogitState& joined) {
+  LogitState& state = tile.states[row];
+  add_tile(state, joined);
+  const std::int64_t column = tile.targets[row] - tile.first_column;
+  if (column >= 0 && column < tile.columns) {
+    state.target_logit = static_cast<float>(static_cast<const Element*>(tile.logits)[row * tile.stride + column]);
+  }
+}
+
+}  // namespace longrope
