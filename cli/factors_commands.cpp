@@ -61,8 +61,8 @@ void export_best(const ExportArguments& arguments) {
   } else if (arguments.format == "json") {
     write_factors_json(factors_file(*best, model, digest, run), arguments.out);
   } else {
-    export_hugging_face(arguments.model, best->factors, model.geometry.original_length, best->target_length,
-                        arguments.out, arguments.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
+    export_hugging_face(arguments.model, best->factors, best->target_length, arguments.out,
+                        arguments.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
   }
   fmt::print("{}\n", arguments.out);
 }

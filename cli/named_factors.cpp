@@ -21,27 +21,14 @@ AttentionFactor parse_attention_factor(const std::string& text, const RotaryGeom
   return attention_factor(parse_attention_policy(text), ratio, geometry.original_length);
 }
 
-/// The model's own factors, extended by a closed form from the length that they reach.
-RescaleFactors extended(const ModelDescription& model, const std::string& closed_form, std::int64_t length) {
-  const RescaleFactors& own = model.own_factors(length);
-  const RescaleFactors extension =
-      closed_form_factors(closed_form, model.geometry, length, model.scaling.reached_length);
-  RescaleFactors total = compose(own, extension);
-  if (extension.attention.value == 1.0) {
-    total.attention = own.attention;
-  } else if (own.attention.value != 1.0) {
-    total.attention = {AttentionPolicy::kValue, own.attention.value * extension.attention.value};
-  }
-  return total;
-}
-
 }  // namespace
 
 RescaleFactors named_factors(const std::string& factors, const std::string& attention, const ModelDescription& model,
                              std::int64_t length) {
   const RotaryGeometry& geometry = model.geometry;
   const bool closed_form = std::ranges::find(kClosedForms, factors) != kClosedForms.end();
-  RescaleFactors result = closed_form ? extended(model, factors, length) : read_factors(factors, length);
+  RescaleFactors result =
+      closed_form ? extended_factors(factors, geometry, model.scaling, length) : read_factors(factors, length);
   if (!attention.empty()) result.attention = parse_attention_factor(attention, geometry, length);
   validate(result, geometry.pairs(), factors);
   return result;

@@ -238,7 +238,7 @@ void require_inside_directory(const std::filesystem::path& shard, const std::str
 }  // namespace
 
 const RescaleFactors& ModelDescription::own_factors(std::int64_t length) const {
-  return length > geometry.original_length ? scaling.beyond_original : scaling.up_to_original;
+  return scaling.own_factors(geometry, length);
 }
 
 std::int64_t ModelDescription::sliding_window() const {

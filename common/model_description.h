@@ -37,7 +37,7 @@ struct ModelDescription {
   RopeScaling scaling;        // that the checkpoint carries
   std::string weights_dtype;  // "bfloat16" as config.json says
 
-  /// The factors of the model as it is, for a document of `length` tokens (transformers makes the same choice).
+  /// The factors of the model as it is, for a document of `length` tokens.
   [[nodiscard]] const RescaleFactors& own_factors(std::int64_t length) const;
   /// The widest sliding window of any layer, 0 without one.
   [[nodiscard]] std::int64_t sliding_window() const;

@@ -155,6 +155,12 @@ RescaleFactors compose(const RescaleFactors& fine_tuned, const RescaleFactors& s
   return exact_factors(std::move(total), secondary.n_hat, secondary.attention);
 }
 
+AttentionFactor compose(const AttentionFactor& own, const AttentionFactor& extension) {
+  if (extension.value == 1.0) return own;
+  if (own.value == 1.0) return extension;
+  return {.policy = AttentionPolicy::kValue, .value = own.value * extension.value};
+}
+
 bool is_non_decreasing(const std::vector<double>& lambda) { return std::is_sorted(lambda.begin(), lambda.end()); }
 
 void validate(const RescaleFactors& factors, std::size_t pairs, std::string_view place) {

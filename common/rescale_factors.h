@@ -61,6 +61,10 @@ struct RescaleFactors {
 /// Throws InputError when the lengths differ.
 [[nodiscard]] RescaleFactors compose(const RescaleFactors& fine_tuned, const RescaleFactors& secondary);
 
+/// m of an extension measured from a checkpoint that has one of its own: their product, under policy "value" unless one
+/// of the two is 1.
+[[nodiscard]] AttentionFactor compose(const AttentionFactor& own, const AttentionFactor& extension);
+
 [[nodiscard]] bool is_non_decreasing(const std::vector<double>& lambda);
 
 /// Refuses what no model can run: wrong count, NaN, infinite or non-positive λ, negative n_hat, attention factor that

@@ -120,6 +120,10 @@ std::int64_t even_rotary_dim(const JsonObject& config, const std::optional<JsonO
 
 }  // namespace
 
+const RescaleFactors& RopeScaling::own_factors(const RotaryGeometry& geometry, std::int64_t length) const {
+  return length > geometry.original_length ? beyond_original : up_to_original;
+}
+
 RopeParameters parse_rope_parameters(const nlohmann::json& document, const std::string& place, std::int64_t head_dim) {
   const JsonObject config(document, place);
   const std::optional<JsonObject> rope = rope_of(config);
@@ -167,6 +171,16 @@ RopeParameters parse_rope_parameters(const nlohmann::json& document, const std::
     validate(*factors, geometry.pairs(), place);
   }
   return parameters;
+}
+
+RescaleFactors extended_factors(std::string_view closed_form, const RotaryGeometry& geometry,
+                                const RopeScaling& scaling, std::int64_t length) {
+  if (!scaling.scaled()) return closed_form_factors(closed_form, geometry, length);
+  const RescaleFactors& own = scaling.own_factors(geometry, length);
+  const RescaleFactors extension = closed_form_factors(closed_form, geometry, length, scaling.reached_length);
+  RescaleFactors total = compose(own, extension);
+  total.attention = compose(own.attention, extension.attention);
+  return total;
 }
 
 }  // namespace longrope

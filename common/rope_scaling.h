@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -17,6 +18,8 @@ struct RopeScaling {
   std::int64_t reached_length = 0;  // tokens the model is made for; an extension is measured from here
 
   [[nodiscard]] bool scaled() const { return type != "default"; }
+  /// The table for a document of `length` tokens (transformers makes the same choice).
+  [[nodiscard]] const RescaleFactors& own_factors(const RotaryGeometry& geometry, std::int64_t length) const;
 };
 
 /// Everything that config.json says of rotary angles.
@@ -34,5 +37,11 @@ struct RopeParameters {
 /// length), parameters that differ by layer, values out of range, original lengths in two places that differ.
 [[nodiscard]] RopeParameters parse_rope_parameters(const nlohmann::json& config, const std::string& place,
                                                    std::int64_t head_dim);
+
+/// A closed form of closed_form_factors for `length` tokens, on top of what the checkpoint carries: measured from the
+/// length that it reaches, λ and attention factor multiplied by its own (spec §5.1). Without scaling the closed form
+/// itself. Throws InputError for another name.
+[[nodiscard]] RescaleFactors extended_factors(std::string_view closed_form, const RotaryGeometry& geometry,
+                                              const RopeScaling& scaling, std::int64_t length);
 
 }  // namespace longrope

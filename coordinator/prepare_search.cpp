@@ -1,7 +1,13 @@
 #include "coordinator/prepare_search.h"
 
+#include <algorithm>
 #include <set>
+#include <string_view>
 #include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "common/error.h"
 #include "common/factors_file.h"
@@ -11,6 +17,9 @@
 
 namespace longrope {
 namespace {
+
+// λ divides the original f_i, so the positions below n̂, which keep them, would lose what the checkpoint carries.
+constexpr std::string_view kLosesScaling = "on a model that carries rope scaling, which leading positions would lose";
 
 /// The first `count` documents of `file` (all without a count), each fit for `length` tokens.
 std::vector<Document> usable_documents(const std::filesystem::path& file, std::optional<std::int64_t> count,
@@ -31,17 +40,46 @@ std::vector<Document> usable_documents(const std::filesystem::path& file, std::o
   return documents;
 }
 
-SearchSpace search_space(const StageConfig& stage, const ModelDescription& model) {
+/// A search extends what the checkpoint carries; a seed that falls below it, by more than rounding to the grid removes,
+/// would be another one when its genome is bred.
+void require_extension(const RescaleFactors& seed, const SearchSpace& space, const std::filesystem::path& file) {
+  if (!space.scaling.scaled()) return;
+  if (seed.n_hat != 0) {
+    throw InputError(fmt::format("n_hat of a seed must be 0 {}: {} ({})", kLosesScaling, seed.n_hat, file.string()));
+  }
+  const std::vector<double>& own = space.scaling.beyond_original.lambda;
+  for (std::size_t pair = 0; pair < own.size(); ++pair) {
+    if (seed.lambda[pair] / own[pair] < 1.0 - 0.5 / space.grid.steps_per_unit) {
+      throw InputError(fmt::format("lambda of a seed must be at least the model's own, {}: pair {} is {} ({})",
+                                   own[pair], pair, seed.lambda[pair], file.string()));
+    }
+  }
+}
+
+SearchSpace search_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
   SearchSpace space;
   space.geometry = model.geometry;
+  space.scaling = model.scaling;
   space.target_length = stage.target_length;
-  const double ratio = static_cast<double>(stage.target_length) / static_cast<double>(model.geometry.original_length);
-  space.grid = search_grid(stage.search, ratio);
+  const std::int64_t reached = space.reached_length();
+  if (stage.target_length <= reached) {
+    const std::int64_t original = model.geometry.original_length;
+    throw InputError(fmt::format("target_length must exceed the model's {} tokens{}: {} ({})", reached,
+                                 reached == original ? "" : fmt::format(" ({} before its rope scaling)", original),
+                                 stage.target_length, place));
+  }
+  space.grid = search_grid(stage.search, static_cast<double>(stage.target_length) / static_cast<double>(reached));
   space.n_hat_choices = stage.search.n_hat_choices;
+  const bool keeps_angles = std::ranges::any_of(space.n_hat_choices, [](std::int64_t n_hat) { return n_hat != 0; });
+  if (model.scaling.scaled() && keeps_angles) {
+    throw InputError(
+        fmt::format("n_hat must be 0 {}: [{}] ({})", kLosesScaling, fmt::join(space.n_hat_choices, ", "), place));
+  }
   space.attention_policies = stage.search.attention_policies;
   for (const std::filesystem::path& file : stage.search.seed_files) {
     RescaleFactors seed = read_factors(file, stage.target_length);
     validate(seed, model.geometry.pairs(), file.string());
+    require_extension(seed, space, file);
     space.published_seeds.push_back(std::move(seed));
   }
   return space;
@@ -92,11 +130,6 @@ void require_apart(const PlannedStage& stage) {
 PreparedSearch prepare_search(const Config& config) {
   PreparedSearch prepared;
   const ModelDescription model = describe_model(config.model);
-  // A candidate's λ is total; its grid would have to be composed with what the model carries.
-  if (model.scaling.scaled()) {
-    throw InputError("search on a model that carries rope scaling is not supported yet: rope type " +
-                     model.scaling.type + " (" + (config.model / "config.json").string() + ")");
-  }
   SearchPlan& plan = prepared.plan;
   plan.seed = config.seed;
   plan.model_name = model.name;
@@ -120,14 +153,9 @@ PreparedSearch prepare_search(const Config& config) {
   run.software_version = kSoftwareVersion;
 
   for (const StageConfig& stage : config.stages) {
-    if (stage.target_length <= model.geometry.original_length) {
-      throw InputError("target_length must exceed the model's " + std::to_string(model.geometry.original_length) +
-                       " tokens: " + std::to_string(stage.target_length) + " (stage " + stage.name + ", " +
-                       config.file.string() + ")");
-    }
     PlannedStage planned;
     planned.config = stage;
-    planned.space = search_space(stage, model);
+    planned.space = search_space(stage, model, "stage " + stage.name + ", " + config.file.string());
     planned.budget =
         stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates) : default_budget(stage.search);
     const auto id = static_cast<std::int64_t>(plan.stages.size()) + 1;

@@ -71,19 +71,17 @@ OrderedJson read_config(const fs::path& file) {
 }
 
 /// Transformers 4 demands exactly three keys of a Phi-3 and computes the attention factor itself.
-OrderedJson phi3_rope_scaling(const RescaleFactors& factors, std::int64_t original_length, std::int64_t target_length) {
+OrderedJson phi3_rope_scaling(const RescaleFactors& factors, const ModelDescription& model, double ratio) {
   constexpr double kTolerance = 1e-12;
-  const double ratio = static_cast<double>(target_length) / static_cast<double>(original_length);
-  const double computed = attention_factor(AttentionPolicy::kSu, ratio, original_length).value;
+  const double computed = attention_factor(AttentionPolicy::kSu, ratio, model.scaling.reached_length).value;
   if (std::abs(factors.attention.value - computed) > kTolerance) {
     throw InputError(
         fmt::format("attention factor must be su, {}, for a Phi3ForCausalLM of transformers 4, which cannot "
                     "be told another: {}; export for transformers 5",
                     computed, factors.attention.value));
   }
-  return {{"type", "longrope"},
-          {"short_factor", std::vector<double>(factors.lambda.size(), 1.0)},
-          {"long_factor", factors.lambda}};
+  return {
+      {"type", "longrope"}, {"short_factor", model.scaling.beyond_original.lambda}, {"long_factor", factors.lambda}};
 }
 
 /// The model was scored without its sliding windows; transformers must not apply them either.
@@ -111,26 +109,29 @@ std::optional<double> take_rope_parameters(OrderedJson& config) {
 }
 
 void patch_config(OrderedJson& config, const RescaleFactors& factors, const ModelDescription& model,
-                  std::int64_t original_length, std::int64_t target_length, HuggingFaceTarget target) {
+                  std::int64_t target_length, HuggingFaceTarget target) {
+  // Up to this length the model is as it was before the search.
+  const std::int64_t reached_length = model.scaling.reached_length;
+  const double ratio = static_cast<double>(target_length) / static_cast<double>(reached_length);
   OrderedJson rope = {
       {"rope_type", "longrope"},
-      {"short_factor", std::vector<double>(factors.lambda.size(), 1.0)},
+      {"short_factor", model.scaling.beyond_original.lambda},
       {"long_factor", factors.lambda},
-      {"factor", static_cast<double>(target_length) / static_cast<double>(original_length)},
+      {"factor", ratio},
       {"attention_factor", factors.attention.value},
-      {"original_max_position_embeddings", original_length},
+      {"original_max_position_embeddings", reached_length},
   };
   const std::optional<double> partial_rotary_factor = take_rope_parameters(config);
   disable_sliding_window(config, model);
   config["max_position_embeddings"] = target_length;
   // In both places: version 4 reads it here, version 5 (which also reads rope_scaling) inside; here wins if they
   // differ.
-  config["original_max_position_embeddings"] = original_length;
+  config["original_max_position_embeddings"] = reached_length;
   if (target == HuggingFaceTarget::k4) {
     const bool is_phi3 = model.architecture == "Phi3ForCausalLM";
     config["rope_theta"] = model.geometry.rope_theta;
     if (partial_rotary_factor) config["partial_rotary_factor"] = *partial_rotary_factor;
-    config["rope_scaling"] = is_phi3 ? phi3_rope_scaling(factors, original_length, target_length) : std::move(rope);
+    config["rope_scaling"] = is_phi3 ? phi3_rope_scaling(factors, model, ratio) : std::move(rope);
   } else {
     rope["rope_theta"] = model.geometry.rope_theta;
     if (partial_rotary_factor) rope["partial_rotary_factor"] = *partial_rotary_factor;
@@ -155,13 +156,12 @@ void link_other_files(const fs::path& model_directory, const fs::path& out) {
 }
 
 void write_canonical_factors(const fs::path& file, const ModelDescription& model, const RescaleFactors& factors,
-                             std::int64_t original_length, std::int64_t target_length) {
+                             std::int64_t target_length) {
   FactorsFile canonical;
   canonical.model = {.id = model.name,
                      .sha256 = model_digest(model.directory),
                      .head_dim = model.head_dim,
                      .geometry = model.geometry};
-  canonical.model->geometry.original_length = original_length;
   FactorsFile::Entry entry;
   entry.id = fmt::format("longrope-{}", target_length);
   entry.target_length = target_length;
@@ -170,42 +170,38 @@ void write_canonical_factors(const fs::path& file, const ModelDescription& model
   write_factors_json(canonical, file);
 }
 
-void require_expressible(const RescaleFactors& factors, std::int64_t original_length, std::int64_t target_length) {
+void require_expressible(const RescaleFactors& factors, const ModelDescription& model, std::int64_t target_length) {
   if (factors.n_hat > 0) {
     throw InputError(fmt::format(
         "n_hat must be 0, no engine can keep the original angles of leading positions: {}; search with n_hat = 0, or "
         "score these factors with n_hat = 0 before using them",
         factors.n_hat));
   }
-  if (original_length <= 0 || target_length <= original_length) {
-    throw InputError(
-        fmt::format("target length must be above the original length {}: {}", original_length, target_length));
+  if (target_length <= model.scaling.reached_length) {
+    throw InputError(fmt::format("target length must be above the {} tokens that the model reaches: {}",
+                                 model.scaling.reached_length, target_length));
   }
 }
 
 }  // namespace
 
-void export_hugging_face(const fs::path& model_directory, const RescaleFactors& factors, std::int64_t original_length,
-                         std::int64_t target_length, const fs::path& out, HuggingFaceTarget target) {
-  require_expressible(factors, original_length, target_length);
+void export_hugging_face(const fs::path& model_directory, const RescaleFactors& factors, std::int64_t target_length,
+                         const fs::path& out, HuggingFaceTarget target) {
   const ModelDescription model = describe_model(model_directory);
+  require_expressible(factors, model, target_length);
   validate(factors, model.geometry.pairs(), "export");
-  if (model.scaling.scaled()) {
-    throw InputError(fmt::format("export of a model that carries rope scaling is not supported yet: rope type {} ({})",
-                                 model.scaling.type, model_directory.string()));
-  }
   try {
     const fs::path destination = fs::absolute(out / "").lexically_normal().parent_path();  // without a trailing slash
     if (fs::exists(destination) && !(fs::is_directory(destination) && fs::is_empty(destination))) {
       throw InputError(fmt::format("export folder must not exist or be empty: {}", out.string()));
     }
     OrderedJson config = read_config(model_directory / kConfigFile);
-    patch_config(config, factors, model, original_length, target_length, target);
+    patch_config(config, factors, model, target_length, target);
 
     UnfinishedDirectory unfinished(destination);
     link_other_files(model_directory, unfinished.path());
     write_file_atomically(unfinished.path() / kConfigFile, config.dump(2) + "\n");
-    write_canonical_factors(unfinished.path() / kFactorsFile, model, factors, original_length, target_length);
+    write_canonical_factors(unfinished.path() / kFactorsFile, model, factors, target_length);
     unfinished.rename_to(destination);
   } catch (const fs::filesystem_error& failure) {
     throw Error(fmt::format("cannot write the export: {} ({})", failure.what(), out.string()));

@@ -11,21 +11,23 @@ namespace longrope {
 /// k4: rope_scaling, with rope_theta at top level (4.43 and later; also vLLM). k5: rope_parameters, which holds it too.
 enum class HuggingFaceTarget { k4, k5 };
 
-/// Writes the directory `out`: the model with rope_type "longrope". long_factor is λ, short_factor is all ones (up to
-/// `original_length` the model is as it was trained), factor and attention_factor are explicit and
-/// max_position_embeddings is `target_length`. Sliding windows are switched off, as in scoring. `longrope_factors.json`
-/// beside config.json is the canonical factors file, with the model's digest.
+/// Writes the directory `out`: the model with rope_type "longrope". long_factor is λ, short_factor what the model has
+/// already (all ones, or what its rope scaling makes of documents beyond its original length); engines change from one
+/// to the other at original_max_position_embeddings, which is the length that the model reaches without `factors`.
+/// factor, `target_length` over that length, and attention_factor, one for both tables, are explicit, and
+/// max_position_embeddings is `target_length`. Two tables are all that the format has: the short one of a longrope
+/// model is lost, and its documents below the original length get its long one. Sliding windows are switched off, as in
+/// scoring. `longrope_factors.json` beside config.json is the canonical factors file, with the model's digest.
 ///
 /// All other regular files of `model_directory` are hard links, or copies where the file system cannot link, never
 /// symbolic links: `out` outlives the model's directory. Linked files share their content, so do not edit them in
 /// place. Hidden files and subdirectories are left out.
 ///
 /// Built in a folder beside `out` and renamed: never half a model. Throws InputError: n_hat > 0 (no engine can express
-/// it), factors that do not fit the model, target_length not above original_length, a model that carries rope scaling
-/// already, an attention factor other than su for Phi-3 and k4 (which computes it itself), `out` exists and is not
-/// empty; Error when writing fails.
+/// it), factors that do not fit the model, target_length not above what the model reaches, an attention factor other
+/// than su for Phi-3 and k4 (which computes it itself, from the two lengths above), `out` exists and is not empty;
+/// Error when writing fails.
 void export_hugging_face(const std::filesystem::path& model_directory, const RescaleFactors& factors,
-                         std::int64_t original_length, std::int64_t target_length, const std::filesystem::path& out,
-                         HuggingFaceTarget target);
+                         std::int64_t target_length, const std::filesystem::path& out, HuggingFaceTarget target);
 
 }  // namespace longrope

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 
 #include "common/closed_form_factors.h"
 #include "common/error.h"
@@ -39,10 +40,15 @@ GenomeSpace genome_space(const SearchSpace& space, double attention_value) {
   result.pairs = space.geometry.pairs();
   result.grid = space.grid;
   result.n_hat_choices = space.n_hat_choices;
-  const double ratio = static_cast<double>(space.target_length) / static_cast<double>(space.geometry.original_length);
+  const std::int64_t reached = space.reached_length();
+  const double ratio = static_cast<double>(space.target_length) / static_cast<double>(reached);
+  const RescaleFactors& base = space.scaling.beyond_original;
+  if (space.scaling.scaled()) result.base_lambda = base.lambda;
   for (const AttentionPolicy policy : space.attention_policies) {
     if (policy != AttentionPolicy::kValue) {
-      result.attention_choices.push_back(attention_factor(policy, ratio, space.geometry.original_length));
+      // Measured from the reached length su composes exactly: sqrt(ln L / ln L0) is the product of its two parts.
+      const AttentionFactor extension = attention_factor(policy, ratio, reached);
+      result.attention_choices.push_back(space.scaling.scaled() ? compose(base.attention, extension) : extension);
       continue;
     }
     if (!std::isfinite(attention_value) || attention_value <= 0.0) {
@@ -53,13 +59,23 @@ GenomeSpace genome_space(const SearchSpace& space, double attention_value) {
   return result;
 }
 
-RescaleFactors to_factors(const Genome& genome, const FactorGrid& grid) {
-  return factors_on_grid(grid, genome.steps, genome.n_hat, genome.attention);
+RescaleFactors to_factors(const Genome& genome, const GenomeSpace& space) {
+  RescaleFactors secondary = factors_on_grid(space.grid, genome.steps, genome.n_hat, genome.attention);
+  if (space.base_lambda.empty()) return secondary;
+  return compose(exact_factors(space.base_lambda, /*n_hat=*/0, {}), secondary);
+}
+
+std::vector<double> secondary_lambda(const GenomeSpace& space, std::vector<double> lambda) {
+  if (!space.base_lambda.empty()) {
+    std::ranges::transform(lambda, space.base_lambda, lambda.begin(), std::divides<>());
+  }
+  return lambda;
 }
 
 Genome nearest_genome(const GenomeSpace& space, const RescaleFactors& factors) {
   Genome genome;
-  genome.steps = round_to_grid(space.grid, factors.lambda, factors.n_hat, factors.attention).grid_steps;
+  genome.steps =
+      round_to_grid(space.grid, secondary_lambda(space, factors.lambda), factors.n_hat, factors.attention).grid_steps;
   genome.n_hat = *std::ranges::min_element(
       space.n_hat_choices, {}, [&factors](std::int64_t choice) { return std::abs(choice - factors.n_hat); });
   const bool listed = std::ranges::find(space.attention_choices, factors.attention) != space.attention_choices.end();

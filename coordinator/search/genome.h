@@ -12,7 +12,7 @@ namespace longrope {
 
 /// What mutation and crossover work on: a factor set on the integer grid.
 struct Genome {
-  std::vector<std::int32_t> steps;  // [pairs] non-decreasing; λ_i = 1 + steps[i] / steps_per_unit
+  std::vector<std::int32_t> steps;  // [pairs] non-decreasing; λ_i over the base is 1 + steps[i] / steps_per_unit
   std::int64_t n_hat = 0;
   AttentionFactor attention;
 
@@ -23,8 +23,9 @@ struct Genome {
 struct GenomeSpace {
   std::size_t pairs = 0;
   FactorGrid grid;
+  std::vector<double> base_lambda;                 // [pairs] λ that the checkpoint carries; empty: none
   std::vector<std::int64_t> n_hat_choices;         // at least one
-  std::vector<AttentionFactor> attention_choices;  // at least one; value already computed from the policy
+  std::vector<AttentionFactor> attention_choices;  // at least one; total, value already computed from the policy
 };
 
 /// Whether a genome may be proposed: false for one that was proposed before.
@@ -33,10 +34,14 @@ using IsNew = std::function<bool(const Genome&)>;
 /// `attention_value` is the m of policy "value". Throws InputError when the space is empty or contradictory.
 [[nodiscard]] GenomeSpace genome_space(const SearchSpace& space, double attention_value);
 
-[[nodiscard]] RescaleFactors to_factors(const Genome& genome, const FactorGrid& grid);
+/// Total factors: on the grid without a base, else exact, as products with it.
+[[nodiscard]] RescaleFactors to_factors(const Genome& genome, const GenomeSpace& space);
 
-/// The genome of the space closest to `factors`: λ rounded to the grid, nearest choice of n̂, the same attention factor
-/// or the first choice when it is not one of them. Identity for factors that came from the space.
+/// What is left of `lambda`, which is total, over the space's base: λ_sec of spec §5.1.
+[[nodiscard]] std::vector<double> secondary_lambda(const GenomeSpace& space, std::vector<double> lambda);
+
+/// The genome of the space closest to `factors`: λ over the base rounded to the grid, nearest choice of n̂, the same
+/// attention factor or the first choice when it is not one of them. Identity for factors that came from the space.
 [[nodiscard]] Genome nearest_genome(const GenomeSpace& space, const RescaleFactors& factors);
 
 [[nodiscard]] bool is_monotone(const std::vector<std::int32_t>& steps);

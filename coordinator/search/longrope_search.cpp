@@ -95,13 +95,13 @@ std::optional<Candidate> LongropeSearch::propose(std::size_t k, RandomStream& ra
 }
 
 std::optional<Candidate> LongropeSearch::mutant_of(std::size_t parent, RandomStream& random) const {
-  const IsNew is_new = [this](const Genome& genome) { return history_.is_new(to_factors(genome, space_.grid)); };
+  const IsNew is_new = [this](const Genome& genome) { return history_.is_new(to_factors(genome, space_)); };
   const std::optional<Mutant> mutant = mutate(genome_of(parent), space_, mutation_, is_new, random);
   if (!mutant) {
     return std::nullopt;
   }
   return Candidate{
-      .factors = to_factors(mutant->genome, space_.grid), .origin = std::string(mutant->origin), .parents = {parent}};
+      .factors = to_factors(mutant->genome, space_), .origin = std::string(mutant->origin), .parents = {parent}};
 }
 
 std::optional<Candidate> LongropeSearch::crossover_of_best(std::size_t k, RandomStream& random) const {
@@ -114,7 +114,7 @@ std::optional<Candidate> LongropeSearch::crossover_of_best(std::size_t k, Random
   // The better parent is the first, as released.
   const std::size_t first = best[std::min(one, other)];
   const std::size_t second = best[std::max(one, other)];
-  const IsNew is_new = [this](const Genome& genome) { return history_.is_new(to_factors(genome, space_.grid)); };
+  const IsNew is_new = [this](const Genome& genome) { return history_.is_new(to_factors(genome, space_)); };
   const std::optional<Child> child =
       config_.method == SearchMethod::kAuthors
           ? released_crossover(genome_of(first), genome_of(second), config_.crossover_probability,
@@ -129,9 +129,8 @@ std::optional<Candidate> LongropeSearch::crossover_of_best(std::size_t k, Random
     }
     return mutant;
   }
-  return Candidate{.factors = to_factors(child->genome, space_.grid),
-                   .origin = std::string(child->origin),
-                   .parents = {first, second}};
+  return Candidate{
+      .factors = to_factors(child->genome, space_), .origin = std::string(child->origin), .parents = {first, second}};
 }
 
 }  // namespace longrope

@@ -48,7 +48,7 @@ std::optional<Candidate> RandomSearch::propose(std::size_t k) const {
   }
   RandomStream random(seed_, stage_, k);
   for (int attempt = 0; attempt < kMaxDraws; ++attempt) {
-    RescaleFactors factors = to_factors(draw(space_, random), space_.grid);
+    RescaleFactors factors = to_factors(draw(space_, random), space_);
     if (history_.is_new(factors)) {
       return Candidate{.factors = std::move(factors), .origin = "random", .parents = {}};
     }

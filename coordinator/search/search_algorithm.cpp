@@ -71,6 +71,10 @@ void check_authors(const SearchConfig& config, const SearchSpace& space) {
 
 }  // namespace
 
+std::int64_t SearchSpace::reached_length() const {
+  return scaling.scaled() ? scaling.reached_length : geometry.original_length;
+}
+
 FactorGrid search_grid(const SearchConfig& config, double ratio) {
   if (!std::isfinite(ratio) || ratio <= 0.0) {
     throw InputError(fmt::format("extension ratio must be finite and positive: {}", ratio));

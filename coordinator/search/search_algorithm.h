@@ -10,6 +10,7 @@
 #include "common/closed_form_factors.h"
 #include "common/config.h"
 #include "common/rescale_factors.h"
+#include "common/rope_scaling.h"
 
 namespace longrope {
 
@@ -20,14 +21,20 @@ struct Candidate {
   std::vector<std::size_t> parents;  // indices of earlier candidates; empty for seeds
 };
 
-/// What is searched over; the same for every algorithm.
+/// What is searched over; the same for every algorithm. On a model that carries rope scaling a search extends it: λ on
+/// the grid and attention policies are measured from the length that it reaches and multiply what it has (spec §5.1).
+/// Candidates, seeds and baselines are always total.
 struct SearchSpace {
   RotaryGeometry geometry;
+  RopeScaling scaling;  // that the checkpoint carries
   std::int64_t target_length = 0;
   FactorGrid grid;
-  std::vector<std::int64_t> n_hat_choices;          // {0} when n̂ is fixed
-  std::vector<AttentionPolicy> attention_policies;  // at least one
+  std::vector<std::int64_t> n_hat_choices;          // {0} when n̂ is fixed, as it is with scaling
+  std::vector<AttentionPolicy> attention_policies;  // at least one; the m of "value" is total
   std::vector<RescaleFactors> published_seeds;      // given in the configuration, may be exact (off grid)
+
+  /// Tokens from which the target extends the model.
+  [[nodiscard]] std::int64_t reached_length() const;
 };
 
 /// Ask/tell search whose trajectory is a pure function of (configuration, seed, results) (design §4).
@@ -41,7 +48,7 @@ class SearchAlgorithm {
   /// How many results must have been told before ask(k): at most k; non-decreasing in k.
   [[nodiscard]] virtual std::size_t results_needed(std::size_t k) const = 0;
 
-  /// Candidate k, for k = 0, 1, 2, … in order; monotone λ and never proposed before.
+  /// Candidate k, for k = 0, 1, 2, … in order; monotone over what the checkpoint carries and never proposed before.
   /// nullopt: nothing new could be found (the space is exhausted); the search ends.
   [[nodiscard]] virtual std::optional<Candidate> ask(std::size_t k) = 0;
 
@@ -49,7 +56,7 @@ class SearchAlgorithm {
   virtual void tell(std::size_t k, double mean_nll) = 0;
 };
 
-/// λ grid of a stage with extension ratio `ratio` = target length / original length: step 1/steps_per_unit, upper bound
+/// λ grid of a stage with extension ratio `ratio` = target length / reached length: step 1/steps_per_unit, upper bound
 /// `config.upper_bound` if given, else 1 + ratio for "authors" or by option, else 1.25·ratio (spec §3).
 /// Throws InputError when the bound leaves no grid.
 [[nodiscard]] FactorGrid search_grid(const SearchConfig& config, double ratio);

@@ -103,6 +103,13 @@ TEST(RescaleFactorsTest, ComposingDifferentLengthsIsRefused) {
               HasSubstr("equally many lambda: 1 and 2"));
 }
 
+TEST(RescaleFactorsTest, ComposedAttentionFactorsMultiplyAndKeepThePolicyOfTheOnlyOne) {
+  EXPECT_EQ(compose(kSuAttention, kNoAttention), kSuAttention);
+  EXPECT_EQ(compose(kNoAttention, kSuAttention), kSuAttention);
+  EXPECT_EQ(compose(kSuAttention, {AttentionPolicy::kYarn, 1.5}),
+            (AttentionFactor{AttentionPolicy::kValue, 1.19 * 1.5}));
+}
+
 TEST(RescaleFactorsTest, WhatNoModelCanRunIsRefused) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double infinity = std::numeric_limits<double>::infinity();

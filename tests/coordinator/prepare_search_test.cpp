@@ -1,5 +1,6 @@
 #include "coordinator/prepare_search.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/factors_file.h"
 #include "tests/support/prepared_fixture.h"
 
 namespace longrope {
@@ -25,6 +27,20 @@ class PrepareSearchTest : public testing::Test {
         EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << part << " not in: " << error.what();
       }
     }
+  }
+
+  /// The bundled model with a config.json that says: trained at 256 tokens, λ = 2 since.
+  void carry_linear_scaling() {
+    const std::filesystem::path model = directory_ / "scaled";
+    std::filesystem::create_directories(model);
+    std::filesystem::copy_file(config_.model / "model.safetensors", model / "model.safetensors");
+    std::ifstream original(config_.model / "config.json");
+    nlohmann::json json = nlohmann::json::parse(original);
+    json["max_position_embeddings"] = 256;
+    json["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+    json.erase("rope_parameters");
+    std::ofstream(model / "config.json") << json;
+    config_.model = model;
   }
 
   std::filesystem::path directory_ = fresh_directory();
@@ -65,17 +81,48 @@ TEST_F(PrepareSearchTest, OnlyTheFirstDocumentsOfTheFileAreUsed) {
   EXPECT_EQ(prepared.run.documents.front().name, "a");
 }
 
-TEST_F(PrepareSearchTest, ModelThatCarriesRopeScalingIsRefusedByName) {
-  const std::filesystem::path model = directory_ / "scaled";
-  std::filesystem::create_directories(model);
-  std::filesystem::copy_file(config_.model / "model.safetensors", model / "model.safetensors");
-  std::ifstream original(config_.model / "config.json");
-  nlohmann::json json = nlohmann::json::parse(original);
-  json["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
-  json.erase("rope_parameters");
-  std::ofstream(model / "config.json") << json;
-  config_.model = model;
-  expect_refused(config_, {"search on a model that carries rope scaling is not supported yet", "linear", "scaled"});
+TEST_F(PrepareSearchTest, ScaledModelIsSearchedFromTheLengthThatItReaches) {
+  carry_linear_scaling();
+  const SearchSpace space = prepare_search(config_).plan.stages.front().space;
+  EXPECT_EQ(space.geometry.original_length, 256);
+  EXPECT_EQ(space.reached_length(), 512);
+  EXPECT_THAT(space.scaling.beyond_original.lambda, testing::Each(2.0));
+  EXPECT_DOUBLE_EQ(space.grid.upper_bound, 1.25 * 600.0 / 512.0);
+}
+
+TEST_F(PrepareSearchTest, TargetThatScaledModelReachesAlreadyIsRefused) {
+  carry_linear_scaling();
+  stage_.target_length = 512;
+  expect_refused(config_, {"target_length must exceed the model's 512 tokens (256 before its rope scaling): 512",
+                           "stage 600", "search.toml"});
+}
+
+TEST_F(PrepareSearchTest, NHatThatWouldTakeTheScalingFromLeadingPositionsIsRefused) {
+  carry_linear_scaling();
+  stage_.search.n_hat_choices = {0, 16};
+  expect_refused(config_, {"n_hat must be 0 on a model that carries rope scaling", "[0, 16]", "stage 600"});
+  stage_.search.n_hat_choices = {0};
+  FactorsFile file;
+  file.entries.resize(1);
+  file.entries.front().id = "seed";
+  file.entries.front().target_length = kPreparedLength;
+  file.entries.front().factors = exact_factors(std::vector<double>(32, 3.0), 4, {});
+  write_factors_json(file, directory_ / "seed.json");
+  stage_.search.seed_files = {directory_ / "seed.json"};
+  expect_refused(config_, {"n_hat of a seed must be 0 on a model that carries rope scaling", "4", "seed.json"});
+}
+
+TEST_F(PrepareSearchTest, SeedBelowWhatTheModelCarriesIsRefused) {
+  carry_linear_scaling();
+  const std::filesystem::path file = directory_ / "seed.csv";
+  std::vector<double> lambda(32, 2.5);
+  stage_.search.seed_files = {file};
+  lambda[3] = 1.995;  // rounded to the grid it is 2
+  write_factors_csv(exact_factors(lambda, 0, {}), file);
+  EXPECT_EQ(prepare_search(config_).plan.stages.front().space.published_seeds.size(), 1U);
+  lambda[3] = 1.98;
+  write_factors_csv(exact_factors(lambda, 0, {}), file);
+  expect_refused(config_, {"lambda of a seed must be at least the model's own, 2: pair 3 is 1.98", "seed.csv"});
 }
 
 TEST_F(PrepareSearchTest, DocumentShorterThanTheTargetIsRefused) {

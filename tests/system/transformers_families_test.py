@@ -19,6 +19,7 @@ transformers = pytest.importorskip("transformers", reason="NOT RUN: transformers
 
 ORIGINAL = 64
 LENGTHS = [37, ORIGINAL, ORIGINAL + 1, 2 * ORIGINAL, 512]
+TOKENS = 1024  # enough for an extension of what reaches LENGTHS[-1] already
 MAX_DIFFERENCE = 1e-4  # absolute, fp32 logits of about ±10
 MAX_NLL_DIFFERENCE = 2e-3  # relative, bfloat16
 VOCABULARY = 258  # of the bundled text
@@ -105,7 +106,7 @@ class Checkpoint:
             weights.pop("lm_head.weight", None)
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
         self.documents = folder / "documents.safetensors"
-        self.tokens = np.random.default_rng(11).integers(0, VOCABULARY, LENGTHS[-1]).astype(np.int32)
+        self.tokens = np.random.default_rng(11).integers(0, VOCABULARY, TOKENS).astype(np.int32)
         save_file({"random": self.tokens}, self.documents, {"format": "longrope-documents/1",
                                                             "tokenizer_digest": "byte-level", "source": "random"})
 
@@ -194,8 +195,9 @@ def test_the_model_as_it_is(checkpoint):
 def test_bfloat16(checkpoint):
     """Over enough tokens for the roundings of both sides to average out."""
     for variant in (checkpoint, checkpoint.variant(carrying_longrope(checkpoint.config))):
-        theirs = nll_sum(logits_of(variant.transformers_model(dtype=torch.bfloat16), variant.tokens), variant.tokens)
-        assert variant.ours(len(variant.tokens), dtype="bf16")[1] == pytest.approx(theirs, rel=MAX_NLL_DIFFERENCE)
+        tokens = variant.tokens[:LENGTHS[-1]]
+        theirs = nll_sum(logits_of(variant.transformers_model(dtype=torch.bfloat16), tokens), tokens)
+        assert variant.ours(len(tokens), dtype="bf16")[1] == pytest.approx(theirs, rel=MAX_NLL_DIFFERENCE)
 
 
 def test_bfloat16_weights_at_every_length(checkpoint):
@@ -237,10 +239,18 @@ def test_sliding_windows_are_kept_on_request(tmp_path, name):
     assert np.abs(everything - logits_of(model, checkpoint.tokens)).max() > 0.1
 
 
-@pytest.mark.parametrize("name", ["mistral", "qwen2-windowed", "qwen3", "phi3", "phi4-mini"])
+EXPORTED = {name: FAMILIES[name] for name in ("mistral", "qwen2-windowed", "qwen3", "phi3", "phi4-mini", "llama3.1",
+                                              "llama-linear", "qwen2.5-yarn")}
+EXPORTED["llama2-longrope"] = carrying_longrope(FAMILIES["llama2"])
+REACHED = {"llama3.1": 512, "llama-linear": 4 * ORIGINAL, "qwen2.5-yarn": 4 * ORIGINAL, "llama2-longrope": 8 * ORIGINAL}
+
+
+@pytest.mark.parametrize("name", list(EXPORTED))
 def test_exports_compute_the_workers_logits(tmp_path, name):
-    checkpoint = Checkpoint(tmp_path / name, FAMILIES[name])
-    config = write_search(tmp_path / "search", length=2 * ORIGINAL, population=2, iterations=0, seeds='["yarn"]',
+    """Beyond the length that the model reaches by itself the searched factors, up to it what it has already."""
+    checkpoint = Checkpoint(tmp_path / name, EXPORTED[name])
+    reached = REACHED.get(name, ORIGINAL)
+    config = write_search(tmp_path / "search", length=2 * reached, population=2, iterations=0, seeds='["yarn"]',
                           policies='["su"]', documents=1, model=checkpoint.folder)
     database = tmp_path / "search.db"
     longrope("run", config, "--db", database, "--workers", 1)
@@ -253,14 +263,14 @@ def test_exports_compute_the_workers_logits(tmp_path, name):
         longrope("export", "--db", database, "--model", checkpoint.folder, "--format", "hf", "--target", target,
                  "--out", exported)
         factors = exported / "longrope_factors.json"
-        ours, _ = checkpoint.ours(2 * ORIGINAL, "--factors", factors)
+        ours, _ = checkpoint.ours(2 * reached, "--factors", factors)
         if target == "hf5":
             model = transformers.AutoModelForCausalLM.from_pretrained(exported).eval()
-            assert_same(ours, logits_of(model, checkpoint.tokens[:2 * ORIGINAL]))
-            short, _ = checkpoint.ours(ORIGINAL, "--attention-factor", repr(factor))
-            assert_same(short, logits_of(model, checkpoint.tokens[:ORIGINAL]))
+            assert_same(ours, logits_of(model, checkpoint.tokens[:2 * reached]))
+            short, _ = checkpoint.ours(reached, "--attention-factor", repr(factor))
+            assert_same(short, logits_of(model, checkpoint.tokens[:reached]))
         else:
-            save_file({"tokens": checkpoint.tokens[:2 * ORIGINAL].astype(np.int64)}, tmp_path / "tokens.safetensors")
+            save_file({"tokens": checkpoint.tokens[:2 * reached].astype(np.int64)}, tmp_path / "tokens.safetensors")
             script = ROOT / "tests" / "system" / "transformers_logits.py"
             done = subprocess.run([PYTHON_4, "-B", script, exported, tmp_path / "tokens.safetensors",
                                    tmp_path / "theirs.safetensors"], capture_output=True, text=True)

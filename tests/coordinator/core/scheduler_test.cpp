@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -714,6 +716,27 @@ TEST_F(SchedulerTest, WinnerIsTheFinalistWithTheLowestHeldOutMeanAndBaselinesAre
   }
   EXPECT_EQ(finalists, 3);
   EXPECT_EQ(baselines, 4);
+}
+
+TEST(ScaledSchedulerTest, BaselinesExtendWhatTheCheckpointCarries) {
+  SearchPlan plan = small_plan();
+  SearchSpace& space = plan.stages.front().space;
+  const RescaleFactors own = exact_factors({1.0, 1.0, 1.1, 1.3, 1.6, 1.9, 2.0, 2.0}, 0, {AttentionPolicy::kYarn, 1.07});
+  space.scaling = {.type = "yarn", .up_to_original = own, .beyond_original = own, .reached_length = 1024};
+  SchedulerDriver driver(plan);
+  (void)driver.join(kFirst);
+  (void)driver.work_off({kFirst});
+  std::map<std::string, RescaleFactors> baselines;
+  for (const auto& [id, candidate] : driver.rows.candidates) {
+    if (candidate.role == CandidateRole::kBaseline) baselines[candidate.origin] = candidate.factors;
+  }
+  ASSERT_EQ(baselines.size(), 4U);
+  EXPECT_EQ(baselines.at("none"), own);
+  for (std::size_t pair = 0; pair < own.lambda.size(); ++pair) {
+    EXPECT_EQ(baselines.at("pi").lambda[pair], 2.0 * own.lambda[pair]);
+  }
+  EXPECT_EQ(baselines.at("ntk").lambda.back(), 4.0);
+  EXPECT_NEAR(baselines.at("yarn").attention.value, 1.07 * (1.0 + 0.1 * std::log(2.0)), 1e-15);
 }
 
 TEST_F(SchedulerTest, TiesOnHeldOutDocumentsGoToTheLowestIndex) {

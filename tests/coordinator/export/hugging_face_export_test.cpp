@@ -64,7 +64,7 @@ class HuggingFaceExportTest : public testing::Test {
     std::ofstream(model_ / "tokenizer.json") << "{}";
   }
   [[nodiscard]] nlohmann::json exported(HuggingFaceTarget target) const {
-    export_hugging_face(model_, factors_, kOriginalLength, kTargetLength, out_, target);
+    export_hugging_face(model_, factors_, kTargetLength, out_, target);
     return nlohmann::json::parse(content(out_ / "config.json"));
   }
   void change_config(const nlohmann::json& changes) const {
@@ -153,10 +153,52 @@ TEST_F(HuggingFaceExportTest, Phi3OfVersion4HasThreeKeysAndTheSuFactorOnly) {
   EXPECT_EQ(exported(HuggingFaceTarget::k5).at("rope_parameters").at("attention_factor"), 1.0);
 }
 
-TEST_F(HuggingFaceExportTest, ModelThatCarriesRopeScalingIsRefused) {
-  change_config({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}});
+TEST_F(HuggingFaceExportTest, ScaledModelKeepsItsFactorsUpToTheLengthThatTheyReach) {
+  change_config({{"max_position_embeddings", 2048},
+                 {"rope_scaling",
+                  {{"rope_type", "llama3"},
+                   {"factor", 2.0},
+                   {"low_freq_factor", 1.0},
+                   {"high_freq_factor", 4.0},
+                   {"original_max_position_embeddings", 1024}}}});
+  const std::vector<double> own = describe_model(model_).scaling.beyond_original.lambda;
+  EXPECT_EQ(own.front(), 1.0);
+  EXPECT_EQ(own.back(), 2.0);
+  const nlohmann::json expected = {{"rope_type", "longrope"},
+                                   {"short_factor", own},
+                                   {"long_factor", factors_.lambda},
+                                   {"factor", 2.0},
+                                   {"attention_factor", 1.0954451150103321},
+                                   {"original_max_position_embeddings", 2048}};
+  const nlohmann::json version_4 = exported(HuggingFaceTarget::k4);
+  EXPECT_EQ(version_4.at("rope_scaling"), expected);
+  EXPECT_EQ(version_4.at("original_max_position_embeddings"), 2048);
+  EXPECT_EQ(version_4.at("max_position_embeddings"), 4096);
+  EXPECT_EQ(read_factors_json(out_ / "longrope_factors.json").model->geometry.original_length, 1024);
+  fs::remove_all(out_);
+  const nlohmann::json version_5 = exported(HuggingFaceTarget::k5);
+  EXPECT_FALSE(version_5.contains("rope_scaling"));
+  EXPECT_EQ(version_5.at("rope_parameters").at("short_factor"), own);
+  EXPECT_EQ(version_5.at("rope_parameters").at("long_factor"), factors_.lambda);
+  EXPECT_EQ(version_5.at("rope_parameters").at("original_max_position_embeddings"), 2048);
+  EXPECT_EQ(version_5.at("original_max_position_embeddings"), 2048);
+}
+
+TEST_F(HuggingFaceExportTest, LongTableOfALongropeModelBecomesTheShortOne) {
+  change_config(
+      {{"max_position_embeddings", 2048},
+       {"original_max_position_embeddings", 1024},
+       {"rope_scaling",
+        {{"type", "longrope"}, {"short_factor", {1.0, 1.0, 1.0, 1.1}}, {"long_factor", {1.0, 1.1, 1.5, 2.0}}}}});
+  const nlohmann::json rope = exported(HuggingFaceTarget::k5).at("rope_parameters");
+  EXPECT_EQ(rope.at("short_factor"), (std::vector<double>{1.0, 1.1, 1.5, 2.0}));
+  EXPECT_EQ(rope.at("original_max_position_embeddings"), 2048);
+}
+
+TEST_F(HuggingFaceExportTest, TargetThatScaledModelReachesAlreadyIsRefused) {
+  change_config({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}});
   EXPECT_THAT(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k5)); }),
-              HasSubstr("carries rope scaling is not supported yet: rope type linear"));
+              HasSubstr("above the 4096 tokens that the model reaches: 4096"));
 }
 
 TEST_F(HuggingFaceExportTest, ExportedFactorsReadBackBitExactly) {
@@ -219,7 +261,7 @@ TEST_F(HuggingFaceExportTest, FactorsOfAnotherModelAreRefused) {
 
 TEST_F(HuggingFaceExportTest, TargetNotAboveTheOriginalLengthIsRefused) {
   const auto export_to = [&](std::int64_t target) {
-    export_hugging_face(model_, factors_, kOriginalLength, target, out_, HuggingFaceTarget::k5);
+    export_hugging_face(model_, factors_, target, out_, HuggingFaceTarget::k5);
   };
   EXPECT_THAT(refusal([&] { export_to(kOriginalLength); }), HasSubstr("1024"));
   EXPECT_FALSE(fs::exists(out_));

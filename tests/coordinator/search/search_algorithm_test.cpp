@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <limits>
 #include <ostream>
 #include <set>
@@ -61,6 +63,32 @@ TEST_P(EverySearchTest, BudgetIsProposedUniqueMonotoneAndInTheSpace) {
     ASSERT_LE(factors.lambda.back(), space.grid.upper_bound);
   }
   EXPECT_EQ(digests.size(), kPaperBudget);
+}
+
+TEST_P(EverySearchTest, ScaledModelIsSearchedOnTheGridOverWhatItCarries) {
+  const SearchConfig config = this->config();
+  const SearchSpace space = scaled_space(config);
+  const std::vector<double>& own = space.scaling.beyond_original.lambda;
+  const std::unique_ptr<SearchAlgorithm> search = make_search_algorithm(config, space, 1, "stage");
+  const auto over_own = [&own](RescaleFactors factors) {
+    std::ranges::transform(factors.lambda, own, factors.lambda.begin(), std::divides<>());
+    return quadratic_fitness(factors);
+  };
+  const Trace trace = run_search(*search, 300, over_own);
+  ASSERT_EQ(trace.candidates.size(), 300U);
+  std::set<std::string> digests;
+  for (const Candidate& candidate : trace.candidates) {
+    digests.insert(digest(candidate.factors));
+    double previous = 0.0;
+    for (std::size_t pair = 0; pair < own.size(); ++pair) {
+      const double steps = (candidate.factors.lambda[pair] / own[pair] - 1.0) * 100.0;
+      ASSERT_NEAR(steps, std::round(steps), 1e-9);
+      ASSERT_GE(steps, previous - 1e-9);
+      ASSERT_LE(steps, (space.grid.upper_bound - 1.0) * 100.0 + 1e-9);
+      previous = steps;
+    }
+  }
+  EXPECT_EQ(digests.size(), 300U);
 }
 
 TEST_P(EverySearchTest, SameSeedAndResultsGiveTheSameTrajectory) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "common/error.h"
+#include "tests/common/factor_fixtures.h"
 #include "tests/coordinator/search/synthetic_search.h"
 
 namespace longrope {
@@ -86,6 +87,49 @@ TEST(SeedsTest, NonMonotonePublishedSeedIsRoundedToAMonotoneOne) {
   SearchSpace space = synthetic_space({}, 8);
   space.published_seeds = {exact_factors({1.0, 1.07, 1.06, 3.0}, 0, {})};
   EXPECT_EQ(seeds_of(space).back().factors.grid_steps, (std::vector<std::int32_t>{0, 7, 7, 200}));
+}
+
+TEST(SeedsTest, ClosedFormsOverABaseAreTheExtendedOnesRoundedToTheGrid) {
+  const SearchSpace space = scaled_space({});
+  const std::vector<Seed> seeds = seeds_of(space, {"pi", "ntk", "yarn", "ramp"});
+  ASSERT_EQ(seeds.size(), 4U);
+  const std::vector<double>& own = space.scaling.beyond_original.lambda;
+  for (const Seed& seed : seeds) {
+    const RescaleFactors extended =
+        extended_factors(seed.origin.substr(5), space.geometry, space.scaling, space.target_length);
+    for (std::size_t pair = 0; pair < own.size(); ++pair) {
+      EXPECT_NEAR(seed.factors.lambda[pair] / own[pair], extended.lambda[pair] / own[pair], 0.005 + 1e-9)
+          << seed.origin << ", pair " << pair;
+      const double steps = (seed.factors.lambda[pair] / own[pair] - 1.0) * 100.0;
+      EXPECT_NEAR(steps, std::round(steps), 1e-9) << seed.origin << ", pair " << pair;
+    }
+    EXPECT_EQ(seed.factors.lambda.back(), 8.0 * 4.0) << seed.origin;
+  }
+}
+
+TEST(SeedsTest, AuthorsSecondArrayIsCarriedAsItIsOverTheirFirst) {
+  const auto arrays = load_factor_fixture("longrope_paper_llama2_mistral.json")["arrays"];
+  const auto array = [&](const char* name) {
+    return exact_factors(arrays[name]["factors"].get<std::vector<double>>(), 0, {});
+  };
+  SearchSpace space = synthetic_space({}, 128, 2097152);
+  space.scaling = {.type = "longrope",
+                   .up_to_original = array("ft_la2_256k"),
+                   .beyond_original = array("ft_la2_256k"),
+                   .reached_length = 262144};
+  space.grid = search_grid({}, 8.0);
+  space.published_seeds = {array("2048k_la2_256k")};
+  EXPECT_EQ(seeds_of(space, {}).front().factors, space.published_seeds.front());
+}
+
+TEST(SeedsTest, PublishedSeedThatFallsOverTheBaseIsRounded) {
+  SearchSpace space = synthetic_space({}, 8);
+  space.scaling = {.type = "longrope",
+                   .up_to_original = {},
+                   .beyond_original = exact_factors({1.0, 2.0, 3.0, 4.0}, 0, {}),
+                   .reached_length = 8192};
+  space.published_seeds = {exact_factors({1.0, 2.5, 3.6, 8.0}, 0, {})};  // 1, 1.25, 1.2, 2 times the base
+  EXPECT_EQ(seeds_of(space, {}).front().factors.lambda, (std::vector<double>{1.0, 2.5, 3.75, 8.0}));
 }
 
 TEST(SeedsTest, PublishedSeedOfAnotherModelIsRefused) {

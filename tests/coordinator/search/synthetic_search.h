@@ -25,6 +25,17 @@ inline SearchSpace synthetic_space(const SearchConfig& config, std::int64_t rota
   return space;
 }
 
+/// Llama 3.1 at 4× the length that its rope scaling reaches.
+inline SearchSpace scaled_space(const SearchConfig& config) {
+  constexpr std::int64_t kReached = 131072;
+  SearchSpace space = synthetic_space(config, 128, 4 * kReached);
+  space.geometry = {.rotary_dim = 128, .rope_theta = 500000.0, .original_length = 8192};
+  const RescaleFactors own = exact_factors(llama3_factors(space.geometry), 0, {});
+  space.scaling = {.type = "llama3", .up_to_original = own, .beyond_original = own, .reached_length = kReached};
+  space.grid = search_grid(config, 4.0);
+  return space;
+}
+
 using Fitness = std::function<double(const RescaleFactors&)>;
 
 /// A quadratic in ln λ with its optimum at a curve that is none of the seeds.
