@@ -162,7 +162,7 @@ TEST_F(TransformerTest, PhasesCountTheOperationsOfTheirProducts) {
   const double key_value = static_cast<double>(model.key_value_heads * model.head_dim);
   const double hidden = static_cast<double>(model.hidden_size);
   EXPECT_EQ(operations(Phase::kProjections), 3 * 2 * 300 * hidden * (2 * query + 2 * key_value));
-  EXPECT_EQ(operations(Phase::kAttention), 3 * 4 * query * (300 * 301 / 2));
+  EXPECT_EQ(operations(Phase::kAttention), 3 * 4 * query * 300.0 * 301.0 / 2.0);
   EXPECT_EQ(operations(Phase::kFeedForward), 3 * 2 * 300 * hidden * 3 * static_cast<double>(model.intermediate_size));
   EXPECT_GT(clock.totals()[static_cast<std::size_t>(Phase::kRows)].seconds, 0.0);
 }
