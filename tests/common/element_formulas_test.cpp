@@ -76,7 +76,7 @@ TEST(ElementFormulasTest, LogSumExpAgreesWithExtendedPrecisionInAnyDivision) {
   for (const float scale : {1.0F, 100.0F}) {
     const std::vector<float> logits = random_logits(1000, scale);
     const long double expected = log_sum(logits);
-    for (const std::size_t part : {1000, 333, 1}) {
+    for (const std::size_t part : {1000U, 333U, 1U}) {
       LogitState state = no_logits();
       for (std::size_t first = 0; first < logits.size(); first += part) {
         const std::size_t count = std::min(part, logits.size() - first);

@@ -201,7 +201,7 @@ TEST(LogitsBodyAgainstCpuKernelsTest, HostileLogitsGiveWhatTheCpuKernelsGive) {
 TEST(LogitsBodyTieTest, ALaterEqualLogitDoesNotWinWhicheverThreadSawIt) {
   // Column 300 belongs to a lower thread than column 299, column 700 to another tile.
   std::vector<float> logits(1000, 0.0F);
-  for (const std::size_t column : {299, 300, 700}) logits[column] = 4.0F;
+  for (const std::size_t column : {299U, 300U, 700U}) logits[column] = 4.0F;
   EXPECT_EQ(states_of(logits, 1000, 512, {0}).front().argmax, 299);
 }
 
