@@ -8,18 +8,16 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "common/tile_sizes.h"
 
 namespace longrope {
 namespace {
 
-constexpr std::int64_t kPanel = 16;               // columns: worker/kernels/cpu_kernels.h
-constexpr std::int64_t kVocabularyTile = 4096;    // worker/scoring/token_nll.cpp
-constexpr std::int64_t kRowTile = 768;            // the same
 constexpr std::int64_t kTokenBytes = 16;          // of each token while the layers run: its id, its position
 constexpr std::int64_t kScoredTokenBytes = 96;    // of each token after them: target, predictor, sums, score
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
 
-std::int64_t padded(std::int64_t columns) { return (columns + kPanel - 1) / kPanel * kPanel; }
+std::int64_t padded(std::int64_t columns) { return panels(columns) * kPanelColumns; }
 
 /// Weights of one layer; norms and biases are too few to count.
 std::int64_t layer_weights(const ModelDescription& model) {
@@ -57,8 +55,8 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
                        kTokenBytes;
   estimate.tile =
       std::min(tokens, layout.tile_tokens) * tile_numbers(model, layout.candidates) * layout.arithmetic_bytes;
-  const std::int64_t columns = std::min(model.vocabulary, kVocabularyTile);
-  const std::int64_t rows = std::min(estimate.tokens, kRowTile);
+  const std::int64_t columns = std::min(model.vocabulary, kLogitTileColumns);
+  const std::int64_t rows = std::min(estimate.tokens, kLogitTileRows);
   // After the layers their keys and values are gone: what one part of the lm_head takes is seldom more.
   const std::int64_t keys_and_values =
       estimate.tokens * model.key_value_heads * (model.head_dim + padded(model.head_dim)) * layout.arithmetic_bytes;

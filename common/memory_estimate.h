@@ -15,9 +15,6 @@ struct MemoryLayout {
   std::int64_t candidates = 1;        // that go through the document at once
 };
 
-/// Tokens of one task of attention, and what tiles shrink by: worker/model/key_value_cache.h.
-inline constexpr std::int64_t kAttentionPieceTokens = 192;
-
 /// Bytes that scoring a document takes beyond the process itself (libraries, files that are mapped).
 struct MemoryEstimate {
   std::int64_t weights = 0;    // kept between documents; 0 when streamed
@@ -36,7 +33,7 @@ struct MemoryEstimate {
 
 /// `wanted`, changed until its estimate stays within `budget` bytes: weights are streamed when holding them would leave
 /// less than half of it for a document; first there are fewer candidates at once, then tiles become smaller, down to
-/// kAttentionPieceTokens. Throws MemoryError naming the estimate and the budget when none fits.
+/// kAttentionPieceTokens (common/tile_sizes.h). Throws MemoryError naming the estimate and the budget when none fits.
 [[nodiscard]] MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens,
                                       std::int64_t budget);
 

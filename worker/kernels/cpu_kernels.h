@@ -3,20 +3,16 @@
 #include <cstdint>
 
 #include "common/element_formulas.h"
+#include "common/tile_sizes.h"
 
 namespace longrope {
 
-/// Arithmetic of the scorer on CPU cores, in float32, without Torch. Every result is one fixed sequence of roundings
-/// per element, which depends neither on how many rows, columns or heads one call covers nor on the instruction set:
-/// the same bits for any tile size, any number of threads, AVX2 or AVX-512.
-///
-/// Functions are pure and single-threaded; callers divide rows, panels and heads among threads. Strides count elements.
-/// Matrices lie in panels of kPanelColumns columns: [⌈columns / 16⌉][depth][16], the last panel filled up with zeros.
-inline constexpr std::int64_t kPanelColumns = 16;
-
-[[nodiscard]] constexpr std::int64_t panels(std::int64_t columns) {
-  return (columns + kPanelColumns - 1) / kPanelColumns;
-}
+// Arithmetic of the scorer on CPU cores, in float32, without Torch. Every result is one fixed sequence of roundings
+// per element, which depends neither on how many rows, columns or heads one call covers nor on the instruction set:
+// the same bits for any tile size, any number of threads, AVX2 or AVX-512.
+//
+// Functions are pure and single-threaded; callers divide rows, panels and heads among threads. Strides count elements.
+// Matrices lie in panels of kPanelColumns columns: [⌈columns / 16⌉][depth][16], the last panel filled up with zeros.
 
 /// `rows` rows of a matrix in memory.
 struct ConstRows {

@@ -6,15 +6,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "common/memory_estimate.h"
+#include "common/tile_sizes.h"
 
 namespace longrope {
 namespace {
 
-// One task of a thread: whole blocks of every kernel, for 1, 2 or 4 query heads whole passes over the keys.
-constexpr std::int64_t kTokensPerPiece = kAttentionPieceTokens;
-
-std::int64_t pieces_of(std::int64_t tokens) { return (tokens + kTokensPerPiece - 1) / kTokensPerPiece; }
+std::int64_t pieces_of(std::int64_t tokens) { return (tokens + kAttentionPieceTokens - 1) / kAttentionPieceTokens; }
 
 /// Attention over some keys, with the logarithm of each query's sum of exponentials, [..., n], to join it with others.
 struct PartialAttention {
@@ -136,10 +133,10 @@ void KeyValueCache::attend_with_kernels(const CpuKernels& kernels, std::int64_t 
   at::parallel_for(0, key_value_heads * per_head, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t task = first; task < last; ++task) {
       const std::int64_t head = task / per_head;
-      const std::int64_t token = task % per_head * kTokensPerPiece;
+      const std::int64_t token = task % per_head * kAttentionPieceTokens;
       const std::int64_t channel = head * group * head_dim_;
       kernels.attend({.query = {queries.const_data_ptr<float>() + token * queries.stride(0) + channel,
-                                queries.stride(0), std::min(kTokensPerPiece, count - token)},
+                                queries.stride(0), std::min(kAttentionPieceTokens, count - token)},
                       .first_position = begin + token,
                       .heads = group,
                       .head_dim = head_dim_,

@@ -9,15 +9,13 @@
 #include <limits>
 #include <vector>
 
+#include "common/tile_sizes.h"
 #include "worker/model/cuda_placement.h"
 #include "worker/model/projection.h"
 
 namespace longrope {
 namespace {
 
-// One tile of logits is 12 MiB of float32: it stays in cache between the product and the sums.
-constexpr std::int64_t kRowTile = 768;
-constexpr std::int64_t kVocabularyTile = 4096;
 constexpr std::int64_t kRowsPerTask = 16;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -40,14 +38,14 @@ template <typename Take>
 void for_each_tile(const Request& request, const Take& take) {
   const std::int64_t rows = request.rows();
   const Placement& placement = request.placement;
-  const at::Tensor buffer = at::empty({std::min(rows, kRowTile), std::min(request.vocabulary, kVocabularyTile)},
+  const at::Tensor buffer = at::empty({std::min(rows, kLogitTileRows), std::min(request.vocabulary, kLogitTileColumns)},
                                       at::TensorOptions().dtype(placement.arithmetic).device(placement.device));
   // Vocabulary outermost: each part of the matrix is brought into the arithmetic dtype once per document.
-  for (std::int64_t first = 0; first < request.vocabulary; first += kVocabularyTile) {
-    const std::int64_t width = std::min(kVocabularyTile, request.vocabulary - first);
+  for (std::int64_t first = 0; first < request.vocabulary; first += kLogitTileColumns) {
+    const std::int64_t width = std::min(kLogitTileColumns, request.vocabulary - first);
     const Projection projection(request.head(first, width), {}, placement);
-    for (std::int64_t begin = 0; begin < rows; begin += kRowTile) {
-      const std::int64_t count = std::min(kRowTile, rows - begin);
+    for (std::int64_t begin = 0; begin < rows; begin += kLogitTileRows) {
+      const std::int64_t count = std::min(kLogitTileRows, rows - begin);
       const at::Tensor logits = buffer.view({-1}).narrow(0, 0, count * width).view({count, width});
       projection.write(request.hidden(begin, count), logits);
       take(logits, begin, first);
@@ -136,7 +134,7 @@ TokenScores score_with_torch(const Request& request) {
 }  // namespace
 
 std::int64_t token_nll_tiles(std::int64_t rows, std::int64_t vocabulary) {
-  return tiles(rows, kRowTile) * tiles(vocabulary, kVocabularyTile);
+  return tiles(rows, kLogitTileRows) * tiles(vocabulary, kLogitTileColumns);
 }
 
 TokenScores token_nll(const MatrixRows& hidden, const MatrixRows& head, std::int64_t vocabulary,

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+
+namespace longrope {
+
+// Sizes of the blocks that the worker computes in. The memory estimate counts the same ones, and must not see worker/.
+
+/// Columns of one panel of a packed matrix (worker/kernels/cpu_kernels.h).
+inline constexpr std::int64_t kPanelColumns = 16;
+
+[[nodiscard]] constexpr std::int64_t panels(std::int64_t columns) {
+  return (columns + kPanelColumns - 1) / kPanelColumns;
+}
+
+/// Tokens of one task of attention: whole blocks of every kernel, for 1, 2 or 4 query heads whole passes over the keys.
+/// Tiles shrink by as many when memory is short.
+inline constexpr std::int64_t kAttentionPieceTokens = 192;
+
+/// One tile of logits is 12 MiB of float32: it stays in cache between the product and the sums.
+inline constexpr std::int64_t kLogitTileRows = 768;
+inline constexpr std::int64_t kLogitTileColumns = 4096;
+
+}  // namespace longrope
