@@ -94,6 +94,21 @@ struct PerplexityScorer::Implementation {
                                                const Document& document, std::int64_t length) const;
   void write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,
                     const std::filesystem::path& path);
+  /// Calls run(pass, positions that count, layout, first, count) for candidates [first, first + count) of each pass in
+  /// which something counts: as many at once as fit into memory.
+  template <typename Run>
+  void for_each_run(std::size_t candidates, const Fitness& fitness, const Document& document, std::int64_t length,
+                    const Run& run) const {
+    for (const Pass& pass : passes(fitness, length)) {
+      const std::vector<std::int64_t> positions = scored_positions(document, pass);
+      if (positions.empty()) continue;
+      const MemoryLayout layout = memory_layout(pass.end - pass.begin, static_cast<std::int64_t>(candidates));
+      const auto at_once = static_cast<std::size_t>(layout.candidates);
+      for (std::size_t first = 0; first < candidates; first += at_once) {
+        run(pass, positions, layout, first, std::min(at_once, candidates - first));
+      }
+    }
+  }
   void require_factors(const RescaleFactors& factors) const {
     validate(factors, description.geometry.pairs(), "factors for " + description.name);
   }
@@ -165,29 +180,27 @@ std::vector<FitnessResult> PerplexityScorer::Implementation::measure(std::span<c
   const Progress progress{tile_finished, clock};
   std::vector<FitnessResult> results(candidates.size());
   std::vector<ScoredTokens> scored(candidates.size());
-  for (const Pass& pass : passes(fitness, length)) {
-    const std::vector<std::int64_t> positions = scored_positions(document, pass);
-    if (positions.empty()) continue;
-    std::vector<std::int32_t> tokens(document.tokens.begin() + pass.begin, document.tokens.begin() + pass.end);
-    if (fitness.repeat_first_token) tokens.front() = document.tokens.front();
-    const MemoryLayout layout = memory_layout(pass.end - pass.begin, static_cast<std::int64_t>(candidates.size()));
-    const auto at_once = static_cast<std::size_t>(layout.candidates);
-    for (std::size_t first = 0; first < candidates.size(); first += at_once) {
-      const std::size_t count = std::min(at_once, candidates.size() - first);
-      run_pass(tokens, pass.begin, positions, candidates.subspan(first, count), layout.tile_tokens, progress,
-               std::span(scored).subspan(first, count));
-    }
-    for (std::size_t index = 0; index < candidates.size(); ++index) {
-      add_window(scored[index], positions.size(), results[index]);
-    }
-  }
+  for_each_run(candidates.size(), fitness, document, length,
+               [&](const Pass& pass, const std::vector<std::int64_t>& positions, const MemoryLayout& layout,
+                   std::size_t first, std::size_t count) {
+                 std::vector<std::int32_t> tokens(document.tokens.begin() + pass.begin,
+                                                  document.tokens.begin() + pass.end);
+                 if (fitness.repeat_first_token) tokens.front() = document.tokens.front();
+                 run_pass(tokens, pass.begin, positions, candidates.subspan(first, count), layout.tile_tokens, progress,
+                          std::span(scored).subspan(first, count));
+                 for (std::size_t index = first; index < first + count; ++index) {
+                   add_window(scored[index], positions.size(), results[index]);
+                 }
+               });
   const auto share = 1.0 / static_cast<double>(candidates.size());
+  const double seconds = share * (seconds_when_finished(placement.device) - start);
+  const std::int64_t peak = peak_memory_bytes(placement.device);
   for (std::size_t index = 0; index < candidates.size(); ++index) {
     FitnessResult& result = results[index];
     add_up(scored[index], length, result.score);
     if (fitness.kind == FitnessKind::kAccuracy) count_answers(scored[index].positions, scored[index].hits, result);
-    result.score.peak_memory_bytes = peak_memory_bytes(placement.device);
-    result.score.seconds = share * (seconds_when_finished(placement.device) - start);
+    result.score.peak_memory_bytes = peak;
+    result.score.seconds = seconds;
     for (std::size_t phase = 0; phase < result.phases.size(); ++phase) {
       result.phases[phase] = {share * clock.totals()[phase].seconds, share * clock.totals()[phase].operations};
     }
@@ -199,16 +212,14 @@ std::int64_t PerplexityScorer::Implementation::expected_progress(std::int64_t ca
                                                                  const Document& document, std::int64_t length) const {
   require_measurable(fitness, document, length, description.vocabulary);
   std::int64_t expected = 0;
-  for (const Pass& pass : passes(fitness, length)) {
-    const auto rows = static_cast<std::int64_t>(scored_positions(document, pass).size());
-    if (rows == 0) continue;
-    const std::int64_t tokens = pass.end - pass.begin;
-    const MemoryLayout layout = memory_layout(tokens, candidates);
-    expected += candidates * model.ticks(tokens, layout.tile_tokens);
-    for (std::int64_t first = 0; first < candidates; first += layout.candidates) {
-      expected += token_nll_tiles(std::min(layout.candidates, candidates - first) * rows, description.vocabulary);
-    }
-  }
+  for_each_run(static_cast<std::size_t>(candidates), fitness, document, length,
+               [&](const Pass& pass, const std::vector<std::int64_t>& positions, const MemoryLayout& layout,
+                   std::size_t, std::size_t count) {
+                 const auto at_once = static_cast<std::int64_t>(count);
+                 const auto rows = at_once * static_cast<std::int64_t>(positions.size());
+                 expected += at_once * model.ticks(pass.end - pass.begin, layout.tile_tokens) +
+                             token_nll_tiles(rows, description.vocabulary);
+               });
   return expected;
 }
 
