@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/command.h"
@@ -64,25 +65,28 @@ Fitness parse_fitness(const ScoreArguments& arguments) {
   return fitness;
 }
 
+template <typename Value>
+void require_different(const std::vector<Value>& values, std::string_view what, std::string_view option) {
+  for (auto value = values.begin(); value != values.end(); ++value) {
+    if (std::find(values.begin(), value, *value) != value) {
+      throw InputError(fmt::format("{} must differ: {} ({})", what, *value, option));
+    }
+  }
+}
+
 /// Before anything is computed: what holds for one length may not hold for the next.
 void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness& fitness) {
   const std::vector<std::int64_t>& lengths = arguments.lengths;
-  for (auto length = lengths.begin(); length != lengths.end(); ++length) {
-    if (std::find(lengths.begin(), length, *length) != length) {
-      throw InputError(fmt::format("lengths must differ: {} (--length)", *length));
-    }
+  require_different(lengths, "lengths", "--length");
+  for (const std::int64_t length : lengths) {
     try {
-      require_windows(fitness, *length);
+      require_windows(fitness, length);
     } catch (const InputError& error) {
       throw InputError(fmt::format("{} (--window, --stride)", error.what()));
     }
   }
   const std::vector<std::string>& factors = arguments.factors;
-  for (auto name = factors.begin(); name != factors.end(); ++name) {
-    if (std::find(factors.begin(), name, *name) != name) {
-      throw InputError(fmt::format("factors must differ: {} (--factors)", *name));
-    }
-  }
+  require_different(factors, "factors", "--factors");
   if (!arguments.logits_out.empty() &&
       (lengths.size() > 1 || factors.size() > 1 || fitness.kind == FitnessKind::kSliding)) {
     throw InputError(
