@@ -53,7 +53,8 @@ AngleMode parse_angle_mode(std::string_view text) {
 
 RotaryFrequencies<double> rotary_frequencies_fp64(const RotaryGeometry& geometry, const RescaleFactors& factors) {
   validate(factors, geometry.pairs(), "rotary frequencies");
-  RotaryFrequencies<double> frequencies{inverse_frequencies(geometry), inverse_frequencies(geometry)};
+  RotaryFrequencies<double> frequencies{.original = inverse_frequencies(geometry), .rescaled = {}};
+  frequencies.rescaled = frequencies.original;
   for (std::size_t pair = 0; pair < factors.lambda.size(); ++pair) frequencies.rescaled[pair] /= factors.lambda[pair];
   return frequencies;
 }
