@@ -347,7 +347,7 @@ TEST_P(CpuKernelsTest, LogitsGiveLogSumExpTargetAndArgmaxInOnePass) {
   at(logits, 20) = at(logits, 77) = 200.0F;  // two largest: the lower column counts
   const std::vector<std::int64_t> targets = {77, 3};
   for (const std::int64_t columns_at_once : {100, 64, 7}) {
-    std::vector<LogitState> states(2, {-std::numeric_limits<float>::infinity(), 0.0F, 0.0F, -1});
+    std::vector<LogitState> states(2, no_logits());
     for (std::int64_t first = 0; first < kColumns; first += columns_at_once) {
       kernels_->add_logits({logits.data() + first, kColumns, 2}, first, std::min(columns_at_once, kColumns - first),
                            targets.data(), states.data());
@@ -386,7 +386,7 @@ TEST_P(CpuKernelsTest, ValuesThatAreNotNumbersAreNeverLost) {
   for (const float bad : {nan, std::numeric_limits<float>::infinity()}) {
     const std::vector<float> logits = {0.0F, bad, 1.0F};
     const std::int64_t target = 0;
-    LogitState state{-std::numeric_limits<float>::infinity(), 0.0F, 0.0F, -1};
+    LogitState state = no_logits();
     kernels_->add_logits({logits.data(), 3, 1}, 0, 3, &target, &state);
     EXPECT_FALSE(std::isfinite(state.largest + std::log(state.exponentials) - state.target_logit));
   }

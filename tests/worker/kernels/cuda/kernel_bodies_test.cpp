@@ -52,20 +52,25 @@ constexpr std::int64_t kHeadDim = 2 * kPairs + 2;
 constexpr std::int64_t kStride = 5 * kHeadDim;
 constexpr std::int64_t kFirstPosition = 1'999'996;
 
+template <typename Element, typename Real>
+void rotate_rows(std::vector<Element>& rows, const RotaryAngles<Real>& angles) {
+  rotate_on_host<Element>(Rotation<Real>{.rows = rows.data(),
+                                         .stride = kStride,
+                                         .tokens = kTokens,
+                                         .heads = kHeads,
+                                         .head_dim = kHeadDim,
+                                         .first_position = kFirstPosition,
+                                         .pairs = kPairs,
+                                         .angles = angles});
+}
+
 TYPED_TEST(RotationBodyTest, TurnsPairsOfAllHeadsAndLeavesTheRest) {
   const std::vector<double> original = {1.0, 0.3, 0.1, 0.01, 0.001};
   const std::vector<double> rescaled = {0.9, 0.2, 0.05, 0.002, 0.0001};
   std::vector<TypeParam> rows = random_elements<TypeParam>(kTokens * kStride, 1.0F);
   const std::vector<TypeParam> before = rows;
   constexpr std::int64_t kNHat = 2'000'000;  // within the tile
-  rotate_on_host<TypeParam>(Rotation<double>{.rows = rows.data(),
-                                             .stride = kStride,
-                                             .tokens = kTokens,
-                                             .heads = kHeads,
-                                             .head_dim = kHeadDim,
-                                             .first_position = kFirstPosition,
-                                             .pairs = kPairs,
-                                             .angles = {original.data(), rescaled.data(), 1.5, kNHat}});
+  rotate_rows(rows, RotaryAngles<double>{original.data(), rescaled.data(), 1.5, kNHat});
   // Values below 8: a few units in the last place of float, half a unit of bfloat16.
   const double tolerance = std::is_same_v<TypeParam, float> ? 2e-6 : 0.016;
   for (std::int64_t cell = 0; cell < kTokens * kStride; ++cell) {
@@ -105,14 +110,7 @@ TEST(RotationBodyAgainstCpuKernelsTest, Float32HasTheBitsOfTheCpuKernels) {
     }
   }
   cpu_kernels()->rotate({expected.data(), kStride}, kTokens, kHeads, kHeadDim, cos.data(), sin.data(), kPairs);
-  rotate_on_host<float>(Rotation<float>{.rows = rows.data(),
-                                        .stride = kStride,
-                                        .tokens = kTokens,
-                                        .heads = kHeads,
-                                        .head_dim = kHeadDim,
-                                        .first_position = kFirstPosition,
-                                        .pairs = kPairs,
-                                        .angles = angles});
+  rotate_rows(rows, angles);
   EXPECT_EQ(rows, expected);
 }
 
