@@ -6,8 +6,9 @@ batches of llama.cpp's default, 512; the loss is Torch's, of the logits of each 
 
 import ctypes
 import json
-import pathlib
 import time
+
+from measurement import print_measurement
 
 BATCH = 512
 FLASH_ATTENTION_AUTOMATIC = -1
@@ -95,7 +96,4 @@ def run_llama_cpp(folder, length, dtype, threads):
         logits = numpy.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (end - begin, vocabulary))[:scored]
         targets = tokens[begin + 1 : begin + 1 + scored]
         nll_sum += torch.nn.functional.cross_entropy(torch.from_numpy(logits), targets, reduction="sum").item()
-    seconds = time.perf_counter() - start
-    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
-    print(json.dumps({"nll_sum": nll_sum, "scored_tokens": length - 1, "seconds": seconds, "peak_memory_bytes": peak}))
+    print_measurement(nll_sum, length, time.perf_counter() - start)

@@ -14,15 +14,14 @@ import argparse
 import datetime
 import pathlib
 import shlex
-import subprocess
 import sys
 import tempfile
 
-from score_against_engines import LONGROPE, RESULTS, SHAPE, make_inputs, measure, output_of, processor
+from measurement import LONGROPE, MEBIBYTE, RESULTS, estimated_bytes, measure, output_of, processor
+from score_against_engines import SHAPE, make_inputs
 
 SHORTEST = 2
 LAYERS = 2
-MEBIBYTE = 2**20
 
 
 def peak_bytes(folder, length, threads):
@@ -30,13 +29,6 @@ def peak_bytes(folder, length, threads):
         str(LONGROPE), "score", "--model", str(folder / "model"), "--documents", str(folder / "documents.safetensors"),
         "--length", str(length), "--threads", str(threads), "--json",
     ])["total"]["peak_memory_bytes"]
-
-
-def estimated_bytes(folder, length):
-    printed = subprocess.run([str(LONGROPE), "inspect-model", str(folder / "model"), "--length", str(length)],
-                             stdout=subprocess.PIPE, text=True, check=True).stdout
-    line = next(line for line in printed.splitlines() if line.startswith("memory estimate"))
-    return float(line.split()[2]) * MEBIBYTE
 
 
 def main():

@@ -13,21 +13,17 @@ Writes bench/results/<date>-score-against-engines-<dtypes>-<lengths>.md.
 import argparse
 import datetime
 import importlib.metadata
-import json
 import pathlib
 import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 from llama_cpp_reference import run_llama_cpp
+from measurement import LONGROPE, RESULTS, ROOT, measure, output_of, print_measurement, processor
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-LONGROPE = ROOT / "build" / "bin" / "longrope"
-RESULTS = ROOT / "bench" / "results"
 LOGIT_CHUNK = 512  # tokens per lm_head call of the reference
 SEED = 1
 PACKAGES = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}  # of the other engines
@@ -82,11 +78,7 @@ def run_transformers(folder, length, dtype, threads):
         end = min(begin + LOGIT_CHUNK, length - 1)
         logits = model.lm_head(hidden[begin:end]).float()
         nll_sum += torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum").item()
-    seconds = time.perf_counter() - start
-    # Not getrusage: its maximum survives exec and would be that of the process which started this one.
-    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
-    print(json.dumps({"nll_sum": nll_sum, "scored_tokens": length - 1, "seconds": seconds, "peak_memory_bytes": peak}))
+    print_measurement(nll_sum, length, time.perf_counter() - start)
 
 
 def gemm_peak(threads):
@@ -110,11 +102,6 @@ def operations(length):
     weights = hidden * head_dim * (2 * heads + 2 * kv_heads) + 3 * hidden * intermediate
     attention = 4 * heads * head_dim * length * (length + 1) // 2
     return layers * (2 * weights * length + attention) + 2 * hidden * SHAPE["vocab_size"] * (length - 1)
-
-
-def measure(command):
-    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(finished.stdout)
 
 
 def compare(folder, length, dtype, arguments):
@@ -157,18 +144,6 @@ def rows(length, dtype, measured, peak):
             f"| {difference:+.1e} |"
         )
     return lines
-
-
-def output_of(command):
-    finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return finished.stdout.strip()
-
-
-def processor():
-    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def report(lines_measured, arguments, peak):

@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 
-from score_against_engines import LONGROPE, RESULTS, ROOT, SEED, measure, output_of, processor
+from measurement import LONGROPE, MEBIBYTE, RESULTS, ROOT, estimated_bytes, measure, output_of, processor
+from score_against_engines import SEED
 
 TEXT = ROOT / "models" / "byte-llama" / "text" / "train.txt"
 TRAINED = 512  # positions
@@ -39,7 +40,6 @@ SHAPE = {
 }
 BOS = 256
 STEPS, BATCH, LEARNING_RATE = 800, 16, 3e-3
-MEBIBYTE = 2**20
 
 
 def train(folder, text, window):
@@ -78,12 +78,6 @@ def score(folder, tokens, angles, arguments):
     ])["total"]
     with open(path, encoding="utf-8", newline="") as file:
         return total, list(csv.DictReader(file))
-
-
-def estimated_bytes(folder, tokens):
-    printed = output_of([str(LONGROPE), "inspect-model", str(folder / "model"), "--length", str(tokens)])
-    line = next(line for line in printed.splitlines() if line.startswith("memory estimate"))
-    return float(line.split()[2]) * MEBIBYTE
 
 
 def by_position(fp64, fp32):
