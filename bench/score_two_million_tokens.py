@@ -35,7 +35,7 @@ SHAPE = {
     "num_hidden_layers": 1,
     "num_attention_heads": 1,
     "num_key_value_heads": 1,
-    "head_dim": 32,
+    "head_dim": 16,
     "max_position_embeddings": TRAINED,
 }
 BOS = 256
