@@ -108,7 +108,8 @@ def compare(folder, length, dtype, arguments):
     """The measurements of every engine, in the order of the columns."""
     ours = [
         str(LONGROPE), "score", "--model", str(folder / "model"), "--documents", str(folder / "documents.safetensors"),
-        "--length", str(length), "--dtype", dtype, "--angles", "hf_fp32", "--threads", str(arguments.threads), "--json",
+        "--length", str(length), "--dtype", dtype, "--angles", "hf_fp32", "--threads", str(arguments.threads), "--timings",
+        "--json",
     ]
     reference = [
         sys.executable, __file__, "--folder", str(folder), "--lengths", str(length), "--dtypes", dtype,
@@ -146,7 +147,19 @@ def rows(length, dtype, measured, peak):
     return lines
 
 
-def report(lines_measured, arguments, peak):
+def phases(length, dtype, measured, peak):
+    """Rows of what the time of longrope's median process went to."""
+    median = sorted(measured["longrope"], key=lambda result: result["seconds"])[(len(measured["longrope"]) - 1) // 2]
+    lines = []
+    for phase, found in median["timings"].items():
+        share = 100 * found["seconds"] / median["seconds"]
+        rate = found["operations"] / found["seconds"]
+        lines.append(f"| {length} | {dtype} | {phase} | {found['seconds']:.2f} | {share:.1f} | {rate / 1e9:.0f} "
+                     f"| {100 * rate / peak:.0f} % |")
+    return lines
+
+
+def report(measurements, arguments, peak):
     import torch
 
     today = datetime.date.today().isoformat()
@@ -174,7 +187,13 @@ def report(lines_measured, arguments, peak):
         "| tokens | dtype | engine | seconds | times longrope's | tokens/s | GF/s | of the product's | peak MiB "
         "| NLL difference |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        *lines_measured,
+        *(line for measurement in measurements for line in rows(*measurement, peak)),
+        "",
+        "Where the time of longrope goes (`longrope score --timings`, the median process):",
+        "",
+        "| tokens | dtype | phase | seconds | % | GF/s | of the product's |",
+        "|---|---|---|---|---|---|---|",
+        *(line for measurement in measurements for line in phases(*measurement, peak)),
     ]
     RESULTS.mkdir(parents=True, exist_ok=True)
     what = f"{arguments.dtypes}-{arguments.lengths}".replace(",", "-")
@@ -212,7 +231,7 @@ def main():
             for dtype in dtypes:
                 measured.append((length, dtype, compare(folder, length, dtype, arguments)))
                 peak = max(peak, gemm_peak(arguments.threads))
-    report([line for what in measured for line in rows(*what, peak)], arguments, peak)
+    report(measured, arguments, peak)
 
 
 if __name__ == "__main__":
