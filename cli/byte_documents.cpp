@@ -62,9 +62,14 @@ ByteText read_byte_text(const std::filesystem::path& path) {
 }
 
 std::vector<Document> byte_documents(const std::vector<ByteText>& texts, const ByteDocumentsOptions& options) {
-  if (options.length < 2) throw InputError(fmt::format("length must be at least 2 tokens: {}", options.length));
+  const std::int64_t special = (options.bos ? 1 : 0) + (options.eos ? 1 : 0);
+  const std::int64_t shortest = std::max<std::int64_t>(2, special + 1);
+  if (options.length < shortest) {
+    throw InputError(fmt::format("length must be at least {} tokens: {}", shortest, options.length));
+  }
   if (options.bos && *options.bos < 0) throw InputError(fmt::format("bos must not be negative: {}", *options.bos));
-  const std::size_t window_bytes = static_cast<std::size_t>(options.length) - (options.bos ? 1 : 0);
+  if (options.eos && *options.eos < 0) throw InputError(fmt::format("eos must not be negative: {}", *options.eos));
+  const auto window_bytes = static_cast<std::size_t>(options.length - special);
   std::set<std::string> names;
   std::vector<Window> windows;
   for (std::size_t text = 0; text < texts.size(); ++text) {
@@ -89,6 +94,7 @@ std::vector<Document> byte_documents(const std::vector<ByteText>& texts, const B
     for (const char byte : std::string_view(text.bytes).substr(window.index * window_bytes, window_bytes)) {
       document.tokens.push_back(static_cast<unsigned char>(byte));
     }
+    if (options.eos) document.tokens.push_back(*options.eos);
     documents.push_back(std::move(document));
   }
   return documents;

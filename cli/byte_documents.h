@@ -23,9 +23,10 @@ struct ByteText {
 inline constexpr std::int32_t kByteLevelBos = 256;  // of the bundled model
 
 struct ByteDocumentsOptions {
-  std::int64_t length = 0;                           // tokens of every document, BOS included
+  std::int64_t length = 0;                           // tokens of every document, BOS and EOS included
   std::optional<std::int64_t> count = std::nullopt;  // so many, evenly spaced over all texts; all by default
   std::optional<std::int32_t> bos = kByteLevelBos;   // nullopt: none
+  std::optional<std::int32_t> eos = std::nullopt;    // ends each document; training segments have one (spec §5.2)
 };
 
 /// Cuts each text, in order, into consecutive windows that do not overlap. A tail too short for a window is left out,

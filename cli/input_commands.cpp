@@ -140,9 +140,11 @@ void add_documents_command(CLI::App& app) {
   auto* command = app.add_subcommand("documents", "Turn text files into documents for byte-level models");
   auto arguments = std::make_shared<DocumentsArguments>();
   command->add_option("TEXT", arguments->texts, "Text files")->required();
-  command->add_option("--length", arguments->options.length, "Tokens of each document, BOS included")->required();
+  command->add_option("--length", arguments->options.length, "Tokens of each document, BOS and EOS included")
+      ->required();
   command->add_option("--count", arguments->options.count, "So many documents, evenly spaced over the texts [all]");
   command->add_option("--bos", arguments->options.bos, "Token id that begins each document")->capture_default_str();
+  command->add_option("--eos", arguments->options.eos, "Token id that ends each document, for training: 257 [none]");
   command->add_flag("--no-bos", arguments->no_bos, "Begin documents without one");
   command->add_option("--split", arguments->split, "NAME:SHARE,… writes OUT-NAME for each, divided by document");
   command->add_option("--out", arguments->out, "Documents file to write")->required();

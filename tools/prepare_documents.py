@@ -5,6 +5,7 @@ Texts are .txt files, lines of .jsonl and .jsonl.gz, rows of .parquet. Nothing i
 tokens spelled out in a text are encoded as ordinary text. A document is LENGTH tokens, BOS included:
 
   --kind text     the first tokens of a text; with --evaluator a mask of the tokens that need a long context (LongPPL)
+  --kind segments all of a text in pieces of LENGTH tokens, each between BOS and EOS, to train on
   --kind needle   a text as filler around a magic number, which is asked for at the end (LongRoPE2)
   --kind passkey  the same with a pass key among sentences that need no TEXT (Landmark attention)
 
@@ -18,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from document_preparation.documents_file import (Document, parse_split, require_name, split_documents,
-                                                 write_documents)
+from document_preparation.documents_file import (Document, document_digest, parse_split, require_name,
+                                                 split_documents, write_documents)
 from document_preparation.input_error import InputError
 from document_preparation.longppl_mask import LongPplMasks, LongPplOptions
 from document_preparation.retrieval_documents import (RETRIEVALS, Filler, TooShort, passkey_filler,
@@ -35,13 +36,8 @@ class Preparation:
         self.arguments = arguments
         self.shares = parse_split(arguments.split) if arguments.split else []
         self.tokens = ByteTokens() if arguments.byte_level else HuggingFaceTokens(arguments.tokenizer)
-        self.bos: list[int] = []
-        if not arguments.no_bos:
-            bos = self.tokens.bos if arguments.bos is None else arguments.bos
-            if bos is None:
-                raise InputError(f"a BOS token must be named by the tokenizer's settings, by --bos ID, or ruled out by "
-                                 f"--no-bos: none is named ({arguments.tokenizer})")
-            self.bos = [bos]
+        self.bos = self.special("bos", self.tokens.bos)
+        self.eos = self.special("eos", self.tokens.eos) if arguments.kind == "segments" else []
         self.masks = None
         if arguments.evaluator is not None:
             self.masks = LongPplMasks(
@@ -49,11 +45,23 @@ class Preparation:
                                arguments.stride, arguments.device), self.tokens.digest)
             print(self.masks.describe())
 
+    def special(self, name: str, of_tokenizer: int | None) -> list[int]:
+        if getattr(self.arguments, f"no_{name}"):
+            return []
+        given = getattr(self.arguments, name)
+        token = of_tokenizer if given is None else given
+        if token is None:
+            raise InputError(f"a {name.upper()} token must be named by the tokenizer's settings, by --{name} ID, or ruled "
+                             f"out by --no-{name}: none is named ({self.arguments.tokenizer})")
+        return [token]
+
     def texts(self) -> Iterator[Text]:
         names: set[str] = set()
         for path in self.arguments.texts:
             for text in read_texts(path, self.arguments.text_key):
                 require_name(text.name, names, text.place)
+                if not text.text.strip():
+                    raise InputError(f"a text must not be empty: {text.name} ({text.place})")
                 yield text
 
     def text_documents(self, text: Text, length: int) -> Iterator[Document]:
@@ -73,6 +81,22 @@ class Preparation:
             print(f"{text.name}: {int(masked.scored.sum())} key tokens of {length}")
             yield masked
 
+    def segments(self, text: Text, length: int) -> Iterator[Document]:
+        ids = self.tokens.encode(text.text).ids
+        count = length - len(self.bos) - len(self.eos)
+        if len(ids) < count:
+            raise TooShort
+        for index in range(len(ids) // count):
+            tokens = self.bos + ids[index * count : (index + 1) * count] + self.eos
+            yield Document(f"{text.name}-{index:04}", np.asarray(tokens, dtype=np.int32))
+
+    def of_text(self, text: Text, length: int) -> Iterator[Document]:
+        if self.arguments.kind == "text":
+            return self.text_documents(text, length)
+        if self.arguments.kind == "segments":
+            return self.segments(text, length)
+        return self.retrievals(text.name, text.text, length)
+
     def retrievals(self, stem: str, text: str, length: int) -> Iterator[Document]:
         arguments = self.arguments
         yield from retrieval_documents(arguments.kind, stem, Filler(self.tokens, text), arguments.depths,
@@ -84,16 +108,19 @@ class Preparation:
             return list(self.retrievals("passkey", passkey_filler(self.tokens, length), length))
         documents: list[Document] = []
         names: set[str] = set()
+        places: dict[str, str] = {}  # where each document came from, by digest
         too_short = 0
         for text in self.texts():
             try:  # all of a text or nothing of it
-                made = list(self.text_documents(text, length) if arguments.kind == "text" else
-                            self.retrievals(text.name, text.text, length))
+                made = list(self.of_text(text, length))
             except TooShort:
                 too_short += 1
                 continue
             for document in made:
                 require_name(document.name, names, text.place)
+                earlier = places.setdefault(document_digest(document.tokens, document.scored), text.place)
+                if earlier != text.place:
+                    raise InputError(f"documents must differ: {document.name} has the tokens of {earlier} ({text.place})")
             documents += made
         print(f"{len(documents)} documents of {length} tokens; {too_short} left out as shorter")
         if not documents and self.masks is not None:
@@ -105,7 +132,7 @@ class Preparation:
     def source(self) -> str:
         arguments = self.arguments
         source = ", ".join(path.name for path in arguments.texts)
-        if arguments.kind != "text":
+        if arguments.kind in RETRIEVALS:
             source = f"{arguments.kind}, seed {arguments.seed}" + (f": {source}" if source else "")
         if arguments.evaluator is not None:
             source += (f"; LongPPL by {arguments.evaluator.resolve().name}, alpha {arguments.alpha}, beta "
@@ -132,9 +159,12 @@ def named(path: Path, name: str) -> Path:
 
 
 def prepare(arguments: argparse.Namespace) -> None:
+    shortest = 3 if arguments.kind == "segments" else 2  # BOS, one token of the text, EOS
     for length in arguments.length:
-        if length < 2:
-            raise InputError(f"length must be at least 2 tokens: {length}")
+        if length < shortest:
+            raise InputError(f"length must be at least {shortest} tokens: {length}")
+    if arguments.kind != "segments" and (arguments.eos is not None or arguments.no_eos):
+        raise InputError(f"an EOS token belongs to the kind segments: {arguments.kind} (--eos, --no-eos)")
     if arguments.kind == "passkey" and arguments.texts:
         raise InputError(f"passkey documents have their own filler, no TEXT: {arguments.texts[0]}")
     if arguments.kind != "passkey" and not arguments.texts:
@@ -179,7 +209,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     bos = parser.add_mutually_exclusive_group()
     bos.add_argument("--bos", type=int, metavar="ID", help="BOS token (default: what the tokenizer's settings name)")
     bos.add_argument("--no-bos", action="store_true", help="no BOS token")
-    parser.add_argument("--kind", choices=["text", *RETRIEVALS], default="text", help="default: text")
+    eos = parser.add_mutually_exclusive_group()
+    eos.add_argument("--eos", type=int, metavar="ID",
+                     help="segments: EOS token (default: what the tokenizer's settings name)")
+    eos.add_argument("--no-eos", action="store_true", help="segments: no EOS token")
+    parser.add_argument("--kind", choices=["text", "segments", *RETRIEVALS], default="text", help="default: text")
     retrieval = parser.add_argument_group("needle and passkey")
     retrieval.add_argument("--depths", type=depths, default=[0.0, 0.25, 0.5, 0.75, 1.0], metavar="SHARE,…",
                            help="share of the filler before what is hidden (default: 0,0.25,0.5,0.75,1)")

@@ -57,6 +57,15 @@ TEST(ByteDocumentsTest, WithoutBosAWindowIsAllText) {
   EXPECT_THAT(documents[1].tokens, ElementsAre('e', 'f', 'g', 'h'));
 }
 
+TEST(ByteDocumentsTest, EosEndsEachWindow) {
+  const auto documents = byte_documents({{"a", "abcdefgh"}}, {.length = 5, .bos = 256, .eos = 257});
+  ASSERT_EQ(documents.size(), 2U);
+  EXPECT_THAT(documents[0].tokens, ElementsAre(256, 'a', 'b', 'c', 257));
+  EXPECT_THAT(documents[1].tokens, ElementsAre(256, 'd', 'e', 'f', 257));
+  EXPECT_THAT(message_of([] { (void)byte_documents({{"a", "abc"}}, {.length = 2, .bos = 256, .eos = 257}); }),
+              HasSubstr("at least 3 tokens: 2"));
+}
+
 TEST(ByteDocumentsTest, EveryByteIsItsOwnUnsignedToken) {
   std::string bytes(256, '\0');
   std::iota(bytes.begin(), bytes.end(), '\0');

@@ -24,21 +24,20 @@ def test_every_format_gives_the_same_documents(tmp_path, tokenizer_directory, tr
     (tmp_path / "a.jsonl").write_text(lines)
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     pyarrow.parquet.write_table(pyarrow.table({"text": [LONG, SHORT, LONG[7:]]}), tmp_path / "c.parquet")
-    (tmp_path / "d.txt").write_text(LONG)
-    out = tmp_path / "out.safetensors"
-    result = run(tokenizer_directory, out, *(tmp_path / name for name in ["a.jsonl", "b.jsonl.gz", "c.parquet", "d.txt"]))
-    assert result.returncode == 0, result.stderr
-    assert "7 documents of 16 tokens; 3 left out as shorter" in result.stdout
-
-    documents, metadata = read(out)
     expected = [[0, *trained_tokenizer.encode(text).ids[: LENGTH - 1]] for text in [LONG, LONG[7:]]]
-    assert set(documents) == {"a-0000", "a-0002", "b-0000", "b-0002", "c-0000", "c-0002", "d-0000"}
-    for name, tokens in documents.items():
-        assert tokens.dtype == np.int32
-        assert tokens.tolist() == expected[1 if name.endswith("2") else 0]
     digest = hashlib.sha256((tokenizer_directory / "tokenizer.json").read_bytes()).hexdigest()
-    assert metadata == {"format": "longrope-documents/1", "tokenizer_digest": digest,
-                        "source": "a.jsonl, b.jsonl.gz, c.parquet, d.txt"}
+    out = tmp_path / "out.safetensors"
+    for path in [tmp_path / name for name in ["a.jsonl", "b.jsonl.gz", "c.parquet"]]:
+        (tmp_path / "d.txt").write_text(LONG[3:])
+        result = run(tokenizer_directory, out, path, tmp_path / "d.txt")
+        assert result.returncode == 0, result.stderr
+        assert "3 documents of 16 tokens; 1 left out as shorter" in result.stdout
+        documents, metadata = read(out)
+        stem = path.name[0]
+        assert set(documents) == {f"{stem}-0000", f"{stem}-0002", "d-0000"}
+        assert all(tokens.dtype == np.int32 for tokens in documents.values())
+        assert [documents[f"{stem}-0000"].tolist(), documents[f"{stem}-0002"].tolist()] == expected
+        assert metadata == {"format": "longrope-documents/1", "tokenizer_digest": digest, "source": f"{path.name}, d.txt"}
 
 
 def test_tokens_decode_to_the_beginning_of_the_text(tmp_path, tokenizer_directory, trained_tokenizer):
@@ -49,6 +48,28 @@ def test_tokens_decode_to_the_beginning_of_the_text(tmp_path, tokenizer_director
     decoded = trained_tokenizer.decode(documents["a-0000"].tolist())
     assert len(documents["a-0000"]) == 40 and len(decoded) > 25
     assert text.startswith(decoded)
+
+
+def test_segments_are_all_of_a_text_between_bos_and_eos(tmp_path, tokenizer_directory, trained_tokenizer):
+    (tokenizer_directory / "tokenizer_config.json").write_text('{"bos_token": "<s>", "eos_token": "</s>"}')
+    (tmp_path / "a.txt").write_text(LONG)
+    ids = trained_tokenizer.encode(LONG).ids
+    out = tmp_path / "out.safetensors"
+    assert run(tokenizer_directory, out, "--kind", "segments", tmp_path / "a.txt", length=7).returncode == 0
+    documents, _ = read(out)
+    assert len(documents) == len(ids) // 5 > 1 and set(documents) == {f"a-0000-{i:04}" for i in range(len(documents))}
+    for index in range(len(documents)):
+        assert documents[f"a-0000-{index:04}"].tolist() == [0, *ids[5 * index : 5 * index + 5], 1]
+    assert run(tokenizer_directory, out, "--kind", "segments", "--no-eos", tmp_path / "a.txt", length=7).returncode == 0
+    assert read(out)[0]["a-0000-0001"].tolist() == [0, *ids[6:12]]
+
+
+def test_an_eos_token_belongs_to_segments_and_must_be_known(tmp_path, tokenizer_directory):
+    (tmp_path / "a.txt").write_text(LONG)
+    out = tmp_path / "out.safetensors"
+    assert refused(run(tokenizer_directory, out, "--kind", "segments", tmp_path / "a.txt"), "EOS", "--no-eos")
+    assert refused(run(tokenizer_directory, out, "--eos", 1, tmp_path / "a.txt"), "EOS", "text")
+    assert refused(run(tokenizer_directory, out, "--kind", "segments", tmp_path / "a.txt", length=2), "at least 3 tokens")
 
 
 def test_exactly_long_enough_is_kept_and_one_token_less_is_not(tmp_path, tokenizer_directory, trained_tokenizer):
@@ -107,7 +128,7 @@ def test_a_tokenizer_without_bos_must_be_told_what_to_do(tmp_path, tokenizer_dir
 
 
 def test_count_takes_evenly_spaced_documents(tmp_path, tokenizer_directory):
-    (tmp_path / "a.jsonl").write_text((json.dumps({"text": LONG}) + "\n") * 7)
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": LONG[i:]}) + "\n" for i in range(7)))
     assert run(tokenizer_directory, tmp_path / "out.safetensors", "--count", "3", tmp_path / "a.jsonl").returncode == 0
     assert list(read(tmp_path / "out.safetensors")[0]) == ["a-0000", "a-0002", "a-0004"]
     result = run(tokenizer_directory, tmp_path / "out.safetensors", "--count", "8", tmp_path / "a.jsonl")
@@ -153,7 +174,7 @@ def test_malformed_split_is_refused(split):
 
 @pytest.mark.parametrize(("name", "content", "words"), [
     ("a.txt", b"In the \xff beginning", ["UTF-8", "0xff", "offset 7", "a.txt"]),
-    ("a.txt", b"", ["at least 16 tokens"]),
+    ("a.txt", b"In", ["at least 16 tokens"]),
     ("a.jsonl", b'{"text": "x"}\n{"text": \n', ["one JSON object", "a.jsonl:2"]),
     ("a.jsonl", b'{"text": "x"}\n{"body": "x"}\n', ['"text"', "a.jsonl:2"]),
     ("a.jsonl", b'{"text": 5}', ["must be a string: int", "a.jsonl:1"]),
@@ -177,6 +198,28 @@ def test_parquet_without_the_column_or_with_nulls_is_refused(tmp_path, tokenizer
     out = tmp_path / "out.safetensors"
     assert refused(run(tokenizer_directory, out, path), "NoneType", "row 1")
     assert refused(run(tokenizer_directory, out, "--text-key", "body", path), '"body"', "a.parquet")
+
+
+def test_a_document_that_repeats_another_is_refused_with_both_places(tmp_path, tokenizer_directory):
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in [LONG, LONG[7:], LONG])
+    (tmp_path / "a.jsonl").write_text(lines)
+    assert refused(run(tokenizer_directory, tmp_path / "out.safetensors", tmp_path / "a.jsonl"), "documents must differ",
+                   "a.jsonl:1", "a.jsonl:3")
+    # Texts that differ only beyond the length give one document twice.
+    (tmp_path / "b.txt").write_text(LONG)
+    (tmp_path / "c.txt").write_text(LONG + "more")
+    assert refused(run(tokenizer_directory, tmp_path / "out.safetensors", tmp_path / "b.txt", tmp_path / "c.txt"),
+                   "c-0000", "b.txt", "c.txt")
+
+
+@pytest.mark.parametrize("name, content, place", [
+    ("a.txt", b" \n\t", "a.txt"),
+    ("a.jsonl", b'{"text": "In the beginning"}\n{"text": ""}\n', "a.jsonl:2"),
+])
+def test_an_empty_text_is_refused_with_its_place(tmp_path, tokenizer_directory, name, content, place):
+    (tmp_path / name).write_bytes(content)
+    assert refused(run(tokenizer_directory, tmp_path / "out.safetensors", tmp_path / name, length=2), "must not be empty",
+                   place)
 
 
 def test_two_files_of_one_name_are_refused(tmp_path, tokenizer_directory):

@@ -22,7 +22,9 @@ class HuggingFaceTokens:
 
     def __init__(self, directory: Path):
         self._tokenizer, self.digest = load_tokenizer(directory)
-        self.bos = find_bos(directory, self._tokenizer)  # None where the settings name none
+        # None where the settings name none.
+        self.bos = find_special_token(directory, self._tokenizer, "bos_token")
+        self.eos = find_special_token(directory, self._tokenizer, "eos_token")
 
     def encode(self, text: str) -> Encoded:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
@@ -37,6 +39,7 @@ class ByteTokens:
 
     digest = "byte-level"
     bos: int | None = 256
+    eos: int | None = 257
 
     def encode(self, text: str) -> Encoded:
         sizes = [len(character.encode("utf-8")) for character in text]
@@ -79,11 +82,12 @@ def load_tokenizer(directory: Path) -> tuple[Tokenizer, str]:
     return tokenizer, hashlib.sha256(raw).hexdigest()
 
 
-def find_bos(directory: Path, tokenizer: Tokenizer) -> int | None:
-    """The BOS token that the settings name, if they name one."""
+def find_special_token(directory: Path, tokenizer: Tokenizer, key: str) -> int | None:
+    """The token that the settings name under `key`, if they name one."""
     settings = read_json_object(directory / "tokenizer_config.json")
-    token = settings.get("bos_token", read_json_object(directory / "config.json").get("bos_token_id"))
+    token = settings.get(key, read_json_object(directory / "config.json").get(f"{key}_id"))
     if isinstance(token, dict):  # {"content": "<s>", …}
         token = token.get("content")
-    bos = tokenizer.token_to_id(token) if isinstance(token, str) else token
-    return bos if isinstance(bos, int) and not isinstance(bos, bool) and 0 <= bos < 2**31 else None
+    token_id = tokenizer.token_to_id(token) if isinstance(token, str) else token
+    known = isinstance(token_id, int) and not isinstance(token_id, bool) and 0 <= token_id < 2**31
+    return token_id if known else None
