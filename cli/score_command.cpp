@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cli/command.h"
@@ -98,7 +99,9 @@ void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness&
 
 std::vector<Document> documents_to_score(const ScoreArguments& arguments, const Fitness& fitness,
                                          std::int64_t vocabulary) {
-  std::vector<Document> documents = read_documents(arguments.documents).documents;
+  DocumentsFile file = read_documents(arguments.documents);
+  require_tokenizer(file, arguments.documents, arguments.model);
+  std::vector<Document> documents = std::move(file.documents);
   if (arguments.count && *arguments.count < static_cast<std::int64_t>(documents.size())) {
     documents.resize(static_cast<std::size_t>(*arguments.count));
   }

@@ -157,6 +157,19 @@ void write_documents(const DocumentsFile& file, const std::filesystem::path& pat
       {{"format", std::string(kFormat)}, {"tokenizer_digest", file.tokenizer_digest}, {"source", file.source}});
 }
 
+void require_tokenizer(const DocumentsFile& file, const std::filesystem::path& path,
+                       const std::filesystem::path& model_directory) {
+  const std::filesystem::path tokenizer = model_directory / "tokenizer.json";
+  std::error_code ignored;
+  if (!std::filesystem::exists(tokenizer, ignored)) return;
+  if (const std::string digest = sha256_of_file(tokenizer); digest != file.tokenizer_digest) {
+    throw InputError(
+        fmt::format("documents must be tokens of the model's tokenizer: {} made them, {} is {}; prepare them with "
+                    "--tokenizer {} ({})",
+                    file.tokenizer_digest, tokenizer.native(), digest, model_directory.native(), path.native()));
+  }
+}
+
 void require_scorable(const Document& document, std::int64_t length, std::int64_t vocabulary) {
   const auto available = static_cast<std::int64_t>(document.tokens.size());
   if (length < 2) throw InputError(fmt::format("a length must be at least 2 tokens to score one: {}", length));

@@ -36,6 +36,11 @@ void write_documents(const DocumentsFile& file, const std::filesystem::path& pat
 /// `length`.
 void require_scorable(const Document& document, std::int64_t length, std::int64_t vocabulary);
 
+/// Refuses documents that were made with another tokenizer than that of a Hugging Face directory, by the digest of its
+/// tokenizer.json. A directory without that file says nothing, and everything is accepted.
+void require_tokenizer(const DocumentsFile& file, const std::filesystem::path& path,
+                       const std::filesystem::path& model_directory);
+
 /// How many of the first `length` tokens are scored: those after the first that the mask, if any, counts.
 [[nodiscard]] std::int64_t scored_tokens(const Document& document, std::int64_t length);
 

@@ -1,6 +1,7 @@
 #include "coordinator/prepare_search.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -21,10 +22,30 @@ namespace {
 // λ divides the original f_i, so the positions below n̂, which keep them, would lose what the checkpoint carries.
 constexpr std::string_view kLosesScaling = "on a model that carries rope scaling, which leading positions would lose";
 
+/// Whose tokens the documents of a search are, and which file said so first.
+struct Tokenizer {
+  std::string digest;
+  std::filesystem::path file;
+};
+
+/// A model directory need not hold its tokenizer; then at least all documents must have the same.
+void require_one_tokenizer(const std::string& digest, const std::filesystem::path& file,
+                           std::optional<Tokenizer>& tokenizer) {
+  if (!tokenizer) tokenizer = Tokenizer{digest, file};
+  if (tokenizer->digest != digest) {
+    throw InputError(fmt::format("documents of a search must be made with one tokenizer: {} made those of {}, {} ({})",
+                                 tokenizer->digest, tokenizer->file.string(), digest, file.string()));
+  }
+}
+
 /// The first `count` documents of `file` (all without a count), each fit for `length` tokens.
 std::vector<Document> usable_documents(const std::filesystem::path& file, std::optional<std::int64_t> count,
-                                       std::int64_t length, const ModelDescription& model) {
-  std::vector<Document> documents = read_documents(file).documents;
+                                       std::int64_t length, const ModelDescription& model,
+                                       std::optional<Tokenizer>& tokenizer) {
+  DocumentsFile read = read_documents(file);
+  require_tokenizer(read, file, model.directory);
+  require_one_tokenizer(read.tokenizer_digest, file, tokenizer);
+  std::vector<Document> documents = std::move(read.documents);
   if (count && *count > static_cast<std::int64_t>(documents.size())) {
     throw InputError("a stage needs " + std::to_string(*count) + " documents: " + std::to_string(documents.size()) +
                      " in " + file.string());
@@ -87,12 +108,13 @@ SearchSpace search_space(const StageConfig& stage, const ModelDescription& model
 
 /// Adds the documents of one purpose to plan, run and the map.
 std::vector<PlannedDocument> add_documents(const StageConfig& stage, std::int64_t stage_id, bool heldout,
-                                           const ModelDescription& model, PreparedSearch& prepared) {
+                                           const ModelDescription& model, std::optional<Tokenizer>& tokenizer,
+                                           PreparedSearch& prepared) {
   const std::filesystem::path& file = heldout ? stage.heldout_documents : stage.search_documents;
   std::vector<PlannedDocument> planned;
   std::set<std::string> seen;
-  for (Document& document :
-       usable_documents(file, heldout ? stage.heldout_count : stage.search_count, stage.target_length, model)) {
+  for (Document& document : usable_documents(file, heldout ? stage.heldout_count : stage.search_count,
+                                             stage.target_length, model, tokenizer)) {
     const std::string document_digest = digest(document);
     if (!seen.insert(document_digest).second) {
       throw InputError("documents must differ: " + document.name + " repeats an earlier one (" + file.string() + ")");
@@ -152,6 +174,7 @@ PreparedSearch prepare_search(const Config& config) {
   run.threads_per_worker = config.threads_per_worker;
   run.software_version = kSoftwareVersion;
 
+  std::optional<Tokenizer> tokenizer;
   for (const StageConfig& stage : config.stages) {
     PlannedStage planned;
     planned.config = stage;
@@ -159,8 +182,8 @@ PreparedSearch prepare_search(const Config& config) {
     planned.budget =
         stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates) : default_budget(stage.search);
     const auto id = static_cast<std::int64_t>(plan.stages.size()) + 1;
-    planned.search = add_documents(stage, id, /*heldout=*/false, model, prepared);
-    planned.heldout = add_documents(stage, id, /*heldout=*/true, model, prepared);
+    planned.search = add_documents(stage, id, /*heldout=*/false, model, tokenizer, prepared);
+    planned.heldout = add_documents(stage, id, /*heldout=*/true, model, tokenizer, prepared);
     require_apart(planned);
 
     StageRecord record;

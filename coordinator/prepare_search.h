@@ -19,7 +19,8 @@ struct PreparedSearch {
 };
 
 /// Reads model description, weights' digest, documents and seed files. Throws InputError naming rule, value and place:
-/// a document shorter than the target, a token outside the vocabulary, the same document for search and held-out, a
+/// a document shorter than the target, a token outside the vocabulary, another tokenizer than the model's or
+/// two of them, the same document for search and held-out, a
 /// target not longer than what the model reaches, seeds that do not fit; and on a model that carries rope scaling n̂ > 0
 /// and seeds that fall below what it carries.
 [[nodiscard]] PreparedSearch prepare_search(const Config& config);

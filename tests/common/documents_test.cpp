@@ -201,6 +201,22 @@ TEST_F(DocumentsTest, WriterRefusesWhatTheReaderWouldRefuse) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
+TEST_F(DocumentsTest, DocumentsOfAnotherTokenizerAreRefusedWithBothDigests) {
+  std::ofstream(directory_ / "tokenizer.json") << "{}";
+  const std::string digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";  // sha256sum
+  DocumentsFile file{{{"a", kTokens, {}}}, digest, ""};
+  require_tokenizer(file, path_, directory_);
+  file.tokenizer_digest = "byte-level";
+  const std::string refusal = message_of([&] { require_tokenizer(file, path_, directory_); });
+  for (const std::string& part : {std::string("byte-level"), digest, path_.string()}) {
+    EXPECT_NE(refusal.find(part), std::string::npos) << part << " not in: " << refusal;
+  }
+}
+
+TEST_F(DocumentsTest, DirectoryWithoutATokenizerAcceptsEveryDocument) {
+  require_tokenizer({{{"a", kTokens, {}}}, "byte-level", ""}, path_, directory_);
+}
+
 TEST_F(DocumentsTest, ScorableDocumentMayBeLongerThanTheLength) {
   require_scorable({"a", {1, 2, 3, 400}, {}}, /*length=*/3, /*vocabulary=*/4);
   require_scorable({"a", {1, 2, 3}, {0, 0, 1}}, /*length=*/3, /*vocabulary=*/4);

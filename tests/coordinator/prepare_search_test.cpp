@@ -168,6 +168,17 @@ TEST_F(PrepareSearchTest, RepeatedDocumentIsRefused) {
   expect_refused(config_, {"documents must differ", "again", "search.safetensors"});
 }
 
+TEST_F(PrepareSearchTest, DocumentsOfTwoTokenizersAreRefusedWithBothFiles) {
+  write_documents({{document_of("c", 3)}, "another", ""}, stage_.heldout_documents);
+  expect_refused(config_, {"one tokenizer", "byte-level", "another", "search.safetensors", "heldout.safetensors"});
+}
+
+TEST_F(PrepareSearchTest, DocumentsOfAnotherTokenizerThanTheModelsAreRefused) {
+  carry_linear_scaling();
+  std::ofstream(config_.model / "tokenizer.json") << "{}";
+  expect_refused(config_, {"tokens of the model's tokenizer", "byte-level", "tokenizer.json", "search.safetensors"});
+}
+
 TEST_F(PrepareSearchTest, TargetThatIsNoExtensionIsRefused) {
   stage_.target_length = 512;
   expect_refused(config_, {"target_length must exceed the model's 512 tokens: 512", "stage 600", "search.toml"});

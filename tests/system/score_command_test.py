@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from longrope_processes import LONGROPE, MODEL, ROOT, longrope
+from longrope_processes import LONGROPE, MODEL, ROOT, copy_model, longrope
 
 MIB = 2**20
 
@@ -230,3 +230,10 @@ def test_bad_input_is_refused_with_rule_value_and_place(documents, arguments, wo
 def test_an_answer_cut_off_by_the_length_is_refused(passkeys):
     message = refusal(passkeys, "--length", 508, "--fitness", "accuracy")
     assert "first 508 tokens" in message and "passkey-0.000-00" in message and "passkeys.safetensors" in message
+
+
+def test_documents_of_another_tokenizer_than_the_models_are_refused(documents, tmp_path):
+    model = copy_model(tmp_path / "model")
+    (model / "tokenizer.json").write_text("{}")
+    done = longrope("score", "--model", model, "--documents", documents, "--length", 512, check=False)
+    assert done.returncode == 2 and "tokens of the model's tokenizer: byte-level made them" in done.stderr
