@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Writes searched factors into a copy of a GGUF file, for llama.cpp and what is built on it.
+
+CONFIG is the config.json of `longrope export --format hf` (or of `longrope finetune`). The copy gets the tensors
+rope_factors_long and rope_factors_short and the keys that go with them; everything else stays as it is in BASE, which
+must be the same model. Without BASE the file holds the tensors and keys alone, to be merged by other tools.
+
+llama.cpp chooses one table for each context: the long one when its sequences may be longer than the original length.
+
+    tools/export_gguf.py my-llama-8k/config.json --base my-llama-q8_0.gguf --out my-llama-8k-q8_0.gguf
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from document_preparation.input_error import InputError
+
+TENSORS = {"rope_factors_long.weight": "long_factor", "rope_factors_short.weight": "short_factor"}
+SINGLE_TABLE = "rope_freqs.weight"  # comes before both in llama.cpp
+DEFAULT_BASE_FREQUENCY = 10000.0  # llama.cpp's, without the key
+LENGTH, BASE_FREQUENCY = "{arch}.context_length", "{arch}.rope.freq_base"
+
+
+def read_config(path: Path) -> dict:
+    """The rope parameters and lengths of a config.json with longrope factors."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"a configuration must be readable JSON: {error} ({path})") from error
+    rope = config.get("rope_parameters") or config.get("rope_scaling") if isinstance(config, dict) else None
+    if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type")) != "longrope":
+        raise InputError(f"a configuration must have rope_type longrope ({path})")
+    found = {"max_position_embeddings": config.get("max_position_embeddings"),
+             "original_max_position_embeddings": config.get("original_max_position_embeddings"),
+             "attention_factor": rope.get("attention_factor"),
+             "rope_theta": rope.get("rope_theta", config.get("rope_theta")),
+             "long_factor": rope.get("long_factor"), "short_factor": rope.get("short_factor")}
+    for key, value in found.items():
+        values = value if isinstance(value, list) and value else [value]
+        if not all(isinstance(number, int | float) and not isinstance(number, bool) and number > 0 for number in values):
+            raise InputError(f"{key} must be given, and positive: {value} ({path})")
+    if len(found["long_factor"]) != len(found["short_factor"]):
+        raise InputError(f"long_factor and short_factor must have one length: {len(found['long_factor'])} and "
+                         f"{len(found['short_factor'])} ({path})")
+    return found
+
+
+def new_keys(config: dict, architecture: str) -> dict[str, tuple[object, gguf.GGUFValueType]]:
+    rope = gguf.Keys.Rope
+    keys = {
+        LENGTH: (config["max_position_embeddings"], gguf.GGUFValueType.UINT32),
+        BASE_FREQUENCY: (config["rope_theta"], gguf.GGUFValueType.FLOAT32),
+        rope.DIMENSION_COUNT: (2 * len(config["long_factor"]), gguf.GGUFValueType.UINT32),
+        rope.SCALING_TYPE: ("longrope", gguf.GGUFValueType.STRING),
+        rope.SCALING_ATTN_FACTOR: (config["attention_factor"], gguf.GGUFValueType.FLOAT32),
+        rope.SCALING_ORIG_CTX_LEN: (config["original_max_position_embeddings"], gguf.GGUFValueType.UINT32),
+    }
+    return {key.format(arch=architecture): value for key, value in keys.items()}
+
+
+def read_base(path: Path) -> gguf.GGUFReader:
+    try:
+        return gguf.GGUFReader(path, "r")
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise InputError(f"a base must be a readable GGUF file: {error} ({path})") from error
+
+
+def value_of(base: gguf.GGUFReader, key: str) -> object:
+    field = base.get_field(key)
+    return None if field is None else field.contents()
+
+
+def require_same_model(base: gguf.GGUFReader, architecture: str, config: dict, path: Path) -> None:
+    pairs = len(config["long_factor"])
+    rotated = value_of(base, gguf.Keys.Rope.DIMENSION_COUNT.format(arch=architecture))
+    if rotated is None:  # then llama.cpp rotates whole heads
+        heads = value_of(base, gguf.Keys.Attention.HEAD_COUNT.format(arch=architecture))
+        rotated = value_of(base, gguf.Keys.LLM.EMBEDDING_LENGTH.format(arch=architecture)) // heads
+    if rotated != 2 * pairs:
+        raise InputError(f"the base must have {2 * pairs} rotated channels, 2 for each factor: {rotated} ({path})")
+    frequency = value_of(base, BASE_FREQUENCY.format(arch=architecture))
+    if not np.isclose(DEFAULT_BASE_FREQUENCY if frequency is None else frequency, config["rope_theta"]):
+        raise InputError(f"the base must have the rope_theta of the configuration, {config['rope_theta']}: {frequency} "
+                         f"({path})")
+    for tensor in base.tensors:
+        if tensor.name == SINGLE_TABLE:
+            raise InputError(f"the base must not have factors of its own: {SINGLE_TABLE} ({path})")
+
+
+def export(config: dict, base_path: Path | None, architecture: str, out: Path) -> None:
+    base = None if base_path is None else read_base(base_path)
+    if base is not None:
+        architecture = value_of(base, gguf.Keys.General.ARCHITECTURE)
+        require_same_model(base, architecture, config, base_path)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    writer = gguf.GGUFWriter(temporary, architecture, endianess=gguf.GGUFEndian.LITTLE if base is None else base.endianess)
+    keys = new_keys(config, architecture)
+    for field in base.fields.values() if base is not None else []:
+        own = field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF.")  # the writer's
+        if not own and field.name not in keys:
+            array = field.types[0] == gguf.GGUFValueType.ARRAY
+            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=field.types[-1] if array else None)
+    for key, (value, kind) in keys.items():
+        writer.add_key_value(key, value, kind)
+    tensors = [tensor for tensor in base.tensors if tensor.name not in TENSORS] if base is not None else []
+    for tensor in tensors:
+        writer.add_tensor_info(tensor.name, tensor.data.shape, tensor.data.dtype, tensor.data.nbytes, tensor.tensor_type)
+    factors = {name: np.asarray(config[key], dtype=np.float32) for name, key in TENSORS.items()}
+    for name, values in factors.items():
+        writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes, gguf.GGMLQuantizationType.F32)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for tensor in tensors:
+            writer.write_tensor_data(tensor.data, tensor_endianess=base.endianess)
+        for values in factors.values():
+            writer.write_tensor_data(values)
+        writer.close()
+        os.replace(temporary, out)  # whole or not at all
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="config.json with the factors")
+    parser.add_argument("--base", type=Path, metavar="FILE", help="GGUF file of the model to copy")
+    parser.add_argument("--architecture", default="llama", metavar="NAME",
+                        help="general.architecture without a base (default: llama)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="GGUF file to write")
+    arguments = parser.parse_args()
+    try:
+        export(read_config(arguments.config), arguments.base, arguments.architecture, arguments.out)
+    except InputError as error:
+        print(f"export_gguf: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"export_gguf: {error}", file=sys.stderr)
+        return 1
+    print(arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
