@@ -12,6 +12,8 @@
 #include "common/error.h"
 #include "common/factors_file.h"
 #include "common/model_description.h"
+#include "common/write_file.h"
+#include "coordinator/export/engine_config.h"
 #include "coordinator/export/hugging_face_export.h"
 #include "coordinator/store/store_reader.h"
 
@@ -60,6 +62,10 @@ void export_best(const ExportArguments& arguments) {
     write_factors_csv(best->factors, arguments.out);
   } else if (arguments.format == "json") {
     write_factors_json(factors_file(*best, model, digest, run), arguments.out);
+  } else if (arguments.format == "vllm") {
+    write_file_atomically(arguments.out, vllm_config(arguments.model, best->factors, best->target_length));
+  } else if (arguments.format == "axolotl") {
+    write_file_atomically(arguments.out, axolotl_config(arguments.model, best->factors, best->target_length));
   } else {
     export_hugging_face(arguments.model, best->factors, best->target_length, arguments.out,
                         arguments.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
@@ -129,9 +135,12 @@ void add_export_command(CLI::App& app) {
   auto arguments = std::make_shared<ExportArguments>();
   command->add_option("--db", arguments->database, "Database of the search")->required();
   command->add_option("--model", arguments->model, "The searched model's directory")->required();
-  command->add_option("--format", arguments->format, "hf: a model directory; csv: the authors'; json: canonical")
+  command
+      ->add_option("--format", arguments->format,
+                   "hf: a model directory; json: canonical factors; csv: the authors'; vllm: for vllm serve --config; "
+                   "axolotl: keys of its configuration")
       ->required()
-      ->check(CLI::IsMember({"hf", "csv", "json"}));
+      ->check(CLI::IsMember({"hf", "csv", "json", "vllm", "axolotl"}));
   command->add_option("--out", arguments->out, "File, or new directory for hf")->required();
   command->add_option("--target", arguments->target, "transformers version of hf: hf5 or hf4")
       ->check(CLI::IsMember({"hf4", "hf5"}))

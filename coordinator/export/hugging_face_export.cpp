@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -70,18 +73,30 @@ OrderedJson read_config(const fs::path& file) {
   return OrderedJson::parse(text);
 }
 
+/// The tables of the exported model.
+struct RopeTables {
+  const std::vector<double>& short_lambda;  // up to `original_length`
+  std::int64_t original_length;
+  const RescaleFactors& factors;  // beyond it
+  std::int64_t target_length;
+
+  [[nodiscard]] double ratio() const {
+    return static_cast<double>(target_length) / static_cast<double>(original_length);
+  }
+};
+
 /// Transformers 4 demands exactly three keys of a Phi-3 and computes the attention factor itself.
-OrderedJson phi3_rope_scaling(const RescaleFactors& factors, const ModelDescription& model, double ratio) {
+OrderedJson phi3_rope_scaling(const RopeTables& tables) {
   constexpr double kTolerance = 1e-12;
-  const double computed = attention_factor(AttentionPolicy::kSu, ratio, model.scaling.reached_length).value;
-  if (std::abs(factors.attention.value - computed) > kTolerance) {
+  const double computed = attention_factor(AttentionPolicy::kSu, tables.ratio(), tables.original_length).value;
+  const double wanted = tables.factors.attention.value;
+  if (std::abs(wanted - computed) > kTolerance) {
     throw InputError(
         fmt::format("attention factor must be su, {}, for a Phi3ForCausalLM of transformers 4, which cannot "
                     "be told another: {}; export for transformers 5",
-                    computed, factors.attention.value));
+                    computed, wanted));
   }
-  return {
-      {"type", "longrope"}, {"short_factor", model.scaling.beyond_original.lambda}, {"long_factor", factors.lambda}};
+  return {{"type", "longrope"}, {"short_factor", tables.short_lambda}, {"long_factor", tables.factors.lambda}};
 }
 
 /// The model was scored without its sliding windows; transformers must not apply them either.
@@ -108,30 +123,27 @@ std::optional<double> take_rope_parameters(OrderedJson& config) {
   return part;
 }
 
-void patch_config(OrderedJson& config, const RescaleFactors& factors, const ModelDescription& model,
-                  std::int64_t target_length, HuggingFaceTarget target) {
-  // Up to this length the model is as it was before the search.
-  const std::int64_t reached_length = model.scaling.reached_length;
-  const double ratio = static_cast<double>(target_length) / static_cast<double>(reached_length);
+void patch_config(OrderedJson& config, const RopeTables& tables, const ModelDescription& model,
+                  HuggingFaceTarget target) {
   OrderedJson rope = {
       {"rope_type", "longrope"},
-      {"short_factor", model.scaling.beyond_original.lambda},
-      {"long_factor", factors.lambda},
-      {"factor", ratio},
-      {"attention_factor", factors.attention.value},
-      {"original_max_position_embeddings", reached_length},
+      {"short_factor", tables.short_lambda},
+      {"long_factor", tables.factors.lambda},
+      {"factor", tables.ratio()},
+      {"attention_factor", tables.factors.attention.value},
+      {"original_max_position_embeddings", tables.original_length},
   };
   const std::optional<double> partial_rotary_factor = take_rope_parameters(config);
   disable_sliding_window(config, model);
-  config["max_position_embeddings"] = target_length;
+  config["max_position_embeddings"] = tables.target_length;
   // In both places: version 4 reads it here, version 5 (which also reads rope_scaling) inside; here wins if they
   // differ.
-  config["original_max_position_embeddings"] = reached_length;
+  config["original_max_position_embeddings"] = tables.original_length;
   if (target == HuggingFaceTarget::k4) {
     const bool is_phi3 = model.architecture == "Phi3ForCausalLM";
     config["rope_theta"] = model.geometry.rope_theta;
     if (partial_rotary_factor) config["partial_rotary_factor"] = *partial_rotary_factor;
-    config["rope_scaling"] = is_phi3 ? phi3_rope_scaling(factors, model, ratio) : std::move(rope);
+    config["rope_scaling"] = is_phi3 ? phi3_rope_scaling(tables) : std::move(rope);
   } else {
     rope["rope_theta"] = model.geometry.rope_theta;
     if (partial_rotary_factor) rope["partial_rotary_factor"] = *partial_rotary_factor;
@@ -147,21 +159,27 @@ void link_or_copy(const fs::path& from, const fs::path& to) {
   if (cannot_link) fs::copy_file(content, to);
 }
 
-void link_other_files(const fs::path& model_directory, const fs::path& out) {
+/// Weights of any engine, and the lists of their shards.
+bool holds_weights(const fs::path& file) {
+  constexpr std::array<std::string_view, 7> kExtensions = {".safetensors", ".bin", ".pt",     ".pth",
+                                                           ".gguf",        ".h5",  ".msgpack"};
+  return std::ranges::find(kExtensions, file.extension().native()) != kExtensions.end() ||
+         file.native().ends_with(".index.json");
+}
+
+void link_other_files(const fs::path& model_directory, bool with_weights, const fs::path& out) {
   for (const fs::directory_entry& entry : fs::directory_iterator(model_directory)) {
     const std::string name = entry.path().filename().string();
     if (!entry.is_regular_file() || name.starts_with('.') || name == kConfigFile || name == kFactorsFile) continue;
+    if (!with_weights && holds_weights(name)) continue;
     link_or_copy(entry.path(), out / name);
   }
 }
 
-void write_canonical_factors(const fs::path& file, const ModelDescription& model, const RescaleFactors& factors,
-                             std::int64_t target_length) {
+void write_canonical_factors(const fs::path& file, const ModelDescription& model, const std::string& digest,
+                             const RescaleFactors& factors, std::int64_t target_length) {
   FactorsFile canonical;
-  canonical.model = {.id = model.name,
-                     .sha256 = model_digest(model.directory),
-                     .head_dim = model.head_dim,
-                     .geometry = model.geometry};
+  canonical.model = {.id = model.name, .sha256 = digest, .head_dim = model.head_dim, .geometry = model.geometry};
   FactorsFile::Entry entry;
   entry.id = fmt::format("longrope-{}", target_length);
   entry.target_length = target_length;
@@ -170,16 +188,41 @@ void write_canonical_factors(const fs::path& file, const ModelDescription& model
   write_factors_json(canonical, file);
 }
 
-void require_expressible(const RescaleFactors& factors, const ModelDescription& model, std::int64_t target_length) {
+void require_expressible(const RescaleFactors& factors, const ModelDescription& model) {
   if (factors.n_hat > 0) {
     throw InputError(fmt::format(
         "n_hat must be 0, no engine can keep the original angles of leading positions: {}; search with n_hat = 0, or "
         "score these factors with n_hat = 0 before using them",
         factors.n_hat));
   }
-  if (target_length <= model.scaling.reached_length) {
-    throw InputError(fmt::format("target length must be above the {} tokens that the model reaches: {}",
-                                 model.scaling.reached_length, target_length));
+  validate(factors, model.geometry.pairs(), "export");
+}
+
+/// config.json of a model that takes `factors` beyond the length that it reaches without them.
+OrderedJson searched_config(const ModelDescription& model, const RescaleFactors& factors, std::int64_t target_length,
+                            HuggingFaceTarget target) {
+  require_expressible(factors, model);
+  // Up to this length the model is as it was before the search.
+  const std::int64_t reached_length = model.scaling.reached_length;
+  if (target_length <= reached_length) {
+    throw InputError(fmt::format("target length must be above the {} tokens that the model reaches: {}", reached_length,
+                                 target_length));
+  }
+  OrderedJson config = read_config(model.directory / kConfigFile);
+  patch_config(config, {model.scaling.beyond_original.lambda, reached_length, factors, target_length}, model, target);
+  return config;
+}
+
+/// Calls build(folder) and puts the folder at `out`, whole or not at all.
+void build_directory(const fs::path& out, const std::function<void(const fs::path&)>& build) {
+  try {
+    require_free_folder(out);
+    const fs::path destination = fs::absolute(out / "").lexically_normal().parent_path();  // without a trailing slash
+    UnfinishedDirectory unfinished(destination);
+    build(unfinished.path());
+    unfinished.rename_to(destination);
+  } catch (const fs::filesystem_error& failure) {
+    throw Error(fmt::format("cannot write the export: {} ({})", failure.what(), out.string()));
   }
 }
 
@@ -188,23 +231,58 @@ void require_expressible(const RescaleFactors& factors, const ModelDescription& 
 void export_hugging_face(const fs::path& model_directory, const RescaleFactors& factors, std::int64_t target_length,
                          const fs::path& out, HuggingFaceTarget target) {
   const ModelDescription model = describe_model(model_directory);
-  require_expressible(factors, model, target_length);
-  validate(factors, model.geometry.pairs(), "export");
-  try {
-    const fs::path destination = fs::absolute(out / "").lexically_normal().parent_path();  // without a trailing slash
-    if (fs::exists(destination) && !(fs::is_directory(destination) && fs::is_empty(destination))) {
-      throw InputError(fmt::format("export folder must not exist or be empty: {}", out.string()));
-    }
-    OrderedJson config = read_config(model_directory / kConfigFile);
-    patch_config(config, factors, model, target_length, target);
+  const OrderedJson config = searched_config(model, factors, target_length, target);
+  build_directory(out, [&](const fs::path& folder) {
+    link_other_files(model_directory, /*with_weights=*/true, folder);
+    write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
+    write_canonical_factors(folder / kFactorsFile, model, model_digest(model_directory), factors, target_length);
+  });
+}
 
-    UnfinishedDirectory unfinished(destination);
-    link_other_files(model_directory, unfinished.path());
-    write_file_atomically(unfinished.path() / kConfigFile, config.dump(2) + "\n");
-    write_canonical_factors(unfinished.path() / kFactorsFile, model, factors, target_length);
-    unfinished.rename_to(destination);
-  } catch (const fs::filesystem_error& failure) {
-    throw Error(fmt::format("cannot write the export: {} ({})", failure.what(), out.string()));
+OrderedJson config_overrides(const fs::path& model_directory, const RescaleFactors& factors,
+                             std::int64_t target_length) {
+  const OrderedJson untouched = read_config(model_directory / kConfigFile);
+  const OrderedJson config =
+      searched_config(describe_model(model_directory), factors, target_length, HuggingFaceTarget::k5);
+  OrderedJson overrides = OrderedJson::object();
+  for (const auto& [key, value] : config.items()) {
+    if (!untouched.contains(key) || untouched.at(key) != value) overrides[key] = value;
+  }
+  return overrides;
+}
+
+void export_fine_tuned(const FineTunedModel& fine_tuned, const std::function<void(const fs::path&)>& write_files,
+                       const fs::path& out) {
+  const ModelDescription model = describe_model(fine_tuned.model_directory);
+  const std::optional<RescaleFactors>& factors = fine_tuned.factors;
+  if (factors) {
+    require_expressible(*factors, model);
+    if (fine_tuned.target_length < model.scaling.reached_length) {
+      throw InputError(fmt::format("target length must be at least the {} tokens that the model reaches: {}",
+                                   model.scaling.reached_length, fine_tuned.target_length));
+    }
+  }
+  build_directory(out, [&](const fs::path& folder) {
+    OrderedJson config = read_config(fine_tuned.model_directory / kConfigFile);
+    if (factors) {
+      const std::vector<double>& short_lambda =
+          fine_tuned.mixed_windows ? model.scaling.up_to_original.lambda : factors->lambda;
+      patch_config(config, {short_lambda, model.geometry.original_length, *factors, fine_tuned.target_length}, model,
+                   fine_tuned.target);
+    }
+    link_other_files(fine_tuned.model_directory, /*with_weights=*/false, folder);
+    write_files(folder);
+    write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
+    if (factors) {
+      write_canonical_factors(folder / kFactorsFile, model, model_digest(folder), *factors, fine_tuned.target_length);
+    }
+  });
+}
+
+void require_free_folder(const fs::path& out) {
+  std::error_code ignored;
+  if (fs::exists(out, ignored) && !(fs::is_directory(out, ignored) && fs::is_empty(out, ignored))) {
+    throw InputError(fmt::format("export folder must not exist or be empty: {}", out.string()));
   }
 }
 

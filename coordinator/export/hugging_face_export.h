@@ -2,6 +2,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <optional>
+
+#include <nlohmann/json.hpp>
 
 #include "common/rescale_factors.h"
 
@@ -29,5 +33,30 @@ enum class HuggingFaceTarget { k4, k5 };
 /// Error when writing fails.
 void export_hugging_face(const std::filesystem::path& model_directory, const RescaleFactors& factors,
                          std::int64_t target_length, const std::filesystem::path& out, HuggingFaceTarget target);
+
+/// The keys of config.json that such a directory has anew or changed, in the form of transformers 5: what engines take
+/// as overrides of the untouched model's. Throws InputError for the same reasons.
+[[nodiscard]] nlohmann::ordered_json config_overrides(const std::filesystem::path& model_directory,
+                                                      const RescaleFactors& factors, std::int64_t target_length);
+
+/// A checkpoint whose new weights were trained from those of `model_directory`.
+struct FineTunedModel {
+  std::filesystem::path model_directory;
+  std::optional<RescaleFactors> factors;  // trained with; nullopt: config.json stays as it is
+  bool mixed_windows = false;             // up to the original length it was trained with the angles it had before
+  std::int64_t target_length = 0;         // of `factors`
+  HuggingFaceTarget target = HuggingFaceTarget::k5;
+};
+
+/// Writes such a model as export_hugging_face() does, but for: short_factor is λ too, or with mixed windows what
+/// the model had, and original_max_position_embeddings stays the model's original length: documents of every length get
+/// what was trained (spec §10); `target_length` is at least what the model reaches; no file of weights of any engine is
+/// linked: `write_files` puts model.safetensors, and what else belongs there, into the folder it is given.
+void export_fine_tuned(const FineTunedModel& model,
+                       const std::function<void(const std::filesystem::path&)>& write_files,
+                       const std::filesystem::path& out);
+
+/// Throws InputError unless `out` does not exist or is an empty folder.
+void require_free_folder(const std::filesystem::path& out);
 
 }  // namespace longrope

@@ -71,3 +71,59 @@ def test_export_outlives_the_model_directory(searched, tmp_path):
     longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", "csv", "--out", factors)
     exported_lambda = json.loads((exported / "config.json").read_text())["rope_parameters"]["long_factor"]
     assert [float(line) for line in factors.read_text().split()] == exported_lambda == best(searched / "search.db")["lambda"]
+
+
+def logits(model, length):
+    import torch
+
+    tokens = torch.tensor([list((MODEL / "text" / "heldout.txt").read_bytes()[:length])])
+    with torch.no_grad():
+        return model.eval()(tokens).logits
+
+
+def exported_config(searched, tmp_path, kind):
+    import yaml
+
+    path = tmp_path / f"{kind}.yaml"
+    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", kind, "--out", path)
+    return yaml.safe_load(path.read_text())
+
+
+def test_vllm_overrides_make_the_exported_model_of_the_untouched_one(searched, tmp_path):
+    """vLLM is not installed here: its overrides go through transformers, which it takes its configuration from, and what
+    its rotary embedding reads otherwise (vllm/model_executor/layers/rotary_embedding) is checked by name."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = exported_config(searched, tmp_path, "vllm")
+    overrides = json.loads(config["hf-overrides"])
+    rope = overrides["rope_parameters"]
+    # One table for each engine: the long one, since the longest sequence exceeds the original length.
+    assert config["max-model-len"] == TARGET > rope["original_max_position_embeddings"] == ORIGINAL
+    assert rope["short_mscale"] == rope["long_mscale"] == rope["attention_factor"] > 1.1
+    exported = tmp_path / "exported"
+    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", "hf", "--out", exported)
+    overridden = AutoModelForCausalLM.from_pretrained(MODEL, config=AutoConfig.from_pretrained(MODEL, **overrides),
+                                                      dtype=torch.float32)
+    expected = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
+    for length in (ORIGINAL, ORIGINAL + 1):
+        assert torch.equal(logits(overridden, length), logits(expected, length))
+
+
+def test_axolotl_overrides_train_every_length_with_the_searched_factors(searched, tmp_path):
+    """axolotl is not installed here: it sets each override as an attribute of the loaded configuration."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    written = exported_config(searched, tmp_path, "axolotl")
+    assert written["sequence_len"] == TARGET
+    config = AutoConfig.from_pretrained(MODEL)
+    for key, value in written["overrides_of_model_config"].items():
+        setattr(config, key, value)
+    model = AutoModelForCausalLM.from_pretrained(MODEL, config=config, dtype=torch.float32)
+    exported = tmp_path / "exported"
+    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", "hf", "--out", exported)
+    expected = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
+    assert torch.equal(logits(model, ORIGINAL + 1), logits(expected, ORIGINAL + 1))
+    # Up to the original length the exported model takes the untouched angles; training must not.
+    assert not torch.equal(logits(model, ORIGINAL), logits(expected, ORIGINAL))

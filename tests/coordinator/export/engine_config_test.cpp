@@ -1,0 +1,73 @@
+#include "coordinator/export/engine_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/error.h"
+
+namespace longrope {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+const std::filesystem::path kModel = LONGROPE_SOURCE_DIR "/models/byte-llama";  // 512 tokens, 32 pairs
+constexpr std::int64_t kTarget = 4096;
+
+RescaleFactors sample_factors() {
+  std::vector<double> lambda(32, 1.0);
+  for (std::size_t pair = 0; pair < lambda.size(); ++pair) lambda[pair] += 0.25 * static_cast<double>(pair);
+  return exact_factors(std::move(lambda), 0, {AttentionPolicy::kValue, 1.125});
+}
+
+/// The text between `begin` and the next `end`.
+std::string between(const std::string& text, const std::string& begin, const std::string& end) {
+  const std::size_t first = text.find(begin) + begin.size();
+  return text.substr(first, text.find(end, first) - first);
+}
+
+TEST(EngineConfigTest, VllmGetsFactorsLengthsAndTheAttentionFactorUnderItsOwnNames) {
+  const std::string text = vllm_config(kModel, sample_factors(), kTarget);
+  EXPECT_THAT(text, HasSubstr("\nmax-model-len: 4096\n"));
+  const auto overrides = nlohmann::json::parse(between(text, "hf-overrides: '", "'\n"));
+  EXPECT_EQ(overrides.at("max_position_embeddings"), kTarget);
+  const auto& rope = overrides.at("rope_parameters");
+  EXPECT_EQ(rope.at("long_factor").get<std::vector<double>>(), sample_factors().lambda);
+  EXPECT_EQ(rope.at("short_factor").get<std::vector<double>>(), std::vector<double>(32, 1.0));
+  EXPECT_EQ(rope.at("original_max_position_embeddings"), 512);
+  EXPECT_EQ(rope.at("rope_theta"), 10000.0);
+  EXPECT_EQ(rope.at("rope_type"), "longrope");
+  EXPECT_EQ(rope.at("short_mscale"), 1.125);
+  EXPECT_EQ(rope.at("long_mscale"), 1.125);
+  EXPECT_FALSE(overrides.contains("hidden_size")) << "what does not change is left out";
+}
+
+TEST(EngineConfigTest, AxolotlTrainsEveryLengthWithTheFactors) {
+  const std::string text = axolotl_config(kModel, sample_factors(), kTarget);
+  EXPECT_THAT(text, HasSubstr("sequence_len: 4096\noverrides_of_model_config:\n"));
+  EXPECT_THAT(text, HasSubstr("\n  max_position_embeddings: 4096\n"));
+  const auto rope = nlohmann::json::parse(between(text, "  rope_parameters: ", "\n"));
+  EXPECT_EQ(rope.at("long_factor").get<std::vector<double>>(), sample_factors().lambda);
+  EXPECT_EQ(rope.at("short_factor"), rope.at("long_factor"));
+  EXPECT_EQ(rope.at("attention_factor"), 1.125);
+}
+
+TEST(EngineConfigTest, WhatNoEngineCanExpressIsRefused) {
+  RescaleFactors factors = sample_factors();
+  factors.n_hat = 4;
+  for (const auto& config : {vllm_config, axolotl_config}) {
+    EXPECT_THAT([&] { static_cast<void>(config(kModel, factors, kTarget)); },
+                ThrowsMessage<InputError>(HasSubstr("n_hat must be 0")));
+    EXPECT_THAT([&] { static_cast<void>(config(kModel, sample_factors(), 512)); },
+                ThrowsMessage<InputError>(HasSubstr("above the 512 tokens")));
+  }
+}
+
+}  // namespace
+}  // namespace longrope
