@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <iostream>
@@ -27,7 +29,8 @@ int become_worker_program(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc > 1 && (std::string_view(argv[1]) == "worker" || std::string_view(argv[1]) == "score")) {
+  constexpr std::array<std::string_view, 3> kNeedTorch = {"worker", "score", "finetune"};
+  if (argc > 1 && std::ranges::find(kNeedTorch, std::string_view(argv[1])) != kNeedTorch.end()) {
     return become_worker_program(argv);
   }
   CLI::App app{"Searches LongRoPE rescale factors that extend the context window of a language model.", "longrope"};
@@ -46,6 +49,7 @@ int main(int argc, char** argv) {
   longrope::add_import_command(app);
   longrope::add_factors_command(app);
   app.add_subcommand("score", "Score documents under given factors, without a coordinator");
+  app.add_subcommand("finetune", "Train a model further on long documents, under given factors");
   longrope::add_documents_command(app);
   longrope::add_inspect_model_command(app);
   return longrope::run_program(app, argc, argv);

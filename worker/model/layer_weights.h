@@ -3,12 +3,19 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "common/model_description.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/placement.h"
 
 namespace longrope {
+
+// Names of the tensors outside the layers.
+inline constexpr const char* kEmbeddingName = "model.embed_tokens.weight";
+inline constexpr const char* kFinalNormName = "model.norm.weight";
+inline constexpr const char* kOutputEmbeddingName = "lm_head.weight";  // when not tied to the embedding
 
 /// A linear map as the checkpoint holds it, in the weights dtype.
 struct LinearWeights {
@@ -32,5 +39,17 @@ struct LayerWeights {
 /// Throws InputError when a tensor is missing or misshapen.
 [[nodiscard]] LayerWeights load_layer(Checkpoint& checkpoint, const ModelDescription& model, std::int64_t index,
                                       const Placement& placement);
+
+/// Once everything is loaded. Throws InputError naming a tensor that does not belong to the architecture.
+void require_no_tensor_left(const Checkpoint& checkpoint, const ModelDescription& model);
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+/// The tensors of a layer under the names and in the shapes that load_layer() reads; views, not copies.
+[[nodiscard]] std::vector<NamedTensor> checkpoint_tensors(const LayerWeights& layer, const ModelDescription& model,
+                                                          std::int64_t index);
 
 }  // namespace longrope

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "worker/model/projection.h"
@@ -12,8 +11,6 @@
 namespace longrope {
 namespace {
 
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kOutputEmbedding = "lm_head.weight";
 constexpr std::int64_t kTokensAtOnce = 1024;  // that are looked up in the embedding
 
 /// Of the product that gives `out`.
@@ -97,27 +94,24 @@ Transformer::Transformer(const ModelDescription& description, Checkpoint checkpo
       checkpoint_(std::move(checkpoint)),
       placement_(placement),
       source_(source),
-      final_norm_(checkpoint_.load("model.norm.weight", {description.hidden_size}, placement.weights, placement.device)
+      final_norm_(checkpoint_.load(kFinalNormName, {description.hidden_size}, placement.weights, placement.device)
                       .to(placement.arithmetic)) {
   // Once through every tensor in either case: a broken checkpoint is refused now, not in the middle of a search.
   const auto keep = [&](at::Tensor& kept, const char* name) {
     at::Tensor loaded = load_embedding(name);
     if (source_ == WeightSource::kMemory) kept = std::move(loaded);
   };
-  keep(embedding_, kEmbedding);
+  keep(embedding_, kEmbeddingName);
   if (description_.tied_embeddings) {
     output_embedding_ = embedding_;
   } else {
-    keep(output_embedding_, kOutputEmbedding);
+    keep(output_embedding_, kOutputEmbeddingName);
   }
   for (std::int64_t index = 0; index < description_.layers; ++index) {
     LayerWeights layer = load_layer(checkpoint_, description_, index, placement_);
     if (source_ == WeightSource::kMemory) layers_.push_back(std::move(layer));
   }
-  // Old checkpoints store the base inverse frequencies; tied ones may store the shared matrix a second time.
-  std::set<std::string> ignored = {".rotary_emb.inv_freq"};
-  if (description_.tied_embeddings) ignored.insert(kOutputEmbedding);
-  checkpoint_.require_all_loaded(ignored);
+  require_no_tensor_left(checkpoint_, description_);
 }
 
 at::Tensor Transformer::load_embedding(const char* name) {
@@ -181,7 +175,7 @@ at::Tensor Transformer::embedded(std::span<const std::int32_t> tokens, std::int6
   const auto length = static_cast<std::int64_t>(tokens.size());
   const at::Tensor residuals = at::empty({copies * length, description_.hidden_size},
                                          at::TensorOptions().dtype(placement_.arithmetic).device(placement_.device));
-  const at::Tensor table = source_ == WeightSource::kFiles ? load_embedding(kEmbedding) : embedding_;
+  const at::Tensor table = source_ == WeightSource::kFiles ? load_embedding(kEmbeddingName) : embedding_;
   for (std::int64_t begin = 0; begin < length; begin += kTokensAtOnce) {
     const std::int64_t count = std::min(kTokensAtOnce, length - begin);
     const at::Tensor ids = at::empty({count}, at::TensorOptions().dtype(at::kInt));
@@ -248,7 +242,7 @@ at::Tensor Transformer::final_norm(const at::Tensor& residual) const {
 
 at::Tensor Transformer::output_embedding(std::int64_t first, std::int64_t count) {
   if (source_ == WeightSource::kMemory) return output_embedding_.narrow(0, first, count);
-  return checkpoint_.load_rows(description_.tied_embeddings ? kEmbedding : kOutputEmbedding, first, count,
+  return checkpoint_.load_rows(description_.tied_embeddings ? kEmbeddingName : kOutputEmbeddingName, first, count,
                                placement_.weights, placement_.device);
 }
 

@@ -6,10 +6,8 @@
 
 #include <algorithm>
 #include <limits>
-#include <new>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "common/error.h"
@@ -17,6 +15,7 @@
 #include "common/safetensors_file.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/projection.h"
+#include "worker/model/torch_errors.h"
 #include "worker/model/transformer.h"
 #include "worker/scoring/compute_device.h"
 #include "worker/scoring/token_nll.h"
@@ -25,21 +24,6 @@ namespace longrope {
 namespace {
 
 constexpr std::int64_t kMaxLogitsBytes = std::int64_t{1} << 30;
-
-/// Runs `work`, translating Torch's exceptions into ours.
-template <typename Work>
-auto translating_errors(const Work& work) {
-  try {
-    return work();
-  } catch (const c10::OutOfMemoryError&) {
-    throw std::bad_alloc();
-  } catch (const c10::Error& error) {
-    // Torch has no type for a failed host allocation, only this text.
-    const std::string_view message = error.what_without_backtrace();
-    if (message.find("DefaultCPUAllocator") != std::string_view::npos) throw std::bad_alloc();
-    throw Error(fmt::format("Torch must not fail: {}", message));
-  }
-}
 
 at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device) {
   const at::Tensor tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::TensorOptions().dtype(at::kLong));

@@ -1,0 +1,50 @@
+#include "finetune/process_place.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <limits>
+#include <string_view>
+
+#include "common/error.h"
+
+namespace longrope {
+namespace {
+
+constexpr std::int64_t kMaxProcesses = 4096;
+
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  if (value == nullptr || *value == '\0') {
+    throw InputError(fmt::format("training in several processes needs {} in the environment: it is not set", name));
+  }
+  return value;
+}
+
+std::int64_t number(const char* name, std::int64_t low, std::int64_t high) {
+  const std::string text = variable(name);
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+    throw InputError(fmt::format("{} must be from {} to {}: {} (environment)", name, low, high, text));
+  }
+  return value;
+}
+
+}  // namespace
+
+ProcessPlace process_place_from_environment() {
+  ProcessPlace place;
+  if (std::getenv("WORLD_SIZE") == nullptr) return place;
+  place.count = number("WORLD_SIZE", 1, kMaxProcesses);
+  if (place.alone()) return place;
+  place.rank = number("RANK", 0, place.count - 1);
+  place.host = variable("MASTER_ADDR");
+  place.port = static_cast<std::uint16_t>(number("MASTER_PORT", 1, std::numeric_limits<std::uint16_t>::max()));
+  const char* const torchruns = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
+  place.store_is_there = torchruns != nullptr && std::string_view(torchruns) == "True";
+  return place;
+}
+
+}  // namespace longrope

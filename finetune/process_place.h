@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace longrope {
+
+/// Which of the processes that train together this one is, and where they meet.
+struct ProcessPlace {
+  std::int64_t rank = 0;
+  std::int64_t count = 1;
+  std::string host;  // of rank 0
+  std::uint16_t port = 0;
+  bool store_is_there = false;  // torchrun keeps one; else rank 0 does
+
+  [[nodiscard]] bool alone() const { return count == 1; }
+};
+
+/// From RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them (or a Slurm script from its own); alone
+/// without WORLD_SIZE. Throws InputError naming the variable for one that is missing or out of range.
+[[nodiscard]] ProcessPlace process_place_from_environment();
+
+}  // namespace longrope

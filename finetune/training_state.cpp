@@ -1,0 +1,107 @@
+#include "finetune/training_state.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cstring>
+#include <map>
+
+#include "common/error.h"
+#include "common/safetensors_file.h"
+#include "common/strict_json.h"
+#include "finetune/tensor_bytes.h"
+
+namespace longrope {
+namespace {
+
+constexpr const char* kFormat = "longrope-training/1";
+
+nlohmann::json to_json(const TrainingStep& step) {
+  return {{"step", step.step},
+          {"loss", step.loss},
+          {"learning_rate", step.learning_rate},
+          {"gradient_norm", step.gradient_norm},
+          {"documents", step.documents},
+          {"short_documents", step.short_documents}};
+}
+
+TrainingStep from_json(const nlohmann::json& json) {
+  return {.step = json.at("step").get<std::int64_t>(),
+          .loss = json.at("loss").get<double>(),
+          .learning_rate = json.at("learning_rate").get<double>(),
+          .gradient_norm = json.at("gradient_norm").get<double>(),
+          .documents = json.at("documents").get<std::vector<std::uint64_t>>(),
+          .short_documents = json.at("short_documents").get<std::vector<std::uint64_t>>()};
+}
+
+void require_same_settings(const nlohmann::json& theirs, const nlohmann::json& ours, const std::string& place) {
+  for (const auto& [key, value] : ours.items()) {
+    const nlohmann::json before = theirs.value(key, nlohmann::json());
+    if (before != value) {
+      throw InputError(fmt::format("a training that goes on must keep its settings: {} was {}, is {} ({})", key,
+                                   before.dump(), value.dump(), place));
+    }
+  }
+}
+
+void fill(const SafetensorsFile& file, const NamedTensor& named, const std::string& place) {
+  const auto found = file.tensors().find(named.name);
+  const auto shape = named.tensor.sizes().vec();
+  if (found == file.tensors().end() || found->second.dtype != "F32" || found->second.shape != shape) {
+    throw InputError(
+        fmt::format("a training state must hold F32 tensor {} in the model's shape ({})", named.name, place));
+  }
+  const at::Tensor copy = at::empty(shape, at::TensorOptions().dtype(at::kFloat));
+  std::memcpy(copy.data_ptr(), found->second.bytes.data(), found->second.bytes.size());
+  named.tensor.detach().copy_(copy);
+}
+
+}  // namespace
+
+void write_training_state(const std::filesystem::path& path, const TrainingState& state,
+                          const std::vector<NamedTensor>& tensors) {
+  std::vector<at::Tensor> on_cpu;  // hold what the views below refer to
+  std::map<std::string, TensorToWrite> to_write;
+  for (const NamedTensor& named : tensors) {
+    on_cpu.push_back(named.tensor.to(at::kCPU).contiguous());
+    to_write[named.name] = {.dtype = "F32", .shape = named.tensor.sizes().vec(), .bytes = bytes_of(on_cpu.back())};
+  }
+  nlohmann::json steps = nlohmann::json::array();
+  for (const TrainingStep& step : state.steps) steps.push_back(to_json(step));
+  write_safetensors(path, to_write,
+                    {{"format", kFormat}, {"settings", state.settings.dump()}, {"steps", steps.dump()}});
+}
+
+std::optional<TrainingState> read_training_state(const std::filesystem::path& path, const nlohmann::json& settings,
+                                                 const std::vector<NamedTensor>& tensors) {
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const SafetensorsFile file(path);
+  const std::string& place = path.native();
+  const auto metadata = [&](const char* key) {
+    const auto found = file.metadata().find(key);
+    return found == file.metadata().end() ? std::string() : found->second;
+  };
+  if (metadata("format") != kFormat) {
+    throw InputError(fmt::format("a training state must have format {}: {} ({})", kFormat, metadata("format"), place));
+  }
+  TrainingState state;
+  try {
+    state.settings = parse_strict_json(metadata("settings"), place);
+    for (const nlohmann::json& step : parse_strict_json(metadata("steps"), place)) {
+      state.steps.push_back(from_json(step));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError(fmt::format("a training state must hold settings and steps: {} ({})", error.what(), place));
+  }
+  require_same_settings(state.settings, settings, place);
+  for (const NamedTensor& named : tensors) fill(file, named, place);
+  return state;
+}
+
+std::string training_log(const std::vector<TrainingStep>& steps) {
+  std::string log;
+  for (const TrainingStep& step : steps) log += to_json(step).dump() + "\n";
+  return log;
+}
+
+}  // namespace longrope
