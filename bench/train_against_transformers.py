@@ -16,13 +16,14 @@ import importlib.metadata
 import json
 import pathlib
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-from measurement import LONGROPE, RESULTS, ROOT, output_of, processor
+from measurement import LONGROPE, RESULTS, ROOT, measure, output_of, processor
 
 MODEL = ROOT / "models" / "byte-llama"
 LEARNING_RATE = 1e-4
@@ -72,7 +73,7 @@ def run_longrope(documents, folder, arguments, dtype):
     if process.wait() != 0 or start is None or last is None:
         raise SystemExit("longrope finetune failed")
     losses = [json.loads(line)["loss"] for line in (out / "training_log.jsonl").read_text().splitlines()]
-    subprocess.run(["rm", "-r", str(out)], check=True)
+    shutil.rmtree(out)
     return {"seconds": last - start, "loss": losses[-1]}
 
 
@@ -104,7 +105,7 @@ def main():
                     command = [sys.executable, __file__, "--reference", engine, "--documents", str(documents)]
                     for option in ("length", "batch_size", "steps", "threads"):
                         command += ["--" + option.replace("_", "-"), str(getattr(arguments, option))]
-                    results.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+                    results.append(measure(command))
                 print(f"repeat {repeat + 1}: {engine} {results[-1]['seconds']:.2f} s", flush=True)
     tokens = (arguments.steps - 1) * arguments.batch_size * arguments.length
     reference = statistics.median(result["seconds"] for result in measured["transformers bf16 autocast"])

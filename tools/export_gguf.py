@@ -19,7 +19,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from document_preparation.input_error import InputError
+from document_preparation.input_error import InputError, exit_code_of
 
 TENSORS = {"rope_factors_long.weight": "long_factor", "rope_factors_short.weight": "short_factor"}
 SINGLE_TABLE = "rope_freqs.weight"  # comes before both in llama.cpp
@@ -126,6 +126,7 @@ def export(config: dict, base_path: Path | None, architecture: str, out: Path) -
         os.replace(temporary, out)  # whole or not at all
     finally:
         temporary.unlink(missing_ok=True)
+    print(out)
 
 
 def main() -> int:
@@ -136,16 +137,8 @@ def main() -> int:
                         help="general.architecture without a base (default: llama)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="GGUF file to write")
     arguments = parser.parse_args()
-    try:
-        export(read_config(arguments.config), arguments.base, arguments.architecture, arguments.out)
-    except InputError as error:
-        print(f"export_gguf: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"export_gguf: {error}", file=sys.stderr)
-        return 1
-    print(arguments.out)
-    return 0
+    return exit_code_of("export_gguf", lambda: export(read_config(arguments.config), arguments.base,
+                                                      arguments.architecture, arguments.out))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 from document_preparation.documents_file import (Document, document_digest, parse_split, require_name,
                                                  split_documents, write_documents)
-from document_preparation.input_error import InputError
+from document_preparation.input_error import InputError, exit_code_of
 from document_preparation.longppl_mask import LongPplMasks, LongPplOptions
 from document_preparation.retrieval_documents import (RETRIEVALS, Filler, TooShort, passkey_filler,
                                                       retrieval_documents)
@@ -235,15 +235,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    try:
-        prepare(parse_arguments())
-    except InputError as error:
-        print(f"prepare_documents: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"prepare_documents: {error}", file=sys.stderr)
-        return 1
-    return 0
+    arguments = parse_arguments()
+    return exit_code_of("prepare_documents", lambda: prepare(arguments))
 
 
 if __name__ == "__main__":
