@@ -196,6 +196,17 @@ void require_scorable(const Document& document, std::int64_t length, std::int64_
   }
 }
 
+void require_scorable(std::span<const Document> documents, const std::filesystem::path& path, std::int64_t length,
+                      std::int64_t vocabulary) {
+  for (const Document& document : documents) {
+    try {
+      require_scorable(document, length, vocabulary);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("{} ({})", error.what(), path.native()));
+    }
+  }
+}
+
 std::int64_t scored_tokens(const Document& document, std::int64_t length) {
   if (document.scored.empty()) return length - 1;
   return std::count(document.scored.begin() + 1, document.scored.begin() + length, 1);

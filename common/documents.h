@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ void write_documents(const DocumentsFile& file, const std::filesystem::path& pat
 /// Refuses what a search cannot score: fewer than `length` tokens, a token >= vocabulary, no scored token within
 /// `length`.
 void require_scorable(const Document& document, std::int64_t length, std::int64_t vocabulary);
+/// The same for several of the file `path`, which the refusal names too.
+void require_scorable(std::span<const Document> documents, const std::filesystem::path& path, std::int64_t length,
+                      std::int64_t vocabulary);
 
 /// Refuses documents that were made with another tokenizer than that of a Hugging Face directory, by the digest of its
 /// tokenizer.json. A directory without that file says nothing, and everything is accepted.

@@ -51,13 +51,7 @@ std::vector<Document> usable_documents(const std::filesystem::path& file, std::o
                      " in " + file.string());
   }
   if (count) documents.resize(static_cast<std::size_t>(*count));
-  for (const Document& document : documents) {
-    try {
-      require_scorable(document, length, model.vocabulary);
-    } catch (const InputError& error) {
-      throw InputError(std::string(error.what()) + " (" + file.string() + ")");
-    }
-  }
+  require_scorable(documents, file, length, model.vocabulary);
   return documents;
 }
 

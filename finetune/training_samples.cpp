@@ -16,13 +16,7 @@ std::vector<Document> training_documents(const TrainingOptions& options, const s
                                          std::int64_t length, std::int64_t vocabulary) {
   DocumentsFile file = read_documents(path);
   require_tokenizer(file, path, options.model);
-  for (const Document& document : file.documents) {
-    try {
-      require_scorable(document, length, vocabulary);
-    } catch (const InputError& error) {
-      throw InputError(fmt::format("{} ({})", error.what(), path.native()));
-    }
-  }
+  require_scorable(file.documents, path, length, vocabulary);
   return std::move(file.documents);
 }
 
