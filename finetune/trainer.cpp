@@ -31,9 +31,11 @@ namespace fs = std::filesystem;
 constexpr const char* kStateFile = "state.safetensors";
 constexpr const char* kLogFile = "training_log.jsonl";
 
-fs::path training_folder(const fs::path& out) {
-  const fs::path plain = fs::absolute(out / "").lexically_normal().parent_path();  // without a trailing slash
-  return plain.string() + ".training";
+fs::path training_folder(const fs::path& out) { return plain_folder(out).string() + ".training"; }
+
+FineTunedModel fine_tuned_model(const TrainingOptions& options) {
+  return {options.model, options.factors, /*mixed_windows=*/options.short_samples.has_value(), options.target_length,
+          options.target};
 }
 
 /// Everything that the bits of the result depend on.
@@ -158,8 +160,7 @@ class Training {
 
   void write_model() const {
     export_fine_tuned(
-        {options_.model, options_.factors, /*mixed_windows=*/short_.has_value(), options_.target_length,
-         options_.target},
+        fine_tuned_model(options_),
         [this](const fs::path& folder) {
           write_weights(parameters_, model_, folder);
           write_file_atomically(folder / kLogFile, training_log(state_.steps));
@@ -187,6 +188,7 @@ class Training {
 TrainingEnd train(const TrainingOptions& options, const TrainingObserver& observer, const std::atomic<bool>& stop) {
   require_consistent(options);
   require_free_folder(options.out);
+  require_exportable(fine_tuned_model(options));
   set_threads(options.threads);
   return translating_errors([&] {
     Training training(options);

@@ -213,11 +213,28 @@ OrderedJson searched_config(const ModelDescription& model, const RescaleFactors&
   return config;
 }
 
+/// config.json of a model that was trained with its factors.
+OrderedJson fine_tuned_config(const FineTunedModel& fine_tuned, const ModelDescription& model) {
+  OrderedJson config = read_config(model.directory / kConfigFile);
+  if (!fine_tuned.factors) return config;
+  const RescaleFactors& factors = *fine_tuned.factors;
+  require_expressible(factors, model);
+  if (fine_tuned.target_length < model.scaling.reached_length) {
+    throw InputError(fmt::format("target length must be at least the {} tokens that the model reaches: {}",
+                                 model.scaling.reached_length, fine_tuned.target_length));
+  }
+  const std::vector<double>& short_lambda =
+      fine_tuned.mixed_windows ? model.scaling.up_to_original.lambda : factors.lambda;
+  patch_config(config, {short_lambda, model.geometry.original_length, factors, fine_tuned.target_length}, model,
+               fine_tuned.target);
+  return config;
+}
+
 /// Calls build(folder) and puts the folder at `out`, whole or not at all.
 void build_directory(const fs::path& out, const std::function<void(const fs::path&)>& build) {
   try {
     require_free_folder(out);
-    const fs::path destination = fs::absolute(out / "").lexically_normal().parent_path();  // without a trailing slash
+    const fs::path destination = plain_folder(out);
     UnfinishedDirectory unfinished(destination);
     build(unfinished.path());
     unfinished.rename_to(destination);
@@ -251,33 +268,26 @@ OrderedJson config_overrides(const fs::path& model_directory, const RescaleFacto
   return overrides;
 }
 
+void require_exportable(const FineTunedModel& model) {
+  static_cast<void>(fine_tuned_config(model, describe_model(model.model_directory)));
+}
+
 void export_fine_tuned(const FineTunedModel& fine_tuned, const std::function<void(const fs::path&)>& write_files,
                        const fs::path& out) {
   const ModelDescription model = describe_model(fine_tuned.model_directory);
-  const std::optional<RescaleFactors>& factors = fine_tuned.factors;
-  if (factors) {
-    require_expressible(*factors, model);
-    if (fine_tuned.target_length < model.scaling.reached_length) {
-      throw InputError(fmt::format("target length must be at least the {} tokens that the model reaches: {}",
-                                   model.scaling.reached_length, fine_tuned.target_length));
-    }
-  }
+  const OrderedJson config = fine_tuned_config(fine_tuned, model);
   build_directory(out, [&](const fs::path& folder) {
-    OrderedJson config = read_config(fine_tuned.model_directory / kConfigFile);
-    if (factors) {
-      const std::vector<double>& short_lambda =
-          fine_tuned.mixed_windows ? model.scaling.up_to_original.lambda : factors->lambda;
-      patch_config(config, {short_lambda, model.geometry.original_length, *factors, fine_tuned.target_length}, model,
-                   fine_tuned.target);
-    }
     link_other_files(fine_tuned.model_directory, /*with_weights=*/false, folder);
     write_files(folder);
     write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
-    if (factors) {
-      write_canonical_factors(folder / kFactorsFile, model, model_digest(folder), *factors, fine_tuned.target_length);
+    if (fine_tuned.factors) {
+      write_canonical_factors(folder / kFactorsFile, model, model_digest(folder), *fine_tuned.factors,
+                              fine_tuned.target_length);
     }
   });
 }
+
+fs::path plain_folder(const fs::path& folder) { return fs::absolute(folder / "").lexically_normal().parent_path(); }
 
 void require_free_folder(const fs::path& out) {
   std::error_code ignored;

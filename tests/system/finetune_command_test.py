@@ -314,6 +314,20 @@ def test_what_breaks_a_rule_is_refused_and_leaves_nothing(tmp_path, documents, a
     assert not list(tmp_path.iterdir())
 
 
+def test_factors_that_no_engine_can_express_are_refused_before_training(tmp_path, documents):
+    model = tiny_model(tmp_path / "model")
+    finetune(tmp_path / "trained", documents, "--length", LENGTH, "--factors", "yarn", "--target-length", TARGET, "--steps",
+             1, "--batch-size", 1, model=model)
+    factors = json.loads((tmp_path / "trained" / "longrope_factors.json").read_text())
+    factors["factors"][0]["n_hat"] = 4
+    (tmp_path / "n_hat.json").write_text(json.dumps(factors))
+    before = sorted(tmp_path.iterdir())
+    done = finetune(tmp_path / "out", documents, "--length", LENGTH, "--factors", tmp_path / "n_hat.json",
+                    "--target-length", TARGET, "--steps", 1, "--batch-size", 1, model=model, check=False)
+    assert done.returncode == 2 and "n_hat must be 0" in done.stderr and "step 1/1" not in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_documents_of_another_tokenizer_than_the_models_are_refused(tmp_path, documents):
     model = copy_model(tmp_path / "model")
     (model / "tokenizer.json").write_text("{}")
