@@ -28,8 +28,6 @@ class DataParallel {
   /// Returns when every process has called it: rank 0 must not leave before.
   void finish();
 
-  [[nodiscard]] const ProcessPlace& place() const { return place_; }
-
   static constexpr std::int64_t kPatienceSeconds = 600;
 
  private:

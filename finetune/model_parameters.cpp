@@ -6,72 +6,52 @@
 
 #include <iterator>
 #include <map>
+#include <string>
 #include <string_view>
 #include <utility>
 
-#include "common/safetensors_file.h"
-#include "finetune/tensor_bytes.h"
+#include "finetune/tensor_file.h"
 
 namespace longrope {
 namespace {
 
-void require_gradients(const ModelParameters& parameters) {
+ModelParameters parameters_from(const ModelDescription& model, const TensorSource& source) {
+  const std::vector<std::int64_t> words = {model.vocabulary, model.hidden_size};
+  ModelParameters parameters;
+  parameters.embedding = source(kEmbeddingName, words);
+  for (std::int64_t index = 0; index < model.layers; ++index) {
+    parameters.layers.push_back(make_layer(source, model, index));
+  }
+  parameters.final_norm = source(kFinalNormName, {model.hidden_size});
+  parameters.output_embedding = model.tied_embeddings ? parameters.embedding : source(kOutputEmbeddingName, words);
   for (const NamedTensor& trained : trained_tensors(parameters)) trained.tensor.requires_grad_();
+  return parameters;
 }
 
 }  // namespace
 
 ModelParameters load_parameters(const ModelDescription& model, at::Device device) {
   Checkpoint checkpoint(model.directory);
-  const Placement masters{.device = device, .weights = at::kFloat, .arithmetic = at::kFloat};
-  const auto load = [&](const char* name, const std::vector<std::int64_t>& shape) {
-    return checkpoint.load(name, shape, masters.weights, masters.device);
-  };
-  ModelParameters parameters;
-  parameters.embedding = load(kEmbeddingName, {model.vocabulary, model.hidden_size});
-  for (std::int64_t index = 0; index < model.layers; ++index) {
-    parameters.layers.push_back(load_layer(checkpoint, model, index, masters));
-  }
-  parameters.final_norm = load(kFinalNormName, {model.hidden_size});
-  parameters.output_embedding =
-      model.tied_embeddings ? parameters.embedding : load(kOutputEmbeddingName, {model.vocabulary, model.hidden_size});
+  ModelParameters parameters =
+      parameters_from(model, [&](const std::string& name, const std::vector<std::int64_t>& shape) {
+        return checkpoint.load(name, shape, at::kFloat, device);
+      });
   require_no_tensor_left(checkpoint, model);
-  require_gradients(parameters);
   return parameters;
 }
 
 ModelParameters random_parameters(const ModelDescription& model, double initializer_range, std::uint64_t seed,
                                   at::Device device) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
-  const auto matrix = [&](std::int64_t outputs, std::int64_t inputs) {
-    // On the CPU, so that a seed means the same on every device.
-    return at::empty({outputs, inputs}).normal_(0.0, initializer_range, generator).to(device);
-  };
-  const auto ones = [&](std::int64_t size) { return at::ones({size}, at::TensorOptions().device(device)); };
-  const auto linear = [&](std::int64_t outputs, std::int64_t inputs, bool has_bias) {
-    return LinearWeights{.weight = matrix(outputs, inputs),
-                         .bias = has_bias ? at::zeros({outputs}, at::TensorOptions().device(device)) : at::Tensor()};
-  };
-  const auto head_norm = [&] { return model.query_key_norm ? ones(model.head_dim) : at::Tensor(); };
-  const std::int64_t hidden = model.hidden_size;
-  const std::int64_t heads = model.query_heads + 2 * model.key_value_heads;
-  ModelParameters parameters;
-  parameters.embedding = matrix(model.vocabulary, hidden);
-  for (std::int64_t index = 0; index < model.layers; ++index) {
-    parameters.layers.push_back(
-        {.attention_norm = ones(hidden),
-         .query_key_value = linear(heads * model.head_dim, hidden, model.query_key_value_bias),
-         .query_norm = head_norm(),
-         .key_norm = head_norm(),
-         .attention_output = linear(hidden, model.query_heads * model.head_dim, model.attention_output_bias),
-         .feed_forward_norm = ones(hidden),
-         .gate_up = linear(2 * model.intermediate_size, hidden, model.feed_forward_bias),
-         .down = linear(hidden, model.intermediate_size, model.feed_forward_bias)});
-  }
-  parameters.final_norm = ones(hidden);
-  parameters.output_embedding = model.tied_embeddings ? parameters.embedding : matrix(model.vocabulary, hidden);
-  require_gradients(parameters);
-  return parameters;
+  return parameters_from(model, [&](const std::string& name, const std::vector<std::int64_t>& shape) {
+    const at::Tensor values = at::ones(shape);  // of norms. On the CPU, so that a seed means the same on every device
+    if (name.ends_with(".bias")) {
+      values.zero_();
+    } else if (shape.size() > 1) {
+      values.normal_(0.0, initializer_range, generator);
+    }
+    return values.to(device);
+  });
 }
 
 std::vector<NamedTensor> trained_tensors(const ModelParameters& parameters) {
@@ -114,21 +94,10 @@ std::vector<NamedTensor> checkpoint_tensors(const ModelParameters& parameters, c
 
 void write_weights(const ModelParameters& parameters, const ModelDescription& model,
                    const std::filesystem::path& folder) {
-  struct Stored {
-    at::ScalarType type;
-    const char* name;  // in safetensors
-  };
-  const std::map<std::string, Stored> dtypes = {
-      {"float32", {at::kFloat, "F32"}}, {"float16", {at::kHalf, "F16"}}, {"bfloat16", {at::kBFloat16, "BF16"}}};
-  const Stored stored = dtypes.at(model.weights_dtype);
-  std::vector<at::Tensor> rounded;  // hold what the views below refer to
-  std::map<std::string, TensorToWrite> to_write;
-  for (const NamedTensor& named : checkpoint_tensors(parameters, model)) {
-    rounded.push_back(named.tensor.detach().to(at::kCPU, stored.type).contiguous());
-    to_write[named.name] = {
-        .dtype = stored.name, .shape = named.tensor.sizes().vec(), .bytes = bytes_of(rounded.back())};
-  }
-  write_safetensors(folder / "model.safetensors", to_write, {{"format", "pt"}});
+  const std::map<std::string, at::ScalarType> dtypes = {
+      {"float32", at::kFloat}, {"float16", at::kHalf}, {"bfloat16", at::kBFloat16}};
+  write_tensors(folder / "model.safetensors", checkpoint_tensors(parameters, model), dtypes.at(model.weights_dtype),
+                {{"format", "pt"}});
 }
 
 }  // namespace longrope

@@ -4,12 +4,11 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <map>
 
 #include "common/error.h"
 #include "common/safetensors_file.h"
 #include "common/strict_json.h"
-#include "finetune/tensor_bytes.h"
+#include "finetune/tensor_file.h"
 
 namespace longrope {
 namespace {
@@ -60,16 +59,10 @@ void fill(const SafetensorsFile& file, const NamedTensor& named, const std::stri
 
 void write_training_state(const std::filesystem::path& path, const TrainingState& state,
                           const std::vector<NamedTensor>& tensors) {
-  std::vector<at::Tensor> on_cpu;  // hold what the views below refer to
-  std::map<std::string, TensorToWrite> to_write;
-  for (const NamedTensor& named : tensors) {
-    on_cpu.push_back(named.tensor.to(at::kCPU).contiguous());
-    to_write[named.name] = {.dtype = "F32", .shape = named.tensor.sizes().vec(), .bytes = bytes_of(on_cpu.back())};
-  }
   nlohmann::json steps = nlohmann::json::array();
   for (const TrainingStep& step : state.steps) steps.push_back(to_json(step));
-  write_safetensors(path, to_write,
-                    {{"format", kFormat}, {"settings", state.settings.dump()}, {"steps", steps.dump()}});
+  write_tensors(path, tensors, at::kFloat,
+                {{"format", kFormat}, {"settings", state.settings.dump()}, {"steps", steps.dump()}});
 }
 
 std::optional<TrainingState> read_training_state(const std::filesystem::path& path, const nlohmann::json& settings,

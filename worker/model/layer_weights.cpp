@@ -43,11 +43,10 @@ std::string full_name(std::int64_t index, std::string_view name) {
 
 }  // namespace
 
-LayerWeights load_layer(Checkpoint& checkpoint, const ModelDescription& model, std::int64_t index,
-                        const Placement& placement) {
+LayerWeights make_layer(const TensorSource& source, const ModelDescription& model, std::int64_t index) {
   const std::int64_t hidden = model.hidden_size;
   const auto load = [&](std::string_view name, const std::vector<std::int64_t>& shape) {
-    return checkpoint.load(full_name(index, name), shape, placement.weights, placement.device);
+    return source(full_name(index, name), shape);
   };
   const auto linear = [&](const Parts& parts, std::int64_t inputs, bool has_bias) {
     std::vector<at::Tensor> weights;
@@ -71,6 +70,15 @@ LayerWeights load_layer(Checkpoint& checkpoint, const ModelDescription& model, s
           .feed_forward_norm = load(kFeedForwardNorm, {hidden}),
           .gate_up = linear(gate_up_parts(model), hidden, model.feed_forward_bias),
           .down = linear(down_parts(model), model.intermediate_size, model.feed_forward_bias)};
+}
+
+LayerWeights load_layer(Checkpoint& checkpoint, const ModelDescription& model, std::int64_t index,
+                        const Placement& placement) {
+  return make_layer(
+      [&](const std::string& name, const std::vector<std::int64_t>& shape) {
+        return checkpoint.load(name, shape, placement.weights, placement.device);
+      },
+      model, index);
 }
 
 void require_no_tensor_left(const Checkpoint& checkpoint, const ModelDescription& model) {

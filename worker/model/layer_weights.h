@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,13 @@ struct LayerWeights {
   LinearWeights down;              // intermediate to hidden
 };
 
-/// Throws InputError when a tensor is missing or misshapen.
+/// Gives the tensor of a name, in the shape that it must have.
+using TensorSource = std::function<at::Tensor(const std::string& name, const std::vector<std::int64_t>& shape)>;
+
+/// A layer of tensors that `source` gives under the names of a Hugging Face checkpoint.
+[[nodiscard]] LayerWeights make_layer(const TensorSource& source, const ModelDescription& model, std::int64_t index);
+
+/// From a checkpoint. Throws InputError when a tensor is missing or misshapen.
 [[nodiscard]] LayerWeights load_layer(Checkpoint& checkpoint, const ModelDescription& model, std::int64_t index,
                                       const Placement& placement);
 
