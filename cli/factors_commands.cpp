@@ -9,13 +9,14 @@
 
 #include "cli/command.h"
 #include "cli/named_factors.h"
+#include "cli/pipeline_places.h"
+#include "cli/winner_file.h"
 #include "common/error.h"
 #include "common/factors_file.h"
 #include "common/model_description.h"
 #include "common/write_file.h"
 #include "coordinator/export/engine_config.h"
 #include "coordinator/export/hugging_face_export.h"
-#include "coordinator/store/store_reader.h"
 
 namespace longrope {
 namespace {
@@ -29,45 +30,20 @@ struct ExportArguments {
   std::optional<std::string> stage;
 };
 
-/// The winner, and the model it was searched for.
-FactorsFile factors_file(const BestFactors& best, const ModelDescription& model, const std::string& digest,
-                         const RunInfo& run) {
-  FactorsFile file;
-  file.model = FactorsFile::Model{model.name, digest, model.head_dim, model.geometry};
-  FactorsFile::Entry entry;
-  entry.id = fmt::format("{}-{}-{}", run.name, best.stage, best.index);
-  entry.target_length = best.target_length;
-  entry.factors = best.factors;
-  if (best.heldout_perplexity) {
-    entry.fitness =
-        FactorsFile::Fitness{"heldout_perplexity", *best.heldout_perplexity, "", best.heldout_documents, run.dtype};
-  }
-  file.entries.push_back(std::move(entry));
-  return file;
-}
-
 void export_best(const ExportArguments& arguments) {
-  const StoreReader reader(arguments.database);
-  const std::optional<BestFactors> best = reader.best(arguments.stage);
-  if (!best) throw Error("no candidate has been told yet: " + arguments.database);
-  if (!best->final) std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
-  const RunInfo run = reader.run();
-  const ModelDescription model = describe_model(arguments.model);
-  const std::string digest = model_digest(arguments.model);
-  if (digest != run.model_digest) {
-    throw InputError("the model must be the one that was searched: digest " + run.model_digest + " in the database, " +
-                     digest + " in " + arguments.model);
-  }
+  const auto [best, file] =
+      winner_of_search(search_database_of(arguments.database, arguments.stage), arguments.stage, arguments.model);
+  if (!best.final) std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
   if (arguments.format == "csv") {
-    write_factors_csv(best->factors, arguments.out);
+    write_factors_csv(best.factors, arguments.out);
   } else if (arguments.format == "json") {
-    write_factors_json(factors_file(*best, model, digest, run), arguments.out);
+    write_factors_json(file, arguments.out);
   } else if (arguments.format == "vllm") {
-    write_file_atomically(arguments.out, vllm_config(arguments.model, best->factors, best->target_length));
+    write_file_atomically(arguments.out, vllm_config(arguments.model, best.factors, best.target_length));
   } else if (arguments.format == "axolotl") {
-    write_file_atomically(arguments.out, axolotl_config(arguments.model, best->factors, best->target_length));
+    write_file_atomically(arguments.out, axolotl_config(arguments.model, best.factors, best.target_length));
   } else {
-    export_hugging_face(arguments.model, best->factors, best->target_length, arguments.out,
+    export_hugging_face(arguments.model, best.factors, best.target_length, arguments.out,
                         arguments.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
   }
   fmt::print("{}\n", arguments.out);

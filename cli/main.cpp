@@ -37,11 +37,13 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string(longrope::kSoftwareVersion));
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 success, 1 the work could not be done, 2 bad input (nothing was changed).\n"
+      "Exit codes: 0 success, 1 the work could not be done, 2 bad input (nothing was changed), "
+      "3 a pipeline waits for its user.\n"
       "Each command explains itself: longrope COMMAND --help");
   longrope::add_run_command(app);
   longrope::add_coordinator_command(app);
   app.add_subcommand("worker", "Score candidates for a coordinator");
+  longrope::add_stage_command(app);
   longrope::add_status_command(app);
   longrope::add_history_command(app);
   longrope::add_best_command(app);

@@ -9,6 +9,8 @@
 
 #include "cli/command.h"
 #include "cli/history_table.h"
+#include "cli/pipeline_places.h"
+#include "cli/stage_table.h"
 #include "common/error.h"
 #include "coordinator/store/store_reader.h"
 
@@ -33,7 +35,11 @@ CLI::App* add_report(CLI::App& app, const std::string& name, const std::string& 
 std::string rounded(const std::optional<double>& value) { return value ? fmt::format("{:.5f}", *value) : "-"; }
 
 void show_status(const ReportArguments& arguments) {
-  const StoreReader reader(arguments.database);
+  if (is_pipeline(arguments.database)) {
+    write_stage_table(read_pipeline_record(arguments.database), std::cout);
+    std::cout << std::endl;
+  }
+  const StoreReader reader(search_database_of(arguments.database, arguments.stage));
   const RunInfo run = reader.run();
   fmt::print("search {}  seed {}  model {} ({})  {}, {} angles, {} threads a worker\n\n", run.name, run.seed,
              run.model_name, run.model_digest.substr(0, 12), run.dtype, run.angles, run.threads_per_worker);
@@ -60,7 +66,7 @@ void show_status(const ReportArguments& arguments) {
 }
 
 void show_history(const ReportArguments& arguments) {
-  const StoreReader reader(arguments.database);
+  const StoreReader reader(search_database_of(arguments.database, arguments.stage));
   write_history(reader.history(arguments.stage), arguments.format, !arguments.no_timing, std::cout);
 }
 
@@ -105,7 +111,7 @@ void print_best_table(const BestFactors& best) {
 }
 
 void show_best(const ReportArguments& arguments) {
-  const StoreReader reader(arguments.database);
+  const StoreReader reader(search_database_of(arguments.database, arguments.stage));
   const std::optional<BestFactors> best = reader.best(arguments.stage);
   if (!best) throw Error("no candidate has been told yet: " + arguments.database);
   if (arguments.json) {

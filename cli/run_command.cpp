@@ -1,16 +1,13 @@
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <cmath>
+#include <chrono>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "cli/command.h"
-#include "cli/local_workers.h"
-#include "cli/progress_display.h"
+#include "cli/pipeline_run.h"
+#include "cli/search_session.h"
 #include "cli/stop_signals.h"
 #include "common/error.h"
 #include "common/zmq_transport.h"
@@ -20,7 +17,6 @@ namespace longrope {
 namespace {
 
 constexpr const char* kDefaultBind = "tcp://127.0.0.1:5555";
-constexpr std::chrono::seconds kDrain{5};     // for local workers to say that they leave
 constexpr std::chrono::seconds kFarewell{3};  // for other workers to hear that the search is finished
 
 struct SearchArguments {
@@ -36,66 +32,31 @@ void add_search_arguments(CLI::App& command, SearchArguments& arguments) {
   command.add_option("--seed", arguments.seed, "Replaces the configuration's seed");
 }
 
-/// Coordinator and display over one database.
-struct Search {
-  explicit Search(const SearchArguments& arguments) : Search(arguments, configured(arguments)) {}
-
-  void report_end() {
-    display.finish();
-    std::cout << "search finished; the best factors: longrope best --db " << database.string() << std::endl;
-  }
-
-  static Config configured(const SearchArguments& arguments) {
-    Config config = load_config(arguments.config);
-    if (arguments.seed) config.seed = *arguments.seed;
-    return config;
-  }
-
-  Search(const SearchArguments& arguments, const Config& given)
-      : config(given),
-        database(arguments.database.empty() ? given.name + ".db" : arguments.database),
-        coordinator(prepare_search(given), database,
-                    {[this](const Progress& progress) {
-                       display.show(progress);
-                       if (each_round) each_round();
-                     },
-                     [this](const std::string& text) { display.say("longrope: " + text); }}) {}
-
-  Config config;
-  std::filesystem::path database;
-  ProgressDisplay display;
-  std::function<void()> each_round;
-  Coordinator coordinator;
-};
-
-std::int64_t default_workers(const Config& config) {
-  const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
-  return std::max<std::int64_t>(1, cores / config.threads_per_worker);
+Config configured(const SearchArguments& arguments) {
+  Config config = load_config(arguments.config);
+  if (arguments.seed) config.seed = *arguments.seed;
+  return config;
 }
 
-void run(const SearchArguments& arguments, std::optional<std::int64_t> workers_wanted) {
-  Search search(arguments);
-  if (search.coordinator.finished()) {
-    search.report_end();
+std::filesystem::path database_of(const SearchArguments& arguments, const Config& config) {
+  return arguments.database.empty() ? config.name + ".db" : arguments.database;
+}
+
+void report_end(SearchSession& search) {
+  search.display.finish();
+  std::cout << "search finished; the best factors: longrope best --db " << search.database.string() << std::endl;
+}
+
+void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) {
+  const Config config = configured(arguments);
+  const std::filesystem::path database = database_of(arguments, config);
+  if (!config.pipeline.empty()) {
+    if (run_pipeline(config, database, workers) == PipelineEnd::kWaiting) throw CLI::RuntimeError(kExitWaiting);
     return;
   }
-  stop_on_signals();
-  ZmqServer transport("tcp://127.0.0.1:*");
-  std::filesystem::path log = search.database;
-  log += ".workers.log";
-  LocalWorkers workers({transport.endpoint(), std::filesystem::absolute(search.config.model).parent_path(),
-                        workers_wanted.value_or(default_workers(search.config)), log});
-  search.each_round = [&] { workers.supervise(); };
-  const bool finished = search.coordinator.serve(transport, stop_requested());
-  search.each_round = nullptr;
-  if (!finished) workers.terminate();
-  // Their farewells release what they hold; without them the leases would only run out after the next start.
-  const auto deadline = std::chrono::steady_clock::now() + kDrain;
-  while (workers.any_running() && std::chrono::steady_clock::now() < deadline) {
-    (void)search.coordinator.serve_once(transport, std::chrono::milliseconds(50));
-  }
-  if (finished) {
-    search.report_end();
+  SearchSession search(config, database);
+  if (search.serve_local_workers(workers)) {
+    report_end(search);
   } else {
     search.display.say("stopped; the same command continues");
   }
@@ -116,13 +77,17 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
         "authenticated yet: " +
         bind);
   }
-  Search search(arguments);
+  const Config config = configured(arguments);
+  if (!config.pipeline.empty()) {
+    throw InputError("a pipeline is run by longrope run: " + arguments.config + " has other stages than searches");
+  }
+  SearchSession search(config, database_of(arguments, config));
   stop_on_signals();
   ZmqServer transport(bind);
   if (!search.coordinator.finished()) search.display.say("serving workers at " + transport.endpoint());
   if (search.coordinator.serve(transport, stop_requested())) {
     dismiss_late_comers(search.coordinator, transport);
-    search.report_end();
+    report_end(search);
   } else {
     search.display.say("stopped; workers keep what they hold and wait for the same command");
   }

@@ -19,6 +19,8 @@ int run_program(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
     return kExitSuccess;
+  } catch (const CLI::RuntimeError& end) {  // a command's own exit code
+    return end.get_exit_code();
   } catch (const CLI::ParseError& error) {
     // Help and version also arrive here, with exit code 0.
     return app.exit(error) == 0 ? kExitSuccess : kExitBadInput;

@@ -1,12 +1,12 @@
-# longrope_embed_migrations(<target> <folder>)
-# Compiles the migrations <folder>/NNNN_name.sql into <target> as longrope::embedded_migrations(), declared in
+# longrope_embed_migrations(<target> <folder> <function>)
+# Compiles the migrations <folder>/NNNN_name.sql into <target> as longrope::<function>(), declared in
 # coordinator/store/migrations.h, so that the binary needs no files beside it. Numbers run 0001, 0002, … without gaps.
 #
-# Run as a script (cmake -DOUTPUT=… -DSQL_FILES=… -P) this file writes the C++ source.
+# Run as a script (cmake -DOUTPUT=… -DSQL_FILES=… -DFUNCTION=… -P) this file writes the C++ source.
 
 set(LONGROPE_EMBED_SQL_SCRIPT "${CMAKE_CURRENT_LIST_FILE}")
 
-function(longrope_embed_migrations target folder)
+function(longrope_embed_migrations target folder function)
   file(GLOB sql_files CONFIGURE_DEPENDS "${folder}/*.sql")
   list(SORT sql_files)
   if(NOT sql_files)
@@ -25,11 +25,11 @@ function(longrope_embed_migrations target folder)
     math(EXPR expected "${expected} + 1")
   endforeach()
 
-  set(output "${CMAKE_CURRENT_BINARY_DIR}/embedded_migrations.cpp")
+  set(output "${CMAKE_CURRENT_BINARY_DIR}/${function}.cpp")
   string(JOIN "|" joined ${sql_files})  # a semicolon would not survive the command line
   add_custom_command(
     OUTPUT "${output}"
-    COMMAND "${CMAKE_COMMAND}" "-DOUTPUT=${output}" "-DSQL_FILES=${joined}" -P "${LONGROPE_EMBED_SQL_SCRIPT}"
+    COMMAND "${CMAKE_COMMAND}" "-DOUTPUT=${output}" "-DSQL_FILES=${joined}" "-DFUNCTION=${function}" -P "${LONGROPE_EMBED_SQL_SCRIPT}"
     DEPENDS ${sql_files} "${LONGROPE_EMBED_SQL_SCRIPT}"
     COMMENT "Embedding SQL migrations" VERBATIM)
   target_sources(${target} PRIVATE "${output}")
@@ -54,6 +54,6 @@ if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
     file(APPEND "${OUTPUT}.new" "    Migration{${version}, \"${name}\", R\"sql(" "${sql}" ")sql\"},\n")
   endforeach()
   file(APPEND "${OUTPUT}.new" "}};\n\n}  // namespace\n\n"
-    "std::span<const Migration> embedded_migrations() { return kMigrations; }\n\n}  // namespace longrope\n")
+    "std::span<const Migration> ${FUNCTION}() { return kMigrations; }\n\n}  // namespace longrope\n")
   file(RENAME "${OUTPUT}.new" "${OUTPUT}")
 endif()

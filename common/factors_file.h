@@ -32,8 +32,13 @@ struct FactorsFile {
     std::vector<std::string> composed_from;
     std::optional<Fitness> fitness;
   };
+  struct ScheduleStep {
+    std::int64_t max_length = 0;  // tokens in total, inclusive
+    std::string factors_id;
+  };
   std::optional<Model> model;
   std::vector<Entry> entries;
+  std::vector<ScheduleStep> schedule;  // which entry a sequence gets (length_schedule.h); empty: none is said
 };
 
 // λ survives both formats bit-exactly (shortest round-trip decimals). All readers treat the file as hostile: size limit

@@ -71,7 +71,37 @@ void require_extension(const RescaleFactors& seed, const SearchSpace& space, con
   }
 }
 
+/// What the model carries, held below the bound of a recovery: a search begins with it, and with no scaling at all.
+RescaleFactors bounded_own_factors(const ModelDescription& model, const StageConfig& stage, double upper_bound) {
+  std::vector<double> lambda = model.own_factors(stage.target_length).lambda;
+  for (double& factor : lambda) factor = std::clamp(factor, 1.0, upper_bound);
+  return exact_factors(std::move(lambda), /*n_hat=*/0, {AttentionPolicy::kValue, stage.search.attention_value});
+}
+
+/// λ of a recovery replaces the model's own, so nothing is composed (spec §5.4).
+SearchSpace recovery_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
+  SearchSpace space;
+  space.geometry = model.geometry;
+  space.target_length = stage.target_length;
+  const std::int64_t reached = model.scaling.reached_length;
+  if (stage.target_length > reached) {
+    throw InputError(
+        fmt::format("target_length of a recovery must be within the {} tokens that the model reaches: {} ({})", reached,
+                    stage.target_length, place));
+  }
+  const double ratio = static_cast<double>(stage.target_length) / static_cast<double>(model.geometry.original_length);
+  SearchConfig search = stage.search;
+  // The amount is not published; this fits the authors' arrays (spec §5.4).
+  if (!search.upper_bound && !search.upper_bound_one_plus_ratio) search.upper_bound = 1.0 + std::max(2.0, ratio);
+  space.grid = search_grid(search, ratio);
+  space.n_hat_choices = search.n_hat_choices;
+  space.attention_policies = search.attention_policies;
+  space.published_seeds.push_back(bounded_own_factors(model, stage, space.grid.upper_bound));
+  return space;
+}
+
 SearchSpace search_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
+  if (stage.recovery) return recovery_space(stage, model, place);
   SearchSpace space;
   space.geometry = model.geometry;
   space.scaling = model.scaling;

@@ -14,6 +14,7 @@
 #include "common/error.h"
 #include "common/sha256.h"
 #include "common/write_file.h"
+#include "common/write_folder.h"
 #include "finetune/adamw.h"
 #include "finetune/data_parallel.h"
 #include "finetune/model_parameters.h"

@@ -1,14 +1,9 @@
 #include "coordinator/export/hugging_face_export.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,6 +19,7 @@
 #include "common/read_file.h"
 #include "common/strict_json.h"
 #include "common/write_file.h"
+#include "common/write_folder.h"
 
 namespace longrope {
 namespace {
@@ -34,37 +30,6 @@ using OrderedJson = nlohmann::ordered_json;  // keeps the order of the model's o
 constexpr const char* kConfigFile = "config.json";
 constexpr const char* kFactorsFile = "longrope_factors.json";
 constexpr std::size_t kMaxConfigBytes = 16U << 20U;
-
-/// Removes what was built unless it was renamed into place.
-class UnfinishedDirectory {
- public:
-  explicit UnfinishedDirectory(const fs::path& out) : path_(fmt::format("{}.unfinished-{}", out.string(), ::getpid())) {
-    if (!fs::create_directory(path_)) throw Error(fmt::format("folder must not exist: {}", path_.string()));
-  }
-  ~UnfinishedDirectory() {
-    std::error_code ignored;
-    if (!renamed_) fs::remove_all(path_, ignored);
-  }
-  UnfinishedDirectory(const UnfinishedDirectory&) = delete;
-  UnfinishedDirectory& operator=(const UnfinishedDirectory&) = delete;
-
-  [[nodiscard]] const fs::path& path() const { return path_; }
-
-  void rename_to(const fs::path& out) {
-    // Copies may still be in memory only; after a power loss the new name must not stand for empty files.
-    const int descriptor = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool synced = descriptor >= 0 && ::syncfs(descriptor) == 0;
-    const int cause = errno;
-    if (descriptor >= 0) ::close(descriptor);
-    if (!synced) throw Error(fmt::format("cannot sync the export: {} ({})", std::strerror(cause), path_.string()));
-    fs::rename(path_, out);
-    renamed_ = true;
-  }
-
- private:
-  fs::path path_;
-  bool renamed_ = false;
-};
 
 OrderedJson read_config(const fs::path& file) {
   const std::string text = read_file(file, kMaxConfigBytes);
@@ -151,14 +116,6 @@ void patch_config(OrderedJson& config, const RopeTables& tables, const ModelDesc
   }
 }
 
-void link_or_copy(const fs::path& from, const fs::path& to) {
-  // Entries of the Hugging Face cache are symbolic links; a hard link to such a link would dangle when the cache goes.
-  const fs::path content = fs::canonical(from);
-  std::error_code cannot_link;
-  fs::create_hard_link(content, to, cannot_link);
-  if (cannot_link) fs::copy_file(content, to);
-}
-
 /// Weights of any engine, and the lists of their shards.
 bool holds_weights(const fs::path& file) {
   constexpr std::array<std::string_view, 7> kExtensions = {".safetensors", ".bin", ".pt",     ".pth",
@@ -230,26 +187,13 @@ OrderedJson fine_tuned_config(const FineTunedModel& fine_tuned, const ModelDescr
   return config;
 }
 
-/// Calls build(folder) and puts the folder at `out`, whole or not at all.
-void build_directory(const fs::path& out, const std::function<void(const fs::path&)>& build) {
-  try {
-    require_free_folder(out);
-    const fs::path destination = plain_folder(out);
-    UnfinishedDirectory unfinished(destination);
-    build(unfinished.path());
-    unfinished.rename_to(destination);
-  } catch (const fs::filesystem_error& failure) {
-    throw Error(fmt::format("cannot write the export: {} ({})", failure.what(), out.string()));
-  }
-}
-
 }  // namespace
 
 void export_hugging_face(const fs::path& model_directory, const RescaleFactors& factors, std::int64_t target_length,
                          const fs::path& out, HuggingFaceTarget target) {
   const ModelDescription model = describe_model(model_directory);
   const OrderedJson config = searched_config(model, factors, target_length, target);
-  build_directory(out, [&](const fs::path& folder) {
+  write_folder_atomically(out, [&](const fs::path& folder) {
     link_other_files(model_directory, /*with_weights=*/true, folder);
     write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
     write_canonical_factors(folder / kFactorsFile, model, model_digest(model_directory), factors, target_length);
@@ -276,7 +220,7 @@ void export_fine_tuned(const FineTunedModel& fine_tuned, const std::function<voi
                        const fs::path& out) {
   const ModelDescription model = describe_model(fine_tuned.model_directory);
   const OrderedJson config = fine_tuned_config(fine_tuned, model);
-  build_directory(out, [&](const fs::path& folder) {
+  write_folder_atomically(out, [&](const fs::path& folder) {
     link_other_files(fine_tuned.model_directory, /*with_weights=*/false, folder);
     write_files(folder);
     write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
@@ -285,15 +229,6 @@ void export_fine_tuned(const FineTunedModel& fine_tuned, const std::function<voi
                               fine_tuned.target_length);
     }
   });
-}
-
-fs::path plain_folder(const fs::path& folder) { return fs::absolute(folder / "").lexically_normal().parent_path(); }
-
-void require_free_folder(const fs::path& out) {
-  std::error_code ignored;
-  if (fs::exists(out, ignored) && !(fs::is_directory(out, ignored) && fs::is_empty(out, ignored))) {
-    throw InputError(fmt::format("export folder must not exist or be empty: {}", out.string()));
-  }
 }
 
 }  // namespace longrope

@@ -59,9 +59,4 @@ void export_fine_tuned(const FineTunedModel& model,
 /// Throws the InputError that export_fine_tuned() would throw for the model: asked before weights are trained for it.
 void require_exportable(const FineTunedModel& model);
 
-/// Throws InputError unless `out` does not exist or is an empty folder.
-void require_free_folder(const std::filesystem::path& out);
-/// Absolute, and without a trailing slash, so that a name can be made of it.
-[[nodiscard]] std::filesystem::path plain_folder(const std::filesystem::path& folder);
-
 }  // namespace longrope

@@ -1,8 +1,8 @@
 #include "coordinator/store/database_file.h"
 
-#include <array>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,6 +27,31 @@ std::int32_t big_endian_int32(const char* bytes) {
   return static_cast<std::int32_t>(value);
 }
 
+/// The first bytes of a file: all of the header, or less where the file is shorter.
+std::string read_header(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) throw Error(fmt::format("cannot read the database: {} ({})", std::strerror(errno), file.string()));
+  std::string header(kHeaderBytes, '\0');
+  stream.read(header.data(), static_cast<std::streamsize>(header.size()));
+  header.resize(static_cast<std::size_t>(stream.gcount()));
+  return header;
+}
+
+std::optional<std::int32_t> application_id_of(const std::string& header) {
+  if (header.size() < kHeaderBytes || !header.starts_with(kMagic)) return std::nullopt;
+  return big_endian_int32(header.data() + kApplicationIdOffset);
+}
+
+std::string another_format(std::int32_t id, const DatabaseFormat& format, const std::filesystem::path& file) {
+  for (const DatabaseFormat& other : {kSearchDatabase, kPipelineDatabase}) {
+    if (other.application_id == id) {
+      return fmt::format("not a database of {} but of {}: {}", format.what, other.what, file.string());
+    }
+  }
+  return fmt::format("not a database of {}: its application_id is {:#010x}, not {:#010x} ({})", format.what, id,
+                     format.application_id, file.string());
+}
+
 std::unique_ptr<SQLite::Database> open(const std::filesystem::path& file, int flags) {
   try {
     auto database = std::make_unique<SQLite::Database>(file.string(), flags, kBusyMilliseconds);
@@ -39,7 +64,7 @@ std::unique_ptr<SQLite::Database> open(const std::filesystem::path& file, int fl
 
 }  // namespace
 
-void require_own_or_empty_file(const std::filesystem::path& file) {
+void require_own_or_empty_file(const std::filesystem::path& file, const DatabaseFormat& format) {
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(file, error);
   if (!std::filesystem::exists(status)) return;
@@ -48,21 +73,17 @@ void require_own_or_empty_file(const std::filesystem::path& file) {
   }
   // A journal means that SQLite has to roll the file back before its header says anything.
   if (std::filesystem::exists(file.string() + "-journal", error)) return;
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw Error(fmt::format("cannot read the database: {} ({})", std::strerror(errno), file.string()));
-  std::array<char, kHeaderBytes> header{};
-  stream.read(header.data(), header.size());
-  const std::streamsize read = stream.gcount();
-  if (read == 0) return;
-  const std::string_view found(header.data(), static_cast<std::size_t>(read));
-  if (found.size() < kHeaderBytes || !found.starts_with(kMagic)) {
-    throw InputError(fmt::format("not a SQLite database: {}", file.string()));
-  }
-  if (const std::int32_t id = big_endian_int32(header.data() + kApplicationIdOffset); id != kApplicationId) {
-    throw InputError(
-        fmt::format("not a database of a LongRoPE search: its application_id is {:#010x}, not {:#010x} ({})", id,
-                    kApplicationId, file.string()));
-  }
+  const std::string header = read_header(file);
+  if (header.empty()) return;
+  const std::optional<std::int32_t> id = application_id_of(header);
+  if (!id) throw InputError(fmt::format("not a SQLite database: {}", file.string()));
+  if (*id != format.application_id) throw InputError(another_format(*id, format, file));
+}
+
+std::optional<std::int32_t> application_id(const std::filesystem::path& file) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file, error)) return std::nullopt;
+  return application_id_of(read_header(file));
 }
 
 std::unique_ptr<SQLite::Database> open_for_writing(const std::filesystem::path& file) {
@@ -87,14 +108,12 @@ void use_write_ahead_log(SQLite::Database& database, const std::filesystem::path
   }
 }
 
-void require_own_and_sound(SQLite::Database& database, const std::filesystem::path& file) {
+void require_own_and_sound(SQLite::Database& database, const std::filesystem::path& file,
+                           const DatabaseFormat& format) {
   try {
     if (database.execAndGet("PRAGMA page_count").getInt64() == 0) return;
     const int id = database.execAndGet("PRAGMA application_id").getInt();
-    if (id != kApplicationId) {
-      throw InputError(
-          fmt::format("not a database of a LongRoPE search: its application_id is {:#010x} ({})", id, file.string()));
-    }
+    if (id != format.application_id) throw InputError(another_format(id, format, file));
     const std::string damage = database.execAndGet("PRAGMA quick_check(1)").getString();
     if (damage != "ok") throw InputError(fmt::format("the database is damaged: {} ({})", damage, file.string()));
   } catch (const SQLite::Exception& failure) {

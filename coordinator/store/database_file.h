@@ -3,17 +3,24 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
 namespace longrope {
 
-/// "LoRP" in the header of every search database.
-inline constexpr std::int32_t kApplicationId = 0x4C6F5250;
+/// What the header of a database says it is.
+struct DatabaseFormat {
+  std::int32_t application_id;
+  const char* what;
+};
+inline constexpr std::int32_t kApplicationId = 0x4C6F5250;  // "LoRP"
+inline constexpr DatabaseFormat kSearchDatabase{kApplicationId, "a LongRoPE search"};
+inline constexpr DatabaseFormat kPipelineDatabase{0x4C6F5069, "a LongRoPE pipeline"};  // "LoPi"
 
 /// Looks at the header without opening the database, so that a file of somebody else is left exactly as it is.
 /// Throws InputError for a file that is not ours. Passes a missing and an empty file, which a writer makes its own.
-void require_own_or_empty_file(const std::filesystem::path& file);
+void require_own_or_empty_file(const std::filesystem::path& file, const DatabaseFormat& format = kSearchDatabase);
 
 /// Creates the file when it is missing. The journal mode stays as it is: see use_write_ahead_log. Throws Error.
 [[nodiscard]] std::unique_ptr<SQLite::Database> open_for_writing(const std::filesystem::path& file);
@@ -25,7 +32,11 @@ void require_own_or_empty_file(const std::filesystem::path& file);
 void use_write_ahead_log(SQLite::Database& database, const std::filesystem::path& file);
 
 /// Throws InputError when SQLite reads another application_id than ours, or finds damage.
-void require_own_and_sound(SQLite::Database& database, const std::filesystem::path& file);
+void require_own_and_sound(SQLite::Database& database, const std::filesystem::path& file,
+                           const DatabaseFormat& format = kSearchDatabase);
+
+/// The application_id in the header of a SQLite database; nullopt for a missing or empty file and for another format.
+[[nodiscard]] std::optional<std::int32_t> application_id(const std::filesystem::path& file);
 
 /// `user_version`; 0 for an empty database.
 [[nodiscard]] int schema_version(SQLite::Database& database);

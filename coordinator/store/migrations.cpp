@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
-#include "coordinator/store/database_file.h"
 
 namespace longrope {
 namespace {
@@ -43,7 +42,8 @@ std::filesystem::path backup_file(const std::filesystem::path& file, int version
   return fmt::format("{}.backup-v{}", file.string(), version);
 }
 
-void migrate(SQLite::Database& database, const std::filesystem::path& file, std::span<const Migration> migrations) {
+void migrate(SQLite::Database& database, const std::filesystem::path& file, std::span<const Migration> migrations,
+             const DatabaseFormat& format) {
   const int current = schema_version(database);
   const int latest = migrations.empty() ? 0 : migrations.back().version;
   if (current > latest) {
@@ -55,7 +55,7 @@ void migrate(SQLite::Database& database, const std::filesystem::path& file, std:
   try {
     if (current > 0) back_up(database, backup_file(file, current));
     SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
-    database.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
+    database.exec(fmt::format("PRAGMA application_id = {}", format.application_id));
     for (const Migration& migration : migrations) {
       if (migration.version <= current) continue;
       database.exec(std::string(migration.sql));

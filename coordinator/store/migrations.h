@@ -4,6 +4,8 @@
 #include <span>
 #include <string_view>
 
+#include "coordinator/store/database_file.h"
+
 namespace SQLite {
 class Database;
 }
@@ -19,6 +21,8 @@ struct Migration {
 
 /// All of them in version order, 1 first; generated at build time from schemas/migrations.
 [[nodiscard]] std::span<const Migration> embedded_migrations();
+/// The same of a pipeline database, from schemas/pipeline_migrations.
+[[nodiscard]] std::span<const Migration> embedded_pipeline_migrations();
 
 /// `FILE.backup-vN`, which a migration from version N leaves beside the database.
 [[nodiscard]] std::filesystem::path backup_file(const std::filesystem::path& file, int version);
@@ -26,6 +30,7 @@ struct Migration {
 /// Brings `database` (opened from `file`, empty or one of ours) to the last of `migrations` in one transaction; a
 /// failure leaves it as it was. A database that is not empty is backed up first. Throws InputError for a newer schema,
 /// Error when SQLite fails.
-void migrate(SQLite::Database& database, const std::filesystem::path& file, std::span<const Migration> migrations);
+void migrate(SQLite::Database& database, const std::filesystem::path& file, std::span<const Migration> migrations,
+             const DatabaseFormat& format = kSearchDatabase);
 
 }  // namespace longrope

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/config.h"
+#include "common/factors_file.h"
+#include "coordinator/store/pipeline_store.h"
+
+namespace longrope {
+
+/// Where the stages of a pipeline keep what they give, and what they take from each other. NAME.db has the folder
+/// NAME.stages beside it, with a folder for each stage.
+class PipelinePlaces {
+ public:
+  /// `stages` outlives this.
+  PipelinePlaces(std::filesystem::path database, std::filesystem::path untouched_model,
+                 const std::vector<PipelineStageRecord>& stages);
+
+  [[nodiscard]] std::filesystem::path folder(std::string_view stage) const;
+  [[nodiscard]] std::filesystem::path search_database(std::string_view stage) const;
+  /// The winner of a search or recovery, a canonical factors file.
+  [[nodiscard]] std::filesystem::path winner(std::string_view stage) const;
+  [[nodiscard]] std::filesystem::path output(const PipelineStageRecord& stage) const;
+  /// As PipelineStageRecord::output has it.
+  [[nodiscard]] std::filesystem::path recorded(const std::filesystem::path& output) const;
+
+  /// The checkpoint that a fine-tuning gave: that before it when it was skipped. "": the untouched model.
+  [[nodiscard]] std::filesystem::path checkpoint(const std::string& finetune_stage) const;
+  [[nodiscard]] const std::filesystem::path& untouched_model() const { return untouched_model_; }
+
+  /// All tables for the checkpoint of `stage`, by length: those of the recoveries before it, the checkpoint's own, and
+  /// that of `stage.factors`.
+  [[nodiscard]] FactorsFile schedule(const PipelineStageRecord& stage) const;
+
+ private:
+  std::filesystem::path base_;    // the database's folder
+  std::filesystem::path folder_;  // NAME.stages
+  std::filesystem::path untouched_model_;
+  const std::vector<PipelineStageRecord>& stages_;
+};
+
+/// The database of a search: `database` itself, or of a pipeline that of its stage `stage` (the latest search that has
+/// begun without a name). Throws InputError for a stage that is no search, or none has begun.
+[[nodiscard]] std::filesystem::path search_database_of(const std::filesystem::path& database,
+                                                       const std::optional<std::string>& stage);
+
+}  // namespace longrope

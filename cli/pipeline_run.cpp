@@ -1,0 +1,121 @@
+#include "cli/pipeline_run.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "cli/duration.h"
+#include "cli/pipeline_stages.h"
+#include "cli/stop_signals.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/model_description.h"
+#include "common/software_version.h"
+
+namespace longrope {
+namespace {
+
+/// Adds the time from its making to its end to a stage.
+class ActiveTime {
+ public:
+  explicit ActiveTime(PipelineStageRecord& record) : record_(record), begun_(read_clocks().steady) {}
+  ~ActiveTime() { record_.active_milliseconds += (read_clocks().steady - begun_).count(); }
+  ActiveTime(const ActiveTime&) = delete;
+  ActiveTime& operator=(const ActiveTime&) = delete;
+
+ private:
+  PipelineStageRecord& record_;
+  std::chrono::milliseconds begun_;
+};
+
+StageWork work_on(const PipelineStage& stage, PipelineStageRecord& record, const PipelineContext& context,
+                  PipelineStore& store) {
+  record.inputs = stage_inputs(stage, record, context);
+  record.state = PipelineStageState::kRunning;
+  record.detail.clear();
+  if (record.started_at == 0) record.started_at = read_clocks().unix_milliseconds;
+  store.write(record);
+  const ActiveTime timed(record);
+  return do_stage(stage, record, context);
+}
+
+void finish(const StageWork& work, const PipelinePlaces& places, PipelineStageRecord& record, PipelineStore& store) {
+  record.output = places.recorded(work.output);
+  record.output_digest = output_digest(work.output);
+  record.state = PipelineStageState::kFinished;
+  record.ended_at = read_clocks().unix_milliseconds;
+  store.write(record);
+  std::cerr << fmt::format("stage {} finished in {}: {}\n", record.name,
+                           duration_text(static_cast<double>(record.active_milliseconds) / 1000.0),
+                           record.output.string());
+}
+
+bool is_over(const PipelineStageRecord& record) {
+  return record.state == PipelineStageState::kFinished || record.state == PipelineStageState::kSkipped;
+}
+
+}  // namespace
+
+PipelineRecord pipeline_record(const Config& config) {
+  PipelineRecord pipeline;
+  pipeline.name = config.name;
+  pipeline.config_file = config.file.string();
+  pipeline.config_text = config.text;
+  pipeline.settings = nlohmann::json({{"seed", config.seed},
+                                      {"dtype", to_string(config.dtype)},
+                                      {"angles", to_string(config.angles)},
+                                      {"threads", config.threads_per_worker},
+                                      {"model", model_digest(config.model)}})
+                          .dump();
+  pipeline.software_version = kSoftwareVersion;
+  for (const PipelineStage& stage : config.pipeline) {
+    PipelineStageRecord record;
+    record.id = static_cast<std::int64_t>(pipeline.stages.size()) + 1;
+    record.name = stage.name;
+    record.kind = stage.kind;
+    record.settings = stage_settings(stage).dump();
+    record.model = stage.model;
+    record.factors = stage.factors;
+    pipeline.stages.push_back(std::move(record));
+  }
+  return pipeline;
+}
+
+PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database,
+                         std::optional<std::int64_t> workers) {
+  PipelineStore store(database, pipeline_record(config));
+  const PipelinePlaces places(database, config.model, store.stages());
+  const PipelineContext context{config, database, places, workers};
+  stop_on_signals();
+  for (const PipelineStage& stage : config.pipeline) {
+    PipelineStageRecord record = stage_named(store.stages(), stage.name);
+    if (is_over(record)) continue;
+    std::cerr << fmt::format("stage {} ({})\n", stage.name, to_string(stage.kind));
+    StageWork work;
+    try {
+      work = work_on(stage, record, context, store);
+    } catch (const Error& error) {
+      record.state = PipelineStageState::kFailed;
+      record.detail = error.what();
+      store.write(record);
+      throw;
+    }
+    if (work.end == WorkEnd::kDone) {
+      finish(work, places, record, store);
+      continue;
+    }
+    if (work.end == WorkEnd::kWaiting) record.state = PipelineStageState::kWaiting;
+    record.detail = work.detail;
+    store.write(record);
+    std::cerr << (work.end == WorkEnd::kWaiting ? work.detail : "stopped; the same command continues") << '\n';
+    return work.end == WorkEnd::kWaiting ? PipelineEnd::kWaiting : PipelineEnd::kStopped;
+  }
+  std::cout << fmt::format("pipeline finished: longrope stage list --db {}", database.string()) << std::endl;
+  return PipelineEnd::kFinished;
+}
+
+}  // namespace longrope

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "cli/pipeline_places.h"
+#include "common/config.h"
+
+namespace longrope {
+
+/// What the stages of a pipeline are given to work with.
+struct PipelineContext {
+  const Config& config;
+  std::filesystem::path database;
+  const PipelinePlaces& places;
+  std::optional<std::int64_t> workers;
+};
+
+enum class WorkEnd { kDone, kStopped, kWaiting };
+
+struct StageWork {
+  WorkEnd end = WorkEnd::kDone;
+  std::filesystem::path output;  // kDone
+  std::string detail;            // kWaiting: what for
+};
+
+/// SHA-256 of everything the stage takes: checkpoints, factors, documents, by what they are of. Throws InputError for
+/// what is missing.
+[[nodiscard]] std::map<std::string, std::string> stage_inputs(const PipelineStage& stage,
+                                                              const PipelineStageRecord& record,
+                                                              const PipelineContext& context);
+
+/// Does the stage, or goes on with it. Throws Error or InputError when it cannot be done.
+[[nodiscard]] StageWork do_stage(const PipelineStage& stage, const PipelineStageRecord& record,
+                                 const PipelineContext& context);
+
+/// Of a file, or of all files of a folder by name.
+[[nodiscard]] std::string output_digest(const std::filesystem::path& output);
+
+}  // namespace longrope

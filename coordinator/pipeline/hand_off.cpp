@@ -1,0 +1,158 @@
+#include "coordinator/pipeline/hand_off.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string_view>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "common/factors_file.h"
+#include "common/model_description.h"
+#include "common/safetensors_file.h"
+#include "common/sha256.h"
+#include "common/write_file.h"
+#include "common/write_folder.h"
+#include "coordinator/export/hugging_face_export.h"
+
+namespace longrope {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kModelFolder = "model";
+
+void link_weights(const fs::path& model, const fs::path& folder) {
+  std::vector<fs::path> files = weight_files(model);
+  if (const fs::path index = model / "model.safetensors.index.json"; fs::exists(index)) files.push_back(index);
+  for (const fs::path& file : files) link_or_copy(file, folder / file.filename());
+}
+
+nlohmann::ordered_json manifest(const HandOff& hand_off, const fs::path& folder) {
+  nlohmann::ordered_json settings = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : hand_off.settings) settings[name] = value;
+  return {{"schema", "longrope-hand-off/1"},
+          {"stage", hand_off.stage},
+          {"model", {{"folder", kModelFolder}, {"sha256", model_digest(folder / kModelFolder)}}},
+          {"factors", {{"json", "factors.json"}, {"csv", "factors.csv"}, {"digest", digest(hand_off.factors)}}},
+          {"target_length", hand_off.target_length},
+          {"sample_length", hand_off.length},
+          {"settings", std::move(settings)},
+          {"when_done", hand_off.completion}};
+}
+
+void write_factor_files(const HandOff& hand_off, const fs::path& folder) {
+  const ModelDescription model = describe_model(hand_off.model);
+  FactorsFile file;
+  file.model = FactorsFile::Model{model.name, model_digest(hand_off.model), model.head_dim, model.geometry};
+  FactorsFile::Entry entry;
+  entry.id = hand_off.stage;
+  entry.target_length = hand_off.target_length;
+  entry.factors = hand_off.factors;
+  file.entries.push_back(std::move(entry));
+  write_factors_json(file, folder / "factors.json");
+  write_factors_csv(hand_off.factors, folder / "factors.csv");
+}
+
+/// Of all tensors, by name. Not the dtype: trainers may save in another one; nor a tied lm_head: some save it.
+std::map<std::string, std::string> shapes(const fs::path& model, bool tied_embeddings) {
+  std::map<std::string, std::string> shapes;
+  for (const fs::path& file : weight_files(model)) {
+    const SafetensorsFile weights(file);
+    for (const auto& [name, tensor] : weights.tensors())
+      shapes[name] = fmt::format("[{}]", fmt::join(tensor.shape, ", "));
+  }
+  if (tied_embeddings) shapes.erase("lm_head.weight");
+  return shapes;
+}
+
+void require_same_tensors(const ModelDescription& handed, const ModelDescription& trained) {
+  const fs::path& checkpoint = trained.directory;
+  const std::map<std::string, std::string> wanted = shapes(handed.directory, handed.tied_embeddings);
+  const std::map<std::string, std::string> found = shapes(checkpoint, handed.tied_embeddings);
+  for (const auto& [name, shape] : wanted) {
+    const auto tensor = found.find(name);
+    if (tensor == found.end()) {
+      throw InputError(fmt::format("a checkpoint must have the tensors of the model handed off: no {} ({})", name,
+                                   checkpoint.string()));
+    }
+    if (tensor->second != shape) {
+      throw InputError(fmt::format("a tensor must keep its shape, {}: {} is {} ({})", shape, name, tensor->second,
+                                   checkpoint.string()));
+    }
+  }
+  for (const auto& [name, shape] : found) {
+    if (wanted.contains(name)) continue;
+    throw InputError(
+        fmt::format("a checkpoint must have no other tensors than the model handed off: {} (merge "
+                    "adapters first; {})",
+                    name, checkpoint.string()));
+  }
+}
+
+void require_same_factors(const ModelDescription& handed, const ModelDescription& trained) {
+  const std::string place = trained.directory.string();
+  if (trained.geometry.original_length != handed.geometry.original_length) {
+    throw InputError(fmt::format("original_max_position_embeddings must stay {}: {} ({})",
+                                 handed.geometry.original_length, trained.geometry.original_length, place));
+  }
+  constexpr double kTolerance = 1e-6;  // of trainers that write seven digits
+  const auto differs = [](double wanted, double found) { return std::abs(found - wanted) > kTolerance * wanted; };
+  for (const auto member : {&RopeScaling::up_to_original, &RopeScaling::beyond_original}) {
+    const RescaleFactors& wanted = handed.scaling.*member;
+    const RescaleFactors& found = trained.scaling.*member;
+    for (std::size_t pair = 0; pair < wanted.lambda.size(); ++pair) {
+      if (found.lambda.size() == wanted.lambda.size() && !differs(wanted.lambda[pair], found.lambda[pair])) continue;
+      throw InputError(
+          fmt::format("a checkpoint must have been trained with the factors handed off: factor {} of its "
+                      "config.json differs ({})",
+                      pair, place));
+    }
+    if (differs(wanted.attention.value, found.attention.value)) {
+      throw InputError(fmt::format("attention_factor must be the one handed off, {}: {} ({})", wanted.attention.value,
+                                   found.attention.value, place));
+    }
+  }
+}
+
+}  // namespace
+
+void write_hand_off(const HandOff& hand_off, const fs::path& out) {
+  if (fs::exists(out / "manifest.json")) return;
+  write_folder_atomically(out, [&](const fs::path& folder) {
+    const FineTunedModel model{.model_directory = hand_off.model,
+                               .factors = hand_off.factors,
+                               .mixed_windows = false,
+                               .target_length = hand_off.target_length,
+                               .target = HuggingFaceTarget::k5};
+    export_fine_tuned(
+        model, [&](const fs::path& weights) { link_weights(hand_off.model, weights); }, folder / kModelFolder);
+    write_factor_files(hand_off, folder);
+    write_file_atomically(folder / "manifest.json", manifest(hand_off, folder).dump(2) + "\n");
+  });
+}
+
+void require_trained_from(const fs::path& folder, const fs::path& checkpoint) {
+  const fs::path handed = folder / kModelFolder;
+  const ModelDescription wanted = describe_model(handed);
+  const ModelDescription found = describe_model(checkpoint);
+  if (found.architecture != wanted.architecture) {
+    throw InputError(fmt::format("architecture must be that of the model handed off, {}: {} ({})", wanted.architecture,
+                                 found.architecture, checkpoint.string()));
+  }
+  require_same_factors(wanted, found);
+  require_same_tensors(wanted, found);
+  const auto weights = [](const fs::path& model) {
+    std::vector<std::string> digests;
+    for (const fs::path& file : weight_files(model)) digests.push_back(sha256_of_file(file));
+    return digests;
+  };
+  if (weights(handed) == weights(checkpoint)) {
+    throw InputError("a checkpoint must have new weights: they are those handed off (" + checkpoint.string() + ")");
+  }
+}
+
+}  // namespace longrope

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/rescale_factors.h"
+
+namespace longrope {
+
+/// What somebody else needs to fine-tune a model under factors (design §8, spec §10).
+struct HandOff {
+  std::string stage;
+  std::filesystem::path model;  // to train further
+  RescaleFactors factors;       // total
+  std::int64_t target_length = 0;
+  std::int64_t length = 0;                                    // tokens of a sample
+  std::vector<std::pair<std::string, std::string>> settings;  // of `longrope finetune`, by name: recommended
+  std::string completion;                                     // the command that takes the checkpoint back
+};
+
+/// Writes the folder `out`, whole: `model/`, a Hugging Face directory with the weights of the model (hard links) and
+/// the factors in config.json for documents of every length, as fine-tuning wants it (spec §10); `factors.json`,
+/// `factors.csv`; `manifest.json` with digests and settings. Throws InputError as export_fine_tuned(); Error when it
+/// cannot write. A folder that is there already is kept: it was written whole.
+void write_hand_off(const HandOff& hand_off, const std::filesystem::path& out);
+
+/// Throws InputError, naming the rule, unless `checkpoint` can have been trained from the hand-off in `folder`: the
+/// same architecture, tensors and shapes, factors and original length; and weights that are not those handed off.
+void require_trained_from(const std::filesystem::path& folder, const std::filesystem::path& checkpoint);
+
+}  // namespace longrope

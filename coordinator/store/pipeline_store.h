@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/pipeline_config.h"
+
+namespace longrope {
+
+/// In life order; the words are those of the schema. A waiting stage is the user's to end (`longrope stage complete`).
+enum class PipelineStageState { kPending, kRunning, kWaiting, kFinished, kFailed, kSkipped };
+[[nodiscard]] std::string_view to_string(PipelineStageState state);  // "pending", …
+
+struct PipelineStageRecord {
+  std::int64_t id = 0;  // 1, 2, … in configuration order
+  std::string name;
+  StageKind kind = StageKind::kSearch;
+  std::string settings;  // canonical JSON
+  std::string model;     // as PipelineStage
+  std::string factors;
+  PipelineStageState state = PipelineStageState::kPending;
+  std::map<std::string, std::string> inputs;  // digests by what they are of: "model", "search_documents", …
+  std::filesystem::path output;               // relative to the database's folder unless it lies elsewhere
+  std::string output_digest;                  // empty unless finished
+  std::string detail;                         // why it failed, what it waits for
+  std::int64_t active_milliseconds = 0;
+  std::int64_t started_at = 0;  // Unix milliseconds, for people
+  std::int64_t ended_at = 0;
+};
+
+struct PipelineRecord {
+  std::string name;
+  std::string config_file;
+  std::string config_text;
+  std::string settings;  // canonical JSON of what holds for all stages; another value means another pipeline
+  std::string software_version;
+  std::vector<PipelineStageRecord> stages;
+};
+
+/// Throws InputError, listing the names, for a stage that does not exist.
+[[nodiscard]] const PipelineStageRecord& stage_named(const std::vector<PipelineStageRecord>& stages,
+                                                     std::string_view name);
+
+/// Whether the file is a pipeline's database; false also for a missing one and for what is no database.
+[[nodiscard]] bool is_pipeline(const std::filesystem::path& file);
+
+/// Reads a pipeline's database, also while another process writes to it. Throws InputError as StoreReader does.
+[[nodiscard]] PipelineRecord read_pipeline_record(const std::filesystem::path& file);
+
+/// The one writer of a pipeline's database, with the guarantees of Store. Not thread-safe.
+class PipelineStore {
+ public:
+  /// Opens a pipeline's database and takes the writer's lock. Throws InputError when there is none, or another process
+  /// holds the lock.
+  explicit PipelineStore(const std::filesystem::path& file);
+  /// The same, after creating it, or adopting the stages of `pipeline`: stages that have not begun or have failed take
+  /// their new settings; a stage that has begun must be there with the settings it began with. Throws InputError naming
+  /// the first that is not, changing nothing.
+  PipelineStore(const std::filesystem::path& file, const PipelineRecord& pipeline);
+  ~PipelineStore();
+
+  [[nodiscard]] const std::vector<PipelineStageRecord>& stages() const;
+  /// Durable when it returns. Throws Error when it cannot.
+  void write(const PipelineStageRecord& stage);
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace longrope
