@@ -7,10 +7,10 @@ FUZZ_SECONDS := 60
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint format asan tsan fuzz bench clean build-dependencies test-dependencies configure
+.PHONY: help build demo progressive test lint format asan tsan fuzz bench clean build-dependencies test-dependencies configure
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build-dependencies:
 	@tools/install_dependencies.sh build
@@ -24,6 +24,9 @@ build: build-dependencies ## Build the programs: build/bin/longrope, build/bin/l
 
 demo: build ## Search factors for the bundled model on this machine and export them
 	@tools/demo.sh
+
+progressive: build test-dependencies ## Carry the bundled model to 32,768 positions: searches, fine-tunings, tables, report
+	@tools/progressive.sh
 
 test: FUZZ_SECONDS := $(if $(CI),60,5)
 test: lint ## Lint, then all tests, then those without Torch again under sanitizers, then fuzz targets for seconds

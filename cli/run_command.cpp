@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/pipeline_run.h"
+#include "cli/run_plan.h"
 #include "cli/search_session.h"
 #include "cli/stop_signals.h"
 #include "common/error.h"
@@ -97,16 +98,37 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
 
 void add_run_command(CLI::App& app) {
   auto* command =
-      app.add_subcommand("run", "Search on this machine: a coordinator and local workers in the foreground");
+      app.add_subcommand("run", "Search on this machine, or carry a model through all stages of a pipeline");
   auto arguments = std::make_shared<SearchArguments>();
   auto workers = std::make_shared<std::optional<std::int64_t>>();
+  auto dry = std::make_shared<bool>(false);
+  auto plan = std::make_shared<PlanOptions>();
   add_search_arguments(*command, *arguments);
+  auto* dry_run = command->add_flag("--dry-run", *dry, "Print what the stages would cost, and do nothing");
+  command->add_option("--device-tflops", plan->device_tflops, "dry-run: TFLOP/s that one device sustains")
+      ->needs(dry_run)
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--devices", plan->devices, "dry-run: numbers of devices to estimate for")
+      ->needs(dry_run)
+      ->delimiter(',')
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   command->add_option("--workers", *workers, "Worker processes [cores / threads of the configuration]")
       ->check(CLI::Range(1, 1024));
   command->footer(
       "Ctrl-C and SIGTERM stop in seconds and lose nothing: the same command continues.\n"
+      "A configuration with other stages than searches is a pipeline (docs/pipeline.md): exit code 3 when it waits "
+      "for\n"
+      "a fine-tuning by hand.\n"
       "Example:\n  longrope run configs/byte-llama-demo.toml --db demo.db --workers 2");
-  command->callback([=] { run(*arguments, *workers); });
+  command->callback([=] {
+    if (*dry) {
+      write_plan(plan_run(configured(*arguments)), *plan, std::cout);
+    } else {
+      run(*arguments, *workers);
+    }
+  });
 }
 
 void add_coordinator_command(CLI::App& app) {

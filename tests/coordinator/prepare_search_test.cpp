@@ -215,6 +215,33 @@ TEST_F(PrepareSearchTest, MissingFilesAreRefusedByName) {
   stage_.search.seed_files = {directory_ / "absent.csv"};
   expect_refused(config_, {"absent.csv"});
 }
+TEST_F(PrepareSearchTest, RecoverySearchesBelowItsBoundAndReplacesWhatTheModelCarries) {
+  carry_linear_scaling();
+  stage_.recovery = true;
+  stage_.target_length = 512;
+  stage_.search.attention_policies = {AttentionPolicy::kValue};
+  stage_.search.attention_value = 1.25;
+  const SearchSpace space = prepare_search(config_).plan.stages.front().space;
+  EXPECT_FALSE(space.scaling.scaled()) << "nothing is composed";
+  EXPECT_DOUBLE_EQ(space.grid.upper_bound, 3.0) << "1 + max(2, 512 / 256)";
+  ASSERT_EQ(space.published_seeds.size(), 1U);
+  EXPECT_EQ(space.published_seeds.front().lambda, std::vector<double>(32, 2.0)) << "the model's own";
+  EXPECT_DOUBLE_EQ(space.published_seeds.front().attention.value, 1.25);
+}
+
+TEST_F(PrepareSearchTest, RecoveryHoldsTheModelsOwnFactorsBelowItsBound) {
+  carry_linear_scaling();
+  stage_.recovery = true;
+  stage_.target_length = 512;
+  stage_.search.upper_bound = 1.5;
+  const SearchSpace space = prepare_search(config_).plan.stages.front().space;
+  EXPECT_EQ(space.published_seeds.front().lambda, std::vector<double>(32, 1.5));
+}
+
+TEST_F(PrepareSearchTest, RecoveryBeyondWhatTheModelReachesIsRefused) {
+  stage_.recovery = true;
+  expect_refused(config_, {"target_length of a recovery must be within the 512 tokens", "600"});
+}
 
 }  // namespace
 }  // namespace longrope

@@ -1,0 +1,154 @@
+#include "cli/run_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ostream>
+
+#include "common/documents.h"
+#include "common/error.h"
+#include "common/memory_estimate.h"
+#include "common/overloaded.h"
+#include "coordinator/search/search_algorithm.h"
+
+namespace longrope {
+namespace {
+
+constexpr std::int64_t kBaselines = 4;            // none, PI, NTK, YaRN on the held-out documents
+constexpr double kTrainingOverForward = 3.0;      // the way back costs two
+constexpr std::int64_t kTrainingBytes = 16;       // of a parameter: value, gradient, both moments, in float32
+constexpr std::int64_t kMethodsOfEvaluation = 5;  // base, PI, NTK, YaRN, dynamic NTK
+
+std::int64_t parameters(const ModelDescription& model) {
+  const std::int64_t query = model.query_heads * model.head_dim;
+  const std::int64_t key_value = model.key_value_heads * model.head_dim;
+  const std::int64_t layer = model.hidden_size * (2 * query + 2 * key_value + 3 * model.intermediate_size);
+  return model.layers * layer + model.vocabulary * model.hidden_size;
+}
+
+std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::int64_t> count) {
+  return count ? *count : static_cast<std::int64_t>(read_documents(file).documents.size());
+}
+
+std::int64_t scoring_memory(const ModelDescription& model, ComputeDtype dtype, std::int64_t length) {
+  MemoryLayout layout;
+  if (dtype == ComputeDtype::kBf16) layout.weight_bytes = layout.arithmetic_bytes = 2;
+  return estimate_memory(model, layout, length).total();
+}
+
+void add_passes(StageCost& cost, const ModelDescription& model, std::int64_t length, std::int64_t passes) {
+  cost.length = std::max(cost.length, length);
+  cost.passes += passes;
+  cost.tokens += static_cast<double>(passes) * static_cast<double>(length);
+  cost.operations += static_cast<double>(passes) * forward_operations(model, length);
+}
+
+void add_search(const StageConfig& stage, const Config& config, const ModelDescription& model, StageCost& cost) {
+  cost.candidates = stage.stop.max_candidates ? *stage.stop.max_candidates : default_budget(stage.search);
+  add_passes(cost, model, stage.target_length,
+             cost.candidates * documents_in(stage.search_documents, stage.search_count) +
+                 (std::min(stage.finalists, cost.candidates) + kBaselines) *
+                     documents_in(stage.heldout_documents, stage.heldout_count));
+  cost.memory_bytes = scoring_memory(model, config.dtype, stage.target_length);
+}
+
+void add_finetune(const FinetuneStage& stage, std::int64_t factors_length, const ModelDescription& model,
+                  StageCost& cost) {
+  constexpr std::int64_t kDefaultBatch = 32;
+  const std::int64_t length = stage.length == 0 ? factors_length : stage.length;
+  const std::int64_t steps = stage.number("steps", 0);
+  add_passes(cost, model, length, steps * stage.number("batch_size", kDefaultBatch));
+  const std::int64_t short_length = stage.number("short_length", 0);
+  if (short_length > 0) add_passes(cost, model, short_length, steps * stage.number("short_batch_size", 0));
+  cost.operations *= kTrainingOverForward;
+  cost.memory_bytes = kTrainingBytes * parameters(model);
+}
+
+void add_evaluation(const EvaluateStage& stage, const Config& config, bool untouched_too, const ModelDescription& model,
+                    StageCost& cost) {
+  const std::int64_t methods = untouched_too ? 2 * kMethodsOfEvaluation + 1 : kMethodsOfEvaluation + 1;
+  const std::int64_t documents = documents_in(stage.documents, stage.count);
+  for (const std::int64_t length : stage.lengths) add_passes(cost, model, length, methods * documents);
+  for (const auto* files : {&stage.passkey, &stage.needle}) {
+    for (const std::filesystem::path& file : *files) {
+      for (const Document& document : read_documents(file).documents) {
+        add_passes(cost, model, static_cast<std::int64_t>(document.tokens.size()), methods);
+      }
+    }
+  }
+  cost.memory_bytes = scoring_memory(model, config.dtype, cost.length);
+}
+
+std::string size_text(std::int64_t bytes) {
+  constexpr double kGibibyte = 1024.0 * 1024.0 * 1024.0;
+  return bytes == 0 ? "-" : fmt::format("{:.1f}", static_cast<double>(bytes) / kGibibyte);
+}
+
+}  // namespace
+
+double StageCost::hours(double device_tflops, std::int64_t devices) const {
+  constexpr double kSecondsPerHour = 3600.0;
+  return operations / (device_tflops * 1e12 * static_cast<double>(devices)) / kSecondsPerHour;
+}
+
+double forward_operations(const ModelDescription& model, std::int64_t tokens) {
+  const auto n = static_cast<double>(tokens);
+  const auto attention = static_cast<double>(2 * model.layers * model.query_heads * model.head_dim);
+  return 2.0 * static_cast<double>(parameters(model)) * n + attention * n * n;
+}
+
+std::vector<StageCost> plan_run(const Config& config) {
+  const ModelDescription model = describe_model(config.model);
+  std::vector<StageCost> stages;
+  for (const StageConfig& stage : config.stages) {
+    StageCost& cost = stages.emplace_back(StageCost{.name = stage.name, .kind = "search"});
+    add_search(stage, config, model, cost);
+  }
+  for (const PipelineStage& stage : config.pipeline) {
+    StageCost& cost = stages.emplace_back(StageCost{.name = stage.name, .kind = std::string(to_string(stage.kind))});
+    const auto factors = std::ranges::find(config.pipeline, stage.factors, &PipelineStage::name);
+    std::visit(Overloaded{[&](const StageConfig& search) { add_search(search, config, model, cost); },
+                          [&](const FinetuneStage& finetune) {
+                            add_finetune(finetune, std::get<StageConfig>(factors->work).target_length, model, cost);
+                          },
+                          [&](const EvaluateStage& evaluate) {
+                            add_evaluation(evaluate, config, evaluate.untouched && !stage.model.empty(), model, cost);
+                          },
+                          [](const ExportStage&) {}},
+               stage.work);
+  }
+  return stages;
+}
+
+void write_plan(const std::vector<StageCost>& stages, const PlanOptions& options, std::ostream& out) {
+  StageCost total{.name = "total"};
+  out << fmt::format("{:<16} {:<9} {:>9} {:>10} {:>8} {:>10} {:>10} {:>8}", "stage", "kind", "tokens", "candidates",
+                     "passes", "all tokens", "FLOP", "GiB");
+  for (const std::int64_t devices : options.devices) out << fmt::format(" {:>12}", fmt::format("h on {}", devices));
+  out << '\n';
+  const auto write = [&](const StageCost& stage) {
+    const auto or_dash = [](std::int64_t number) { return number == 0 ? std::string("-") : std::to_string(number); };
+    out << fmt::format("{:<16} {:<9} {:>9} {:>10} {:>8} {:>10.3g} {:>10.3g} {:>8}", stage.name, stage.kind,
+                       or_dash(stage.length), or_dash(stage.candidates), or_dash(stage.passes), stage.tokens,
+                       stage.operations, size_text(stage.memory_bytes));
+    for (const std::int64_t devices : options.devices) {
+      out << fmt::format(" {:>12.3g}", stage.hours(options.device_tflops, devices));
+    }
+    out << '\n';
+  };
+  for (const StageCost& stage : stages) {
+    write(stage);
+    total.passes += stage.passes;
+    total.tokens += stage.tokens;
+    total.operations += stage.operations;
+    total.memory_bytes = std::max(total.memory_bytes, stage.memory_bytes);
+  }
+  write(total);
+  out << fmt::format(
+      "\nAt most: stop rules may end a search earlier. Hours at {} TFLOP/s sustained by each device (--device-tflops). "
+      "GiB of one device: scoring by the estimate of inspect-model; of a fine-tuning the parameters, gradients and "
+      "moments alone, without activations.\n",
+      options.device_tflops);
+}
+
+}  // namespace longrope

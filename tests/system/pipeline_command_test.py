@@ -1,0 +1,280 @@
+"""A pipeline gives the same outputs whatever happens to its processes, and takes fine-tunings from elsewhere."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+
+import pytest
+
+from longrope_processes import MODEL, Process, longrope, query, wait_until
+
+# 512 -> 640 -> fine-tuning -> 768, and back to 512; a few candidates each.
+HEAD = """
+[run]
+name = "road"
+seed = 3
+[model]
+path = "{model}"
+[scheduling]
+heartbeat_interval_seconds = 0.2
+worker_timeout_seconds = 5
+[[stage]]
+name = "640"
+target_length = 640
+search_documents = "search.safetensors"
+heldout_documents = "heldout.safetensors"
+search_count = 1
+heldout_count = 1
+finalists = 2
+[stage.search]
+population_size = 5
+num_mutations = 2
+num_crossovers = 2
+num_iterations = 1
+"""
+FINETUNE = """
+[[stage]]
+kind = "finetune"
+name = "tune"
+documents = "train.safetensors"
+steps = 4
+batch_size = 1
+learning_rate = 1e-4
+checkpoint_interval = 1
+"""
+REST = """
+[[stage]]
+name = "768"
+target_length = 768
+search_documents = "search.safetensors"
+heldout_documents = "heldout.safetensors"
+search_count = 1
+heldout_count = 1
+finalists = 2
+[stage.search]
+population_size = 5
+num_iterations = 0
+[[stage]]
+kind = "recover"
+name = "512"
+target_length = 512
+search_documents = "search.safetensors"
+heldout_documents = "heldout.safetensors"
+search_count = 1
+heldout_count = 1
+finalists = 2
+[stage.search]
+population_size = 5
+num_iterations = 0
+[[stage]]
+kind = "evaluate"
+name = "evaluate"
+documents = "heldout.safetensors"
+lengths = [512, 768]
+count = 1
+[[stage]]
+kind = "export"
+name = "export"
+"""
+STAGES = ["640", "tune", "768", "512", "evaluate", "export"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Documents that all roads of this file share."""
+    folder = tmp_path_factory.mktemp("road")
+    for name, count in (("search", 1), ("heldout", 1)):
+        longrope("documents", "--length", 768, "--count", count, "--out", folder / f"{name}.safetensors",
+                 MODEL / "text" / f"{name}.txt")
+    longrope("documents", "--length", 640, "--eos", 257, "--count", 4, "--out", folder / "train.safetensors",
+             MODEL / "text" / "train.txt")
+    return folder
+
+
+def write_road(folder, name, finetune=FINETUNE, head=HEAD):
+    config = folder / name
+    config.write_text(head.format(model=MODEL) + finetune + REST)
+    return config
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder):
+    """Configuration, and the digests of all outputs of a run that nothing happened to."""
+    config = write_road(folder, "road.toml")
+    longrope("run", config, "--db", folder / "undisturbed.db", "--workers", 1)
+    return config, digests(folder / "undisturbed.db")
+
+
+def digests(database):
+    return dict(query(database, "SELECT name, output_digest FROM v_stages WHERE state = 'finished'"))
+
+
+def states(database):
+    return dict(query(database, "SELECT name, state FROM v_stages"))
+
+
+def running(database, stage):
+    try:
+        return states(database).get(stage) == "running"
+    except sqlite3.OperationalError:
+        return False
+
+
+def stage(database, name):
+    return json.loads(longrope("stage", "show", name, "--db", database).stdout)
+
+
+def test_every_stage_has_an_output(undisturbed):
+    _, outputs = undisturbed
+    assert list(outputs) == STAGES
+    assert len(set(outputs.values())) == len(STAGES)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_killed_in_a_stage_it_goes_on_to_the_same_outputs(undisturbed, folder, name):
+    config, expected = undisturbed
+    database = folder / f"killed-{name}.db"
+    with Process("run", config, "--db", database, "--workers", 2) as run:
+        wait_until(lambda: running(database, name), f"stage {name} runs")
+        run.kill(signal.SIGKILL)
+        run.finish()
+    assert name not in digests(database)
+    longrope("run", config, "--db", database, "--workers", 2)
+    assert digests(database) == expected
+
+
+def test_terminated_in_a_fine_tuning_it_ends_with_0_and_goes_on(undisturbed, folder):
+    config, expected = undisturbed
+    database = folder / "terminated.db"
+    with Process("run", config, "--db", database, "--workers", 1) as run:
+        run.read_until("step 1/4")
+        run.kill(signal.SIGTERM)
+        code, output = run.finish()
+    assert code == 0 and "the same command continues" in output
+    assert states(database)["tune"] == "running"
+    longrope("run", config, "--db", database)
+    assert digests(database) == expected
+
+
+def test_second_search_composes_on_the_factors_that_were_trained(undisturbed, folder):
+    trained = json.loads((folder / "undisturbed.stages/640/factors.json").read_text())["factors"][0]
+    total = json.loads((folder / "undisturbed.stages/768/factors.json").read_text())["factors"][0]
+    # 768 / 640 = 1.2; the grid of a second search begins at 1 and has steps of 0.01.
+    secondary = [second / first for first, second in zip(trained["lambda"], total["lambda"])]
+    assert all(abs(value * 100 - round(value * 100)) < 1e-9 and 1 <= value <= 1.5 + 1e-9 for value in secondary)
+
+
+def test_recovery_shares_the_attention_factor_and_stays_below_its_bound(undisturbed, folder):
+    short = json.loads((folder / "undisturbed.stages/512/factors.json").read_text())["factors"][0]
+    long = json.loads((folder / "undisturbed.stages/768/factors.json").read_text())["factors"][0]
+    assert short["mscale"]["value"] == long["mscale"]["value"]
+    assert max(short["lambda"]) <= 3.0  # 1 + max(2, 512 / 512)
+
+
+def test_stage_that_has_begun_keeps_its_settings(undisturbed, folder):
+    config = write_road(folder, "changed.toml", FINETUNE.replace("1e-4", "2e-4"))
+    refused = longrope("run", config, "--db", folder / "undisturbed.db", check=False)
+    assert refused.returncode == 2
+    assert "tune began with" in refused.stderr and "longrope stage retry tune" in refused.stderr
+
+
+def test_retried_stage_and_its_dependents_give_the_same_again(undisturbed, folder):
+    config, expected = undisturbed
+    database = folder / "retried.db"
+    longrope("run", config, "--db", database)
+    longrope("stage", "retry", "768", "--db", database)
+    assert states(database) == {"640": "finished", "tune": "finished", "768": "pending", "512": "pending",
+                                "evaluate": "pending", "export": "pending"}
+    assert (folder / "retried.stages/768.1/factors.json").exists(), "what was there is kept"
+    longrope("run", config, "--db", database)
+    assert digests(database) == expected
+
+
+def test_failure_is_kept_in_the_database_and_tried_again(undisturbed, folder, tmp_path):
+    _, expected = undisturbed
+    for file in folder.glob("*.safetensors"):
+        shutil.copy(file, tmp_path)
+    config = write_road(tmp_path, "road.toml")
+    (tmp_path / "train.safetensors").rename(tmp_path / "elsewhere")
+    failed = longrope("run", config, "--db", tmp_path / "road.db", check=False)
+    assert failed.returncode != 0 and "train.safetensors" in failed.stderr
+    assert stage(tmp_path / "road.db", "tune")["state"] == "failed"
+    assert "train.safetensors" in stage(tmp_path / "road.db", "tune")["detail"]
+    (tmp_path / "elsewhere").rename(tmp_path / "train.safetensors")
+    longrope("run", config, "--db", tmp_path / "road.db")
+    assert digests(tmp_path / "road.db")["768"] == expected["768"]
+
+
+TRAINER = f"""#!{sys.executable}
+import os, pathlib, shutil, struct, json
+handed = pathlib.Path(os.environ["LONGROPE_HAND_OFF"])
+assert json.loads((handed / "manifest.json").read_text())["schema"] == "longrope-hand-off/1"
+out = pathlib.Path(os.environ["LONGROPE_CHECKPOINT"])
+shutil.copytree(handed / "model", out)
+weights = out / "model.safetensors"
+content = bytearray(weights.read_bytes())
+content[-2:] = b"\\x80\\x3f"  # one more weight is 1
+weights.unlink()  # a hard link to the model's own
+weights.write_bytes(content)
+"""
+
+
+def test_command_trains_in_its_place(folder, tmp_path):
+    program = tmp_path / "trainer"
+    program.write_text(TRAINER)
+    program.chmod(0o755)
+    config = write_road(folder, "command.toml",
+                        f'[[stage]]\nkind = "finetune"\nname = "tune"\ncommand = ["{program}"]\n')
+    database = folder / "command.db"
+    longrope("run", config, "--db", database)
+    assert list(digests(database)) == STAGES
+    untouched = (MODEL / "model.safetensors").read_bytes()
+    assert (folder / "command.stages/tune/road-tune/model.safetensors").read_bytes() != untouched
+
+
+def test_fine_tuning_by_hand_waits_and_takes_only_what_was_handed_off(folder, tmp_path):
+    config = write_road(folder, "by_hand.toml", '[[stage]]\nkind = "finetune"\nname = "tune"\nby_hand = true\n')
+    database = folder / "by_hand.db"
+    waiting = longrope("run", config, "--db", database, check=False)
+    assert waiting.returncode == 3 and "longrope stage complete tune" in waiting.stderr
+    again = longrope("run", config, "--db", database, check=False)
+    assert again.returncode == 3, "it still waits"
+    handed = folder / "by_hand.stages/tune/hand-off"
+    manifest = json.loads((handed / "manifest.json").read_text())
+    assert manifest["target_length"] == 640
+
+    def refusal(checkpoint):
+        refused = longrope("stage", "complete", "tune", "--db", database, "--checkpoint", checkpoint, check=False)
+        assert refused.returncode == 2
+        return refused.stderr
+
+    assert "must have been trained with the factors handed off" in refusal(MODEL)
+    assert "must have new weights" in refusal(handed / "model")
+    os.environ["LONGROPE_HAND_OFF"], os.environ["LONGROPE_CHECKPOINT"] = str(handed), str(tmp_path / "trained")
+    exec(compile(TRAINER, "trainer", "exec"), {})
+    longrope("stage", "complete", "tune", "--db", database, "--checkpoint", tmp_path / "trained")
+    longrope("run", config, "--db", database)
+    assert list(digests(database)) == STAGES
+
+
+def test_skipped_fine_tuning_leaves_the_model_before_it(folder):
+    config = write_road(folder, "skipped.toml", '[[stage]]\nkind = "finetune"\nname = "tune"\nby_hand = true\n')
+    database = folder / "skipped.db"
+    assert longrope("run", config, "--db", database, check=False).returncode == 3
+    longrope("stage", "skip", "tune", "--db", database)
+    longrope("run", config, "--db", database)
+    assert stage(database, "768")["inputs"]["model"] == stage(database, "640")["inputs"]["model"]
+
+
+def test_second_process_on_one_pipeline_is_refused(folder):
+    config = write_road(folder, "locked.toml")
+    database = folder / "locked.db"
+    with Process("run", config, "--db", database) as run:
+        run.read_until("stage 640")
+        refused = longrope("run", config, "--db", database, check=False)
+        assert refused.returncode == 2 and "in use" in refused.stderr
+        run.kill()
+        run.finish()
