@@ -1,6 +1,5 @@
 #include "common/factors_file.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -14,6 +13,7 @@
 #include "common/factors_csv.h"
 #include "common/hugging_face_factors.h"
 #include "common/json_object.h"
+#include "common/length_schedule.h"
 #include "common/read_file.h"
 #include "common/strict_json.h"
 #include "common/write_file.h"
@@ -91,6 +91,12 @@ void require_valid(const FactorsFile& file, const std::string& place) {
       throw InputError(fmt::format("fitness must be finite: {} (factors {} of {})", entry.fitness->value, id, place));
     }
   }
+  require_valid_schedule(file, place);
+}
+
+FactorsFile::ScheduleStep parse_schedule_step(const JsonObject& json) {
+  json.refuse_unknown_keys({"max_len", "factors_id"});
+  return {.max_length = json.integer("max_len", 1), .factors_id = json.text("factors_id")};
 }
 
 FactorsFile parse_factors_json(const nlohmann::json& document, const std::string& place) {
@@ -100,6 +106,9 @@ FactorsFile parse_factors_json(const nlohmann::json& document, const std::string
   FactorsFile file;
   if (json.has("model")) file.model = parse_model(json.object("model"));
   for (const JsonObject& entry : json.objects("factors")) file.entries.push_back(parse_entry(entry));
+  if (json.has("schedule")) {
+    for (const JsonObject& step : json.objects("schedule")) file.schedule.push_back(parse_schedule_step(step));
+  }
   require_valid(file, place);
   return file;
 }
@@ -135,22 +144,6 @@ Json to_json(const FactorsFile::Entry& entry) {
   return json;
 }
 
-const FactorsFile::Entry& entry_for(const FactorsFile& file, std::optional<std::int64_t> target_length,
-                                    const std::string& place) {
-  if (file.entries.size() == 1) return file.entries.front();
-  if (!target_length) {
-    throw InputError(
-        fmt::format("factors must hold one entry when no target length is given: {} ({})", file.entries.size(), place));
-  }
-  const auto has_target = [&](const FactorsFile::Entry& entry) { return entry.target_length == *target_length; };
-  const auto count = std::count_if(file.entries.begin(), file.entries.end(), has_target);
-  if (count != 1) {
-    throw InputError(
-        fmt::format("factors must hold one entry for target length {}: {} ({})", *target_length, count, place));
-  }
-  return *std::find_if(file.entries.begin(), file.entries.end(), has_target);
-}
-
 }  // namespace
 
 FactorsFile read_factors_json(const std::filesystem::path& path) {
@@ -163,6 +156,9 @@ void write_factors_json(const FactorsFile& file, const std::filesystem::path& pa
   if (file.model) json["model"] = to_json(*file.model);
   json["factors"] = Json::array();
   for (const FactorsFile::Entry& entry : file.entries) json["factors"].push_back(to_json(entry));
+  for (const FactorsFile::ScheduleStep& step : file.schedule) {
+    json["schedule"].push_back({{"max_len", step.max_length}, {"factors_id", step.factors_id}});
+  }
   std::string text;
   try {
     text = json.dump(/*indent=*/1) + "\n";
@@ -189,14 +185,14 @@ void write_factors_csv(const RescaleFactors& factors, const std::filesystem::pat
   write_file_atomically(path, format_factors_csv(factors));
 }
 
-RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std::int64_t> target_length) {
+RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std::int64_t> total_length) {
   const std::string place = path.string();
   const std::string text = read_file(path, kMaxFileBytes);
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first == std::string::npos || text[first] != '{') return parse_factors_csv(text, place);
   const nlohmann::json document = parse_strict_json(text, place);
   if (document.contains("schema")) {
-    return entry_for(parse_factors_json(document, place), target_length, place).factors;
+    return entry_for(parse_factors_json(document, place), total_length, place).factors;
   }
   if (document.contains("rope_scaling") || document.contains("rope_parameters")) {
     return parse_hugging_face_factors(document, place);

@@ -51,10 +51,10 @@ void write_factors_json(const FactorsFile& file, const std::filesystem::path& pa
 [[nodiscard]] RescaleFactors read_factors_csv(const std::filesystem::path& path);
 void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path);
 
-/// λ, n_hat and attention factor from a canonical JSON (must hold one entry, or one for `target_length`), a Hugging
-/// Face config.json with rope_scaling or rope_parameters of type longrope (its long_factor), or a CSV; told apart by
-/// content.
+/// λ, n_hat and attention factor from a canonical JSON (its entry for `total_length`: entry_for() of
+/// length_schedule.h), a Hugging Face config.json with rope_scaling or rope_parameters of type longrope (its
+/// long_factor), or a CSV; told apart by content.
 [[nodiscard]] RescaleFactors read_factors(const std::filesystem::path& path,
-                                          std::optional<std::int64_t> target_length = std::nullopt);
+                                          std::optional<std::int64_t> total_length = std::nullopt);
 
 }  // namespace longrope

@@ -189,13 +189,52 @@ TEST(FactorsFileTest, WrittenFileHasTheDocumentedKeys) {
   EXPECT_EQ(json["factors"][1]["mscale"]["policy"], "su");
 }
 
-TEST(FactorsFileTest, SearchAndScheduleOfOtherToolsAreAccepted) {
+TEST(FactorsFileTest, SearchOfOtherToolsIsAccepted) {
   const TemporaryDirectory directory;
   write_factors_json(example_file(), directory / "factors.json");
   Json json = Json::parse(content_of(directory / "factors.json"));
   json["factors"][0]["search"] = {{"seed", 42}};
-  json["schedule"] = {{{"max_len", 4096}, {"factors_id", "ft"}}};
   EXPECT_EQ(read_factors_json(directory.write("factors.json", json.dump())).entries.size(), 2U);
+}
+
+TEST(FactorsFileTest, ScheduleSurvivesTheRoundTripAndChoosesTheTable) {
+  const TemporaryDirectory directory;
+  FactorsFile written = example_file();
+  written.schedule = {{.max_length = 4096, .factors_id = "ft"}, {.max_length = 32768, .factors_id = "best"}};
+  write_factors_json(written, directory / "factors.json");
+  const Json json = Json::parse(content_of(directory / "factors.json"));
+  EXPECT_EQ(json["schedule"], Json::parse(R"([{"max_len": 4096, "factors_id": "ft"},
+                                               {"max_len": 32768, "factors_id": "best"}])"));
+  const FactorsFile file = read_factors_json(directory / "factors.json");
+  ASSERT_EQ(file.schedule.size(), 2U);
+  EXPECT_EQ(file.schedule[1].max_length, 32768);
+  EXPECT_EQ(file.schedule[1].factors_id, "best");
+  EXPECT_EQ(read_factors(directory / "factors.json", 4096), file.entries[0].factors);
+  EXPECT_EQ(read_factors(directory / "factors.json", 4097), file.entries[1].factors);
+}
+
+TEST(FactorsFileTest, FileWithoutScheduleOrWithAnEmptyOneHasNone) {
+  const TemporaryDirectory directory;
+  write_factors_json(example_file(), directory / "factors.json");
+  Json json = Json::parse(content_of(directory / "factors.json"));
+  EXPECT_FALSE(json.contains("schedule"));
+  for (const Json& none : {Json(), Json::array()}) {
+    json["schedule"] = none;
+    EXPECT_TRUE(read_factors_json(directory.write("factors.json", json.dump())).schedule.empty());
+  }
+}
+
+TEST(FactorsFileTest, BrokenScheduleIsRefusedByKey) {
+  const auto refused = [](const char* schedule) {
+    return refusal_after([&](Json& json) { json["schedule"] = Json::parse(schedule); });
+  };
+  EXPECT_THAT(refused(R"({"max_len": 8})"), HasSubstr("schedule must be an array"));
+  EXPECT_THAT(refused(R"([{"max_len": 8}])"), HasSubstr("schedule[0].factors_id must be given"));
+  EXPECT_THAT(refused(R"([{"max_len": 0, "factors_id": "ft"}])"), HasSubstr("schedule[0].max_len must be"));
+  EXPECT_THAT(refused(R"([{"max_len": 8.5, "factors_id": "ft"}])"),
+              HasSubstr("schedule[0].max_len must be an integer"));
+  EXPECT_THAT(refused(R"([{"max_len": 8, "factors_id": "ft", "min_len": 1}])"), HasSubstr("schedule[0].min_len"));
+  EXPECT_THAT(refused(R"([{"max_len": 8, "factors_id": "other"}])"), HasSubstr("\"other\" for up to 8 tokens"));
 }
 
 TEST(FactorsFileTest, EntryIsChosenByTargetLength) {
@@ -299,6 +338,7 @@ TEST(FactorsFileTest, NothingIsWrittenThatCouldNotBeRead) {
   refused([](FactorsFile& file) { file.entries[1].fitness->value = std::nan(""); });
   refused([](FactorsFile& file) { file.model->geometry.rope_theta = std::nan(""); });
   refused([](FactorsFile& file) { file.model->id = "\xff"; });
+  refused([](FactorsFile& file) { file.schedule = {{.max_length = 8, .factors_id = "other"}}; });
 }
 
 TEST(FactorsFileTest, CsvRefusesWhatItCannotExpress) {

@@ -4,6 +4,6 @@
 #include "tests/fuzz/fuzz_target.h"
 
 void longrope::read_hostile_input(std::string_view input) {
-  const RescaleFactors factors = read_factors(hostile_file("factors", input), /*target_length=*/8192);
+  const RescaleFactors factors = read_factors(hostile_file("factors", input), /*total_length=*/8192);
   validate(factors, factors.lambda.size(), "what was read");
 }

@@ -161,6 +161,9 @@ def factors_files():
                  "factors": [entry, {**entry, "id": "other", "target_len": 4096}]}
     text = json.dumps(canonical)
     seed("factors_file", "canonical", text)
+    schedule = [{"max_len": 4096, "factors_id": "other"}, {"max_len": 8192, "factors_id": "best"}]
+    seed("factors_file", "schedule", json.dumps({**canonical, "schedule": schedule}))
+    seed("factors_file", "schedule-that-falls", json.dumps({**canonical, "schedule": schedule[::-1]}))
     seed("factors_file", "off-the-grid", text.replace("1.5", "1.5000000001"))
     seed("factors_file", "number-as-1e999", text.replace("1.5", "1e999"))
     seed("factors_file", "nan", text.replace("1.5", "NaN"))
