@@ -9,45 +9,12 @@
 
 #include "cli/command.h"
 #include "cli/named_factors.h"
-#include "cli/pipeline_places.h"
-#include "cli/winner_file.h"
 #include "common/error.h"
 #include "common/factors_file.h"
 #include "common/model_description.h"
-#include "common/write_file.h"
-#include "coordinator/export/engine_config.h"
-#include "coordinator/export/hugging_face_export.h"
 
 namespace longrope {
 namespace {
-
-struct ExportArguments {
-  std::string database;
-  std::string model;
-  std::string format;
-  std::string out;
-  std::string target = "hf5";
-  std::optional<std::string> stage;
-};
-
-void export_best(const ExportArguments& arguments) {
-  const auto [best, file] =
-      winner_of_search(search_database_of(arguments.database, arguments.stage), arguments.stage, arguments.model);
-  if (!best.final) std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
-  if (arguments.format == "csv") {
-    write_factors_csv(best.factors, arguments.out);
-  } else if (arguments.format == "json") {
-    write_factors_json(file, arguments.out);
-  } else if (arguments.format == "vllm") {
-    write_file_atomically(arguments.out, vllm_config(arguments.model, best.factors, best.target_length));
-  } else if (arguments.format == "axolotl") {
-    write_file_atomically(arguments.out, axolotl_config(arguments.model, best.factors, best.target_length));
-  } else {
-    export_hugging_face(arguments.model, best.factors, best.target_length, arguments.out,
-                        arguments.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
-  }
-  fmt::print("{}\n", arguments.out);
-}
 
 struct ImportArguments {
   std::string file;
@@ -105,27 +72,6 @@ void print_factors(const FactorsArguments& arguments) {
 }
 
 }  // namespace
-
-void add_export_command(CLI::App& app) {
-  auto* command = app.add_subcommand("export", "Write the best factors in a form that others load");
-  auto arguments = std::make_shared<ExportArguments>();
-  command->add_option("--db", arguments->database, "Database of the search")->required();
-  command->add_option("--model", arguments->model, "The searched model's directory")->required();
-  command
-      ->add_option("--format", arguments->format,
-                   "hf: a model directory; json: canonical factors; csv: the authors'; vllm: for vllm serve --config; "
-                   "axolotl: keys of its configuration")
-      ->required()
-      ->check(CLI::IsMember({"hf", "csv", "json", "vllm", "axolotl"}));
-  command->add_option("--out", arguments->out, "File, or new directory for hf")->required();
-  command->add_option("--target", arguments->target, "transformers version of hf: hf5 or hf4")
-      ->check(CLI::IsMember({"hf4", "hf5"}))
-      ->capture_default_str();
-  command->add_option("--stage", arguments->stage, "One stage [the last finished]");
-  command->footer(
-      "Example:\n  longrope export --db demo.db --model models/byte-llama --format hf --out byte-llama-4096");
-  command->callback([=] { export_best(*arguments); });
-}
 
 void add_import_command(CLI::App& app) {
   auto* command = app.add_subcommand("import", "Read factors from elsewhere, check them, write canonical JSON");

@@ -1,25 +1,23 @@
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
 #include <string>
 
-#include "common/rescale_factors.h"
+#include "coordinator/export/engine_tables.h"
 
 namespace longrope {
 
 // Factors for programs that take overrides of the untouched model's config.json, as the text of their configuration
-// files. Both throw InputError as export_hugging_face() does: n_hat > 0, factors or a length that do not fit.
+// files. Both throw InputError for what require_expressible() refuses (engine_tables.h).
 
 /// `vllm serve MODEL --config FILE`: hf-overrides and max-model-len. vLLM does not read attention_factor but
-/// short_mscale and long_mscale, and takes the long factors for every sequence when max-model-len is above the original
-/// length (spec §8.3).
-[[nodiscard]] std::string vllm_config(const std::filesystem::path& model_directory, const RescaleFactors& factors,
-                                      std::int64_t target_length);
+/// short_mscale and long_mscale, so the tables may have one each (the long one's for both without a short table), and
+/// takes the long factors for every sequence when max-model-len is above the original length (spec §8.3).
+[[nodiscard]] std::string vllm_config(const std::filesystem::path& model_directory, const EngineTables& tables);
 
-/// Keys for an axolotl configuration: overrides_of_model_config and sequence_len (spec §10). short_factor is λ too:
-/// samples below the original length would be trained with another table.
-[[nodiscard]] std::string axolotl_config(const std::filesystem::path& model_directory, const RescaleFactors& factors,
-                                         std::int64_t target_length);
+/// Keys for an axolotl configuration: overrides_of_model_config and sequence_len (spec §10). Without a short table
+/// short_factor is λ too: samples below the original length would be trained with another table. With one they are,
+/// as in mixed windows (spec §7.5); two attention factors are then refused.
+[[nodiscard]] std::string axolotl_config(const std::filesystem::path& model_directory, const EngineTables& tables);
 
 }  // namespace longrope

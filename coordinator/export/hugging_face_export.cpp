@@ -134,39 +134,32 @@ void link_other_files(const fs::path& model_directory, bool with_weights, const 
 }
 
 void write_canonical_factors(const fs::path& file, const ModelDescription& model, const std::string& digest,
-                             const RescaleFactors& factors, std::int64_t target_length) {
+                             const EngineTables& tables) {
   FactorsFile canonical;
   canonical.model = {.id = model.name, .sha256 = digest, .head_dim = model.head_dim, .geometry = model.geometry};
-  FactorsFile::Entry entry;
-  entry.id = fmt::format("longrope-{}", target_length);
-  entry.target_length = target_length;
-  entry.factors = factors;
-  canonical.entries.push_back(std::move(entry));
+  const auto add = [&](const RescaleFactors& factors, std::int64_t length) {
+    FactorsFile::Entry& entry = canonical.entries.emplace_back();
+    entry.id = fmt::format("longrope-{}", length);
+    entry.target_length = length;
+    entry.factors = factors;
+    // Of one table without a short one it is not known what holds up to the original length.
+    if (tables.short_table) canonical.schedule.push_back({.max_length = length, .factors_id = entry.id});
+  };
+  if (tables.short_table) add(tables.short_table->factors, tables.short_table->max_length);
+  add(tables.factors, tables.target_length);
   write_factors_json(canonical, file);
 }
 
-void require_expressible(const RescaleFactors& factors, const ModelDescription& model) {
-  if (factors.n_hat > 0) {
-    throw InputError(fmt::format(
-        "n_hat must be 0, no engine can keep the original angles of leading positions: {}; search with n_hat = 0, or "
-        "score these factors with n_hat = 0 before using them",
-        factors.n_hat));
-  }
-  validate(factors, model.geometry.pairs(), "export");
-}
-
-/// config.json of a model that takes `factors` beyond the length that it reaches without them.
-OrderedJson searched_config(const ModelDescription& model, const RescaleFactors& factors, std::int64_t target_length,
-                            HuggingFaceTarget target) {
-  require_expressible(factors, model);
-  // Up to this length the model is as it was before the search.
-  const std::int64_t reached_length = model.scaling.reached_length;
-  if (target_length <= reached_length) {
-    throw InputError(fmt::format("target length must be above the {} tokens that the model reaches: {}", reached_length,
-                                 target_length));
-  }
+/// config.json of a model that takes other tables than it has.
+OrderedJson searched_config(const ModelDescription& model, const EngineTables& tables, HuggingFaceTarget target) {
+  require_expressible(tables, model);
   OrderedJson config = read_config(model.directory / kConfigFile);
-  patch_config(config, {model.scaling.beyond_original.lambda, reached_length, factors, target_length}, model, target);
+  const bool has_short = tables.short_table.has_value();
+  // Without a short table the model is as it was before the search, up to the length that it reached then.
+  const std::vector<double>& short_lambda =
+      has_short ? tables.short_table->factors.lambda : model.scaling.beyond_original.lambda;
+  const std::int64_t short_length = has_short ? tables.short_table->max_length : model.scaling.reached_length;
+  patch_config(config, {short_lambda, short_length, tables.factors, tables.target_length}, model, target);
   return config;
 }
 
@@ -189,22 +182,27 @@ OrderedJson fine_tuned_config(const FineTunedModel& fine_tuned, const ModelDescr
 
 }  // namespace
 
-void export_hugging_face(const fs::path& model_directory, const RescaleFactors& factors, std::int64_t target_length,
-                         const fs::path& out, HuggingFaceTarget target) {
+void export_hugging_face(const fs::path& model_directory, const EngineTables& tables, const fs::path& out,
+                         HuggingFaceTarget target) {
   const ModelDescription model = describe_model(model_directory);
-  const OrderedJson config = searched_config(model, factors, target_length, target);
+  const OrderedJson config = searched_config(model, tables, target);
+  require_one_attention_factor(tables);
   write_folder_atomically(out, [&](const fs::path& folder) {
     link_other_files(model_directory, /*with_weights=*/true, folder);
     write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
-    write_canonical_factors(folder / kFactorsFile, model, model_digest(model_directory), factors, target_length);
+    write_canonical_factors(folder / kFactorsFile, model, model_digest(model_directory), tables);
   });
 }
 
-OrderedJson config_overrides(const fs::path& model_directory, const RescaleFactors& factors,
-                             std::int64_t target_length) {
+void export_hugging_face(const fs::path& model_directory, const RescaleFactors& factors, std::int64_t target_length,
+                         const fs::path& out, HuggingFaceTarget target) {
+  export_hugging_face(model_directory, {.factors = factors, .target_length = target_length, .short_table = {}}, out,
+                      target);
+}
+
+OrderedJson config_overrides(const fs::path& model_directory, const EngineTables& tables) {
   const OrderedJson untouched = read_config(model_directory / kConfigFile);
-  const OrderedJson config =
-      searched_config(describe_model(model_directory), factors, target_length, HuggingFaceTarget::k5);
+  const OrderedJson config = searched_config(describe_model(model_directory), tables, HuggingFaceTarget::k5);
   OrderedJson overrides = OrderedJson::object();
   for (const auto& [key, value] : config.items()) {
     if (!untouched.contains(key) || untouched.at(key) != value) overrides[key] = value;
@@ -225,8 +223,9 @@ void export_fine_tuned(const FineTunedModel& fine_tuned, const std::function<voi
     write_files(folder);
     write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
     if (fine_tuned.factors) {
-      write_canonical_factors(folder / kFactorsFile, model, model_digest(folder), *fine_tuned.factors,
-                              fine_tuned.target_length);
+      write_canonical_factors(
+          folder / kFactorsFile, model, model_digest(folder),
+          {.factors = *fine_tuned.factors, .target_length = fine_tuned.target_length, .short_table = {}});
     }
   });
 }

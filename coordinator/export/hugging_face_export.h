@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/rescale_factors.h"
+#include "coordinator/export/engine_tables.h"
 
 namespace longrope {
 
@@ -15,29 +16,34 @@ namespace longrope {
 /// k4: rope_scaling, with rope_theta at top level (4.43 and later; also vLLM). k5: rope_parameters, which holds it too.
 enum class HuggingFaceTarget { k4, k5 };
 
-/// Writes the directory `out`: the model with rope_type "longrope". long_factor is λ, short_factor what the model has
-/// already (all ones, or what its rope scaling makes of documents beyond its original length); engines change from one
-/// to the other at original_max_position_embeddings, which is the length that the model reaches without `factors`.
-/// factor, `target_length` over that length, and attention_factor, one for both tables, are explicit, and
-/// max_position_embeddings is `target_length`. Two tables are all that the format has: the short one of a longrope
-/// model is lost, and its documents below the original length get its long one. Sliding windows are switched off, as in
-/// scoring. `longrope_factors.json` beside config.json is the canonical factors file, with the model's digest.
+/// Writes the directory `out`: the model with rope_type "longrope". long_factor is the long table and short_factor the
+/// short one; engines change from one to the other at original_max_position_embeddings, the short table's length.
+/// Without a short table that is the length that the model reaches without the factors, and short_factor is what the
+/// model has already (all ones, or what its rope scaling makes of documents beyond its original length). factor, the
+/// target length over that length, and attention_factor, one for both tables, are explicit, and max_position_embeddings
+/// is the target length. Two tables are all that the format has: those of a longrope model are replaced by a short
+/// table and a long one; without a short table its short one is lost, and its documents below the original length get
+/// its long one. Sliding windows are switched off, as in scoring. `longrope_factors.json` beside config.json is the
+/// canonical factors file, with the model's digest, and with a schedule if there are two tables.
 ///
 /// All other regular files of `model_directory` are hard links, or copies where the file system cannot link, never
 /// symbolic links: `out` outlives the model's directory. Linked files share their content, so do not edit them in
 /// place. Hidden files and subdirectories are left out.
 ///
-/// Built in a folder beside `out` and renamed: never half a model. Throws InputError: n_hat > 0 (no engine can express
-/// it), factors that do not fit the model, target_length not above what the model reaches, an attention factor other
-/// than su for Phi-3 and k4 (which computes it itself, from the two lengths above), `out` exists and is not empty;
-/// Error when writing fails.
+/// Built in a folder beside `out` and renamed: never half a model. Throws InputError: what require_expressible() and
+/// require_one_attention_factor() refuse (engine_tables.h), an attention factor other than su for Phi-3 and k4 (which
+/// computes it itself, from the two lengths above), `out` exists and is not empty; Error when writing fails.
+void export_hugging_face(const std::filesystem::path& model_directory, const EngineTables& tables,
+                         const std::filesystem::path& out, HuggingFaceTarget target);
+/// Without a short table.
 void export_hugging_face(const std::filesystem::path& model_directory, const RescaleFactors& factors,
                          std::int64_t target_length, const std::filesystem::path& out, HuggingFaceTarget target);
 
 /// The keys of config.json that such a directory has anew or changed, in the form of transformers 5: what engines take
-/// as overrides of the untouched model's. Throws InputError for the same reasons.
+/// as overrides of the untouched model's. attention_factor is the long table's. Throws InputError for what
+/// require_expressible() refuses.
 [[nodiscard]] nlohmann::ordered_json config_overrides(const std::filesystem::path& model_directory,
-                                                      const RescaleFactors& factors, std::int64_t target_length);
+                                                      const EngineTables& tables);
 
 /// A checkpoint whose new weights were trained from those of `model_directory`.
 struct FineTunedModel {

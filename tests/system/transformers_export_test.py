@@ -34,12 +34,27 @@ def perplexity(logits, tokens):
     return float(np.exp(np.mean(log_sum - shifted[np.arange(len(tokens) - 1), tokens[1:]])))
 
 
-@pytest.mark.parametrize("length", [ORIGINAL, ORIGINAL + 1, TARGET])
-@pytest.mark.parametrize("target", ["hf5", "hf4"])
-def test_transformers_computes_the_workers_logits(searched, tmp_path, target, length):
+def python_of(target):
     python = PYTHONS[target]
     if not python.exists():
         pytest.skip(f"NOT RUN: {python.parent.parent.name} is not installed (tools/install_dependencies.sh test)")
+    return python
+
+
+def logits_of(python, model, tokens, folder):
+    """What the transformers of that Python computes."""
+    save_file({"tokens": tokens}, folder / "tokens.safetensors")
+    script = pathlib.Path(__file__).with_name("transformers_logits.py")
+    done = subprocess.run([python, "-B", script, model, folder / "tokens.safetensors", folder / "theirs.safetensors"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return load_file(folder / "theirs.safetensors")["logits"]
+
+
+@pytest.mark.parametrize("length", [ORIGINAL, ORIGINAL + 1, TARGET])
+@pytest.mark.parametrize("target", ["hf5", "hf4"])
+def test_transformers_computes_the_workers_logits(searched, tmp_path, target, length):
+    python = python_of(target)
     exported = tmp_path / "exported"
     longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", "hf", "--target", target, "--out",
              exported)
@@ -50,17 +65,56 @@ def test_transformers_computes_the_workers_logits(searched, tmp_path, target, le
                     "--factors", factors, "--attention-factor", repr(factor), "--angles", "hf_fp32", "--dtype", "fp32",
                     "--threads", 2, "--logits-out", tmp_path / "ours.safetensors", "--json").stdout
     document = next(iter(load_file(searched / "search.safetensors").values()))[:length].astype(np.int64)
-    save_file({"tokens": document}, tmp_path / "tokens.safetensors")
-    script = pathlib.Path(__file__).with_name("transformers_logits.py")
-    done = subprocess.run([python, "-B", script, exported, tmp_path / "tokens.safetensors",
-                           tmp_path / "theirs.safetensors"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    their_logits = logits_of(python, exported, document, tmp_path)
     our_logits = load_file(tmp_path / "ours.safetensors")["logits"]
-    their_logits = load_file(tmp_path / "theirs.safetensors")["logits"]
     assert our_logits.shape == their_logits.shape == (length, 258)
     assert np.abs(our_logits - their_logits).max() <= MAX_DIFFERENCE
     reported = json.loads(ours)["total"]["perplexity"]
     assert f"{reported:.5g}" == f"{perplexity(their_logits, document):.5g}"
+
+
+@pytest.fixture(scope="module")
+def scheduled(tmp_path_factory):
+    """A checkpoint that was fine-tuned under YaRN's factors for 1,024 tokens, factors that extend it to 2,048, and
+    others for documents of at most the original length; one attention factor."""
+    folder = tmp_path_factory.mktemp("scheduled")
+    longrope("documents", "--length", 2048, "--count", 1, "--out", folder / "documents.safetensors",
+             MODEL / "text" / "heldout.txt")
+    model = folder / "fine-tuned"
+    longrope("finetune", "--model", MODEL, "--documents", folder / "documents.safetensors", "--length", 1024,
+             "--factors", "yarn", "--attention-factor", 1.0625, "--steps", 1, "--batch-size", 1, "--threads", 2,
+             "--out", model)
+    fine_tuned = json.loads((model / "config.json").read_text())["rope_parameters"]["long_factor"]
+    tables = {"short": (ORIGINAL, [1 + 0.25 * (value - 1) for value in fine_tuned]),
+              "long": (2048, [1.125 * value for value in fine_tuned])}
+    for name, (length, factors) in tables.items():
+        (folder / f"{name}.csv").write_text("\n".join(map(repr, factors)))
+        longrope("import", folder / f"{name}.csv", "--model", model, "--length", length, "--attention-factor", 1.125,
+                 "--out", folder / f"{name}.json")
+    longrope("export", "--factors", folder / "long.json", "--short-factors", folder / "short.json", "--model", model,
+             "--format", "json", "--out", folder / "both.json")
+    return folder
+
+
+@pytest.mark.parametrize("length", [ORIGINAL, ORIGINAL + 1, 2048])
+@pytest.mark.parametrize("target", ["hf5", "hf4"])
+def test_transformers_takes_both_tables_of_a_schedule(scheduled, tmp_path, target, length):
+    python = python_of(target)
+    exported = tmp_path / "exported"
+    longrope("export", "--factors", scheduled / "both.json", "--model", scheduled / "fine-tuned", "--format", "hf",
+             "--target", target, "--out", exported)
+    document = next(iter(load_file(scheduled / "documents.safetensors").values()))[:length].astype(np.int64)
+    theirs = logits_of(python, exported, document, tmp_path)
+    ours = {}
+    # The table for the length, taken by hand; the schedule's; and the exported model as it is.
+    for factors, model in ((scheduled / ("short.json" if length <= ORIGINAL else "long.json"), scheduled / "fine-tuned"),
+                           (scheduled / "both.json", scheduled / "fine-tuned"), ("none", exported)):
+        longrope("score", "--model", model, "--documents", scheduled / "documents.safetensors", "--length", length,
+                 "--factors", factors, "--angles", "hf_fp32", "--dtype", "fp32", "--threads", 2,
+                 "--logits-out", tmp_path / "ours.safetensors")
+        ours[factors] = load_file(tmp_path / "ours.safetensors")["logits"]
+        np.testing.assert_allclose(ours[factors], theirs, atol=1e-4, rtol=1e-5)
+        assert np.array_equal(ours[factors], next(iter(ours.values())))
 
 
 def test_export_outlives_the_model_directory(searched, tmp_path):

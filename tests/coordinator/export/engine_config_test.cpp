@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,19 @@ RescaleFactors sample_factors() {
   return exact_factors(std::move(lambda), 0, {AttentionPolicy::kValue, 1.125});
 }
 
+EngineTables sample_tables() {
+  return {.factors = sample_factors(), .target_length = kTarget, .short_table = std::nullopt};
+}
+
+/// With a short table of its own, up to 1,024 tokens.
+EngineTables two_tables(double short_attention_factor) {
+  EngineTables tables = sample_tables();
+  tables.short_table = {
+      .factors = exact_factors(std::vector<double>(32, 1.5), 0, {AttentionPolicy::kValue, short_attention_factor}),
+      .max_length = 1024};
+  return tables;
+}
+
 /// The text between `begin` and the next `end`.
 std::string between(const std::string& text, const std::string& begin, const std::string& end) {
   const std::size_t first = text.find(begin) + begin.size();
@@ -33,7 +47,7 @@ std::string between(const std::string& text, const std::string& begin, const std
 }
 
 TEST(EngineConfigTest, VllmGetsFactorsLengthsAndTheAttentionFactorUnderItsOwnNames) {
-  const std::string text = vllm_config(kModel, sample_factors(), kTarget);
+  const std::string text = vllm_config(kModel, sample_tables());
   EXPECT_THAT(text, HasSubstr("\nmax-model-len: 4096\n"));
   const auto overrides = nlohmann::json::parse(between(text, "hf-overrides: '", "'\n"));
   EXPECT_EQ(overrides.at("max_position_embeddings"), kTarget);
@@ -49,7 +63,7 @@ TEST(EngineConfigTest, VllmGetsFactorsLengthsAndTheAttentionFactorUnderItsOwnNam
 }
 
 TEST(EngineConfigTest, AxolotlTrainsEveryLengthWithTheFactors) {
-  const std::string text = axolotl_config(kModel, sample_factors(), kTarget);
+  const std::string text = axolotl_config(kModel, sample_tables());
   EXPECT_THAT(text, HasSubstr("sequence_len: 4096\noverrides_of_model_config:\n"));
   EXPECT_THAT(text, HasSubstr("\n  max_position_embeddings: 4096\n"));
   const auto rope = nlohmann::json::parse(between(text, "  rope_parameters: ", "\n"));
@@ -58,13 +72,34 @@ TEST(EngineConfigTest, AxolotlTrainsEveryLengthWithTheFactors) {
   EXPECT_EQ(rope.at("attention_factor"), 1.125);
 }
 
+TEST(EngineConfigTest, VllmGetsBothTablesWithAnAttentionFactorEach) {
+  const std::string text = vllm_config(kModel, two_tables(1.0));
+  const auto rope = nlohmann::json::parse(between(text, "hf-overrides: '", "'\n")).at("rope_parameters");
+  EXPECT_EQ(rope.at("short_factor").get<std::vector<double>>(), std::vector<double>(32, 1.5));
+  EXPECT_EQ(rope.at("long_factor").get<std::vector<double>>(), sample_factors().lambda);
+  EXPECT_EQ(rope.at("original_max_position_embeddings"), 1024);
+  EXPECT_EQ(rope.at("short_mscale"), 1.0);
+  EXPECT_EQ(rope.at("long_mscale"), 1.125);
+}
+
+TEST(EngineConfigTest, AxolotlTrainsShortSamplesWithTheShortTableThatIsGiven) {
+  const std::string text = axolotl_config(kModel, two_tables(1.125));
+  const auto rope = nlohmann::json::parse(between(text, "  rope_parameters: ", "\n"));
+  EXPECT_EQ(rope.at("short_factor").get<std::vector<double>>(), std::vector<double>(32, 1.5));
+  EXPECT_THAT(
+      [] { static_cast<void>(axolotl_config(kModel, two_tables(1.0))); },
+      ThrowsMessage<InputError>(HasSubstr("attention factor of the short table must be the long one's, 1.125")));
+}
+
 TEST(EngineConfigTest, WhatNoEngineCanExpressIsRefused) {
-  RescaleFactors factors = sample_factors();
-  factors.n_hat = 4;
+  EngineTables kept_positions = sample_tables();
+  kept_positions.factors.n_hat = 4;
+  EngineTables too_short = sample_tables();
+  too_short.target_length = 512;
   for (const auto& config : {vllm_config, axolotl_config}) {
-    EXPECT_THAT([&] { static_cast<void>(config(kModel, factors, kTarget)); },
+    EXPECT_THAT([&] { static_cast<void>(config(kModel, kept_positions)); },
                 ThrowsMessage<InputError>(HasSubstr("n_hat must be 0")));
-    EXPECT_THAT([&] { static_cast<void>(config(kModel, sample_factors(), 512)); },
+    EXPECT_THAT([&] { static_cast<void>(config(kModel, too_short)); },
                 ThrowsMessage<InputError>(HasSubstr("above the 512 tokens")));
   }
 }

@@ -195,6 +195,45 @@ TEST_F(HuggingFaceExportTest, LongTableOfALongropeModelBecomesTheShortOne) {
   EXPECT_EQ(rope.at("original_max_position_embeddings"), 2048);
 }
 
+TEST_F(HuggingFaceExportTest, GivenShortTableReplacesTheFineTunedOneUpToItsLength) {
+  // As `longrope finetune` leaves it: the factors it was trained with in both tables, made for 2,048 tokens.
+  const std::vector<double> fine_tuned = {1.0, 1.1, 1.5, 2.0};
+  change_config({{"max_position_embeddings", 2048},
+                 {"original_max_position_embeddings", 1024},
+                 {"rope_scaling",
+                  {{"rope_type", "longrope"},
+                   {"attention_factor", 1.05},
+                   {"short_factor", fine_tuned},
+                   {"long_factor", fine_tuned}}}});
+  const RescaleFactors recovered = exact_factors({1.0, 1.05, 1.1, 1.25}, 0, factors_.attention);
+  const EngineTables tables = {.factors = factors_,
+                               .target_length = kTargetLength,
+                               .short_table = {{.factors = recovered, .max_length = kOriginalLength}}};
+  for (const HuggingFaceTarget target : {HuggingFaceTarget::k4, HuggingFaceTarget::k5}) {
+    fs::remove_all(out_);
+    export_hugging_face(model_, tables, out_, target);
+    const RopeParameters read =
+        parse_rope_parameters(nlohmann::json::parse(content(out_ / "config.json")), "config.json", 8);
+    EXPECT_EQ(read.geometry.original_length, kOriginalLength);
+    EXPECT_EQ(read.scaling.reached_length, kTargetLength);
+    EXPECT_EQ(read.scaling.up_to_original.lambda, recovered.lambda);
+    EXPECT_EQ(read.scaling.beyond_original.lambda, factors_.lambda);
+    EXPECT_EQ(read.scaling.beyond_original.attention.value, factors_.attention.value);
+    EXPECT_EQ(read_factors(out_ / "longrope_factors.json", kOriginalLength), recovered);
+    EXPECT_EQ(read_factors(out_ / "longrope_factors.json", kOriginalLength + 1), factors_);
+  }
+}
+
+TEST_F(HuggingFaceExportTest, ShortTableWithAnotherAttentionFactorIsRefused) {
+  const EngineTables tables = {
+      .factors = factors_,
+      .target_length = kTargetLength,
+      .short_table = {{.factors = exact_factors({1.0, 1.0, 1.0, 1.0}, 0, {}), .max_length = kOriginalLength}}};
+  EXPECT_THAT(refusal([&] { export_hugging_face(model_, tables, out_, HuggingFaceTarget::k5); }),
+              HasSubstr("attention factor of the short table must be the long one's"));
+  EXPECT_EQ(entries(), 1U);
+}
+
 TEST_F(HuggingFaceExportTest, TargetThatScaledModelReachesAlreadyIsRefused) {
   change_config({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}});
   EXPECT_THAT(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k5)); }),
