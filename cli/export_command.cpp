@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <charconv>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -30,6 +31,7 @@ struct ExportArguments {
   std::string format;
   std::string out;
   std::string target = "hf5";
+  std::string layers;
   std::optional<std::string> stage;
 };
 
@@ -79,9 +81,24 @@ void add_short_table(FactorsFile& file, const std::string& path, const ModelDesc
   require_valid_schedule(file, path);
 }
 
+/// Rows of the CSV; nullopt: a factor in each line.
+std::optional<std::int64_t> csv_rows(const std::string& layers, const ModelDescription& model) {
+  if (layers.empty()) return std::nullopt;
+  if (layers == "model") return model.layers;
+  std::int64_t rows = 0;
+  const auto [end, error] = std::from_chars(layers.data(), layers.data() + layers.size(), rows);
+  if (error != std::errc() || end != layers.data() + layers.size()) {
+    throw InputError(fmt::format("--layers must be a number, or model: {}", layers));
+  }
+  return rows;
+}
+
 void export_factors(const ExportArguments& arguments) {
   if (arguments.database.empty() == arguments.factors.empty()) {
     throw InputError("factors must come from --db or from --factors, one of them");
+  }
+  if (!arguments.layers.empty() && arguments.format != "csv") {
+    throw InputError(fmt::format("--layers belongs to --format csv: {}", arguments.format));
   }
   const ModelDescription model = describe_model(arguments.model);
   FactorsFile file = arguments.factors.empty() ? best_factors(arguments) : factors_for_model(arguments.factors, model);
@@ -98,7 +115,7 @@ void export_factors(const ExportArguments& arguments) {
     if (tables.short_table) {
       warn(fmt::format("CSV holds one table; the one for {} tokens is written", tables.target_length));
     }
-    write_factors_csv(tables.factors, arguments.out);
+    write_factors_csv(tables.factors, arguments.out, csv_rows(arguments.layers, model));
     fmt::print("{}\n", arguments.out);
     return;
   }
@@ -136,6 +153,8 @@ void add_export_command(CLI::App& app) {
   command->add_option("--target", arguments->target, "transformers version of hf: hf5 or hf4")
       ->check(CLI::IsMember({"hf4", "hf5"}))
       ->capture_default_str();
+  command->add_option("--layers", arguments->layers,
+                      "csv: so many equal rows, one for each layer; or model: as many as it has [one factor per line]");
   command->add_option("--stage", arguments->stage, "One stage [the last finished]");
   command->footer(
       "Example:\n  longrope export --db demo.db --model models/byte-llama --format hf --out byte-llama-4096\n"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
@@ -96,9 +97,17 @@ RescaleFactors parse_factors_csv(std::string_view text, std::string_view place) 
   return exact_factors(std::move(lambda), /*n_hat=*/0, {.policy = AttentionPolicy::kNone, .value = 1.0});
 }
 
-std::string format_factors_csv(const RescaleFactors& factors) {
+std::string format_factors_csv(const RescaleFactors& factors, std::optional<std::int64_t> rows) {
+  constexpr std::size_t kMaxBytes = 16UL << 20U;  // that readers take
+  if (!rows) return fmt::format("{}\n", fmt::join(factors.lambda, "\n"));
+  const std::string row = fmt::format("{}\n", fmt::join(factors.lambda, ","));
+  const auto most = static_cast<std::int64_t>(kMaxBytes / row.size());
+  if (*rows < 1 || *rows > most) throw InputError(fmt::format("rows must number from 1 to {}: {}", most, *rows));
+  if (factors.lambda.size() < 2) {
+    throw InputError(fmt::format("rows must have at least 2 factors: {}", factors.lambda.size()));
+  }
   std::string text;
-  for (const double lambda : factors.lambda) text += fmt::format("{}\n", lambda);
+  for (std::int64_t layer = 0; layer < *rows; ++layer) text += row;
   return text;
 }
 

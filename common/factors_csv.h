@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,7 +13,10 @@ namespace longrope {
 /// No header, no comments, no blank lines but at the end. Throws InputError naming `place` and line.
 [[nodiscard]] RescaleFactors parse_factors_csv(std::string_view text, std::string_view place);
 
-/// One λ per line, shortest decimals that read back bit-exactly.
-[[nodiscard]] std::string format_factors_csv(const RescaleFactors& factors);
+/// One λ per line, or `rows` equal comma-separated rows, one for each layer; shortest decimals that read back
+/// bit-exactly. Throws InputError for less than 1 row, for more than 16 MiB of them, and for rows of one factor, which
+/// would read back as lines.
+[[nodiscard]] std::string format_factors_csv(const RescaleFactors& factors,
+                                             std::optional<std::int64_t> rows = std::nullopt);
 
 }  // namespace longrope

@@ -176,13 +176,14 @@ RescaleFactors read_factors_csv(const std::filesystem::path& path) {
   return parse_factors_csv(read_file(path, kMaxFileBytes), path.string());
 }
 
-void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path) {
+void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path,
+                       std::optional<std::int64_t> rows) {
   validate(factors, factors.lambda.size(), path.string());
   if (factors.lambda.empty()) throw InputError(fmt::format("lambda must not be empty: 0 pairs ({})", path.string()));
   if (factors.n_hat != 0) {
     throw InputError(fmt::format("n_hat must be 0, as CSV cannot express it: {} ({})", factors.n_hat, path.string()));
   }
-  write_file_atomically(path, format_factors_csv(factors));
+  write_file_atomically(path, format_factors_csv(factors, rows));
 }
 
 RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std::int64_t> total_length) {

@@ -48,8 +48,10 @@ void write_factors_json(const FactorsFile& file, const std::filesystem::path& pa
 
 /// The authors' CSV: one factor per line, or one row per layer (32 × pairs, all rows equal; else InputError).
 /// Carries λ only: read as n_hat 0 and attention factor none; writing refuses n_hat > 0 and drops the attention factor.
+/// `rows`: as many equal rows, one for each layer; nullopt: one factor per line.
 [[nodiscard]] RescaleFactors read_factors_csv(const std::filesystem::path& path);
-void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path);
+void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path,
+                       std::optional<std::int64_t> rows = std::nullopt);
 
 /// λ, n_hat and attention factor from a canonical JSON (its entry for `total_length`: entry_for() of
 /// length_schedule.h), a Hugging Face config.json with rope_scaling or rope_parameters of type longrope (its

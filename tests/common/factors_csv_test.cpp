@@ -1,5 +1,6 @@
 #include "common/factors_csv.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -98,6 +99,33 @@ TEST(FactorsCsvTest, FormattedFactorsReadBackBitExactly) {
   const RescaleFactors factors = exact_factors(lambda, 0, {});
   EXPECT_EQ(parse_factors_csv(format_factors_csv(factors), "factors.csv").lambda, lambda);
   EXPECT_EQ(format_factors_csv(exact_factors({1.0, 2.79}, 0, {})), "1\n2.79\n");
+}
+
+TEST(FactorsCsvTest, AuthorsArraysAreWrittenInBothShapes) {
+  const nlohmann::json arrays = load_factor_fixture("longrope_paper_llama2_mistral.json")["arrays"];
+  ASSERT_EQ(arrays.size(), 30U);
+  for (const auto& [name, array] : arrays.items()) {
+    const auto lambda = array["factors"].get<std::vector<double>>();
+    const RescaleFactors factors = exact_factors(lambda, /*n_hat=*/0, {});
+    const std::string lines = format_factors_csv(factors);
+    const std::string rows = format_factors_csv(factors, 32);
+    EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 64) << name;
+    EXPECT_EQ(std::count(lines.begin(), lines.end(), ','), 0) << name;
+    EXPECT_EQ(std::count(rows.begin(), rows.end(), '\n'), 32) << name;
+    EXPECT_EQ(std::count(rows.begin(), rows.end(), ','), 32 * 63) << name;
+    for (const std::string& text : {lines, rows}) {
+      EXPECT_EQ(parse_factors_csv(text, "factors.csv").lambda, lambda) << name;
+    }
+  }
+}
+
+TEST(FactorsCsvTest, RowsThatCouldNotBeReadBackAreNotWritten) {
+  const RescaleFactors factors = exact_factors({1.0, 1.5}, /*n_hat=*/0, {});
+  EXPECT_EQ(format_factors_csv(factors, 2), "1,1.5\n1,1.5\n");
+  EXPECT_THAT(refusal([&] { (void)format_factors_csv(factors, 0); }),
+              HasSubstr("rows must number from 1 to 2796202: 0"));
+  EXPECT_THAT(refusal([&] { (void)format_factors_csv(factors, 2796203); }), HasSubstr("2796203"));
+  EXPECT_THAT(refusal([&] { (void)format_factors_csv(exact_factors({1.0}, 0, {}), 2); }), HasSubstr("at least 2"));
 }
 
 }  // namespace

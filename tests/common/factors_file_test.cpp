@@ -94,6 +94,8 @@ TEST(FactorsFileTest, EveryPublishedArraySurvivesCsvAndJsonBitExactly) {
     EXPECT_EQ(read_factors(directory / "factors.json"), file.entries[0].factors) << array.name;
     EXPECT_EQ(read_factors_csv(directory / "factors.csv").lambda, array.lambda) << array.name;
     EXPECT_EQ(read_factors(directory / "factors.csv").lambda, array.lambda) << array.name;
+    write_factors_csv(file.entries[0].factors, directory / "rows.csv", 32);
+    EXPECT_EQ(read_factors(directory / "rows.csv").lambda, array.lambda) << array.name;
   }
 }
 
@@ -346,6 +348,7 @@ TEST(FactorsFileTest, CsvRefusesWhatItCannotExpress) {
   EXPECT_THAT(refusal([&] { write_factors_csv(exact_factors({1.0}, 4, {}), directory / "a.csv"); }),
               HasSubstr("n_hat must be 0"));
   EXPECT_THROW(write_factors_csv(exact_factors({}, 0, {}), directory / "a.csv"), InputError);
+  EXPECT_THROW(write_factors_csv(exact_factors({1.0}, 0, {}), directory / "a.csv", 32), InputError);
   EXPECT_FALSE(std::filesystem::exists(directory / "a.csv"));
 }
 

@@ -8,7 +8,7 @@ import yaml
 
 from longrope_processes import MODEL, ROOT, longrope
 
-ORIGINAL, MIDDLE, TARGET, PAIRS = 512, 1024, 4096, 32
+ORIGINAL, MIDDLE, TARGET, PAIRS, LAYERS = 512, 1024, 4096, 32, 6
 ATTENTION_FACTOR = 1.125
 SCHEMA = json.loads((ROOT / "schemas" / "factors.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -99,12 +99,27 @@ def test_tables_with_an_attention_factor_each_are_for_vllm_only(tmp_path):
     assert rope["original_max_position_embeddings"] == ORIGINAL
 
 
+@pytest.mark.parametrize("layers, rows", [((), None), (("--layers", 7), 7), (("--layers", "model"), LAYERS)])
+def test_csv_of_both_shapes_reads_back(tmp_path, layers, rows):
+    long = table(tmp_path, "long", TARGET, slope=0.1)
+    export(long, "csv", tmp_path / "out.csv", *layers)
+    lines = [[float(field) for field in line.split(",")] for line in (tmp_path / "out.csv").read_text().splitlines()]
+    factors = read_valid(long)["factors"][0]["lambda"]
+    assert lines == ([[value] for value in factors] if rows is None else [factors] * rows)
+    longrope("import", tmp_path / "out.csv", "--model", MODEL, "--length", TARGET, "--attention-factor",
+             ATTENTION_FACTOR, "--out", tmp_path / "back.json")
+    assert read_valid(tmp_path / "back.json")["factors"][0]["lambda"] == factors
+
+
 def test_csv_of_a_schedule_says_which_table_it_holds(both, tmp_path):
     assert f"the one for {TARGET} tokens is written" in export(both, "csv", tmp_path / "out.csv").stderr
     assert len((tmp_path / "out.csv").read_text().splitlines()) == PAIRS
 
 
 @pytest.mark.parametrize("arguments, rule", [
+    (["--format", "csv", "--layers", "0"], "rows must number from 1"),
+    (["--format", "csv", "--layers", "all"], "--layers must be a number, or model: all"),
+    (["--format", "vllm", "--layers", "4"], "--layers belongs to --format csv: vllm"),
     (["--format", "vllm", "--db", "search.db"], "--db or from --factors, one of them"),
     (["--format", "vllm", "--short-factors", "both.json"], "joined to one other table: 2 and 1"),
     (["--format", "vllm", "--short-factors", "long.json"], "max_len of schedule must ascend: 4096 after 4096"),
