@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "cli/command.h"
 #include "cli/named_factors.h"
@@ -24,19 +25,42 @@ struct ImportArguments {
   std::int64_t length = 0;
 };
 
+/// The short table of a file that has two, for a schedule with `long_entry`.
+std::optional<FactorsFile::Entry> short_entry_of(const ImportArguments& arguments, const ModelDescription& model,
+                                                 const FactorsFile::Entry& long_entry) {
+  if (is_closed_form(arguments.file)) return std::nullopt;
+  std::optional<ShortFactors> found = read_short_factors(arguments.file);
+  if (!found || found->max_length >= long_entry.target_length) return std::nullopt;
+  if (!arguments.attention_factor.empty()) found->factors.attention = long_entry.factors.attention;
+  if (found->factors == long_entry.factors) return std::nullopt;
+  validate(found->factors, model.geometry.pairs(), arguments.file);
+  FactorsFile::Entry entry;
+  entry.id = long_entry.id + "-short";
+  entry.target_length = found->max_length;
+  entry.factors = std::move(found->factors);
+  return entry;
+}
+
 void import_factors(const ImportArguments& arguments) {
   const ModelDescription model = describe_model(arguments.model);
   FactorsFile::Entry entry;
   entry.id = std::filesystem::path(arguments.file).stem().string();
   entry.target_length = arguments.length;
   entry.factors = named_factors(arguments.file, arguments.attention_factor, model, arguments.length);
-  const double ratio = static_cast<double>(arguments.length) / static_cast<double>(model.geometry.original_length);
-  for (const std::string& warning : unusual_properties(entry.factors, 1.0 + ratio)) {
-    std::cerr << "longrope: warning: " << warning << " (" << arguments.file << ")\n";
-  }
   FactorsFile file;
   file.model = FactorsFile::Model{model.name, model_digest(arguments.model), model.head_dim, model.geometry};
+  if (std::optional<FactorsFile::Entry> short_entry = short_entry_of(arguments, model, entry)) {
+    file.schedule = {{.max_length = short_entry->target_length, .factors_id = short_entry->id},
+                     {.max_length = entry.target_length, .factors_id = entry.id}};
+    file.entries.push_back(*std::move(short_entry));
+  }
   file.entries.push_back(std::move(entry));
+  const double ratio = static_cast<double>(arguments.length) / static_cast<double>(model.geometry.original_length);
+  for (const FactorsFile::Entry& imported : file.entries) {
+    for (const std::string& warning : unusual_properties(imported.factors, 1.0 + ratio)) {
+      std::cerr << "longrope: warning: " << warning << " (" << arguments.file << ")\n";
+    }
+  }
   write_factors_json(file, arguments.out);
   fmt::print("{}\n", arguments.out);
 }
@@ -76,13 +100,18 @@ void print_factors(const FactorsArguments& arguments) {
 void add_import_command(CLI::App& app) {
   auto* command = app.add_subcommand("import", "Read factors from elsewhere, check them, write canonical JSON");
   auto arguments = std::make_shared<ImportArguments>();
-  command->add_option("FILE", arguments->file, "Canonical JSON, the authors' CSV, or a Hugging Face config.json")
+  command
+      ->add_option("FILE", arguments->file,
+                   "Canonical JSON (its table for --length), the authors' CSV, a Hugging Face config.json, or "
+                   "overrides for vLLM")
       ->required();
   command->add_option("--model", arguments->model, "Model the factors are for")->required();
   command->add_option("--length", arguments->length, "Target length of the factors, tokens")->required();
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
   command->add_option("--out", arguments->out, "Canonical JSON to write")->required();
   command->footer(
+      "A config.json or overrides with two tables give a schedule: the short one up to the original length.\n"
+      "GGUF files: tools/import_gguf.py.\n"
       "Unusual factors (lambda below 1, not monotone, above 1 + ratio) are imported with a warning.\n"
       "Example:\n  longrope import ft_la2_256k.csv --model Llama-2-7b-hf --length 262144 --attention-factor su --out "
       "ft256k.json");

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <string_view>
 
 #include "common/error.h"
 #include "common/factors_file.h"
@@ -23,12 +22,13 @@ AttentionFactor parse_attention_factor(const std::string& text, const RotaryGeom
 
 }  // namespace
 
+bool is_closed_form(std::string_view factors) { return std::ranges::find(kClosedForms, factors) != kClosedForms.end(); }
+
 RescaleFactors named_factors(const std::string& factors, const std::string& attention, const ModelDescription& model,
                              std::int64_t length) {
   const RotaryGeometry& geometry = model.geometry;
-  const bool closed_form = std::ranges::find(kClosedForms, factors) != kClosedForms.end();
-  RescaleFactors result =
-      closed_form ? extended_factors(factors, geometry, model.scaling, length) : read_factors(factors, length);
+  RescaleFactors result = is_closed_form(factors) ? extended_factors(factors, geometry, model.scaling, length)
+                                                  : read_factors(factors, length);
   if (!attention.empty()) result.attention = parse_attention_factor(attention, geometry, length);
   validate(result, geometry.pairs(), factors);
   return result;

@@ -16,6 +16,7 @@
 #include "common/length_schedule.h"
 #include "common/read_file.h"
 #include "common/strict_json.h"
+#include "common/vllm_config.h"
 #include "common/write_file.h"
 
 namespace longrope {
@@ -144,6 +145,15 @@ Json to_json(const FactorsFile::Entry& entry) {
   return json;
 }
 
+bool is_json(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && text[first] == '{';
+}
+
+bool has_rope(const nlohmann::json& config) {
+  return config.contains("rope_scaling") || config.contains("rope_parameters");
+}
+
 }  // namespace
 
 FactorsFile read_factors_json(const std::filesystem::path& path) {
@@ -189,17 +199,27 @@ void write_factors_csv(const RescaleFactors& factors, const std::filesystem::pat
 RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std::int64_t> total_length) {
   const std::string place = path.string();
   const std::string text = read_file(path, kMaxFileBytes);
-  const std::size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos || text[first] != '{') return parse_factors_csv(text, place);
+  if (is_vllm_config(text)) return parse_hugging_face_factors(parse_vllm_overrides(text, "long", place), place);
+  if (!is_json(text)) return parse_factors_csv(text, place);
   const nlohmann::json document = parse_strict_json(text, place);
   if (document.contains("schema")) {
     return entry_for(parse_factors_json(document, place), total_length, place).factors;
   }
-  if (document.contains("rope_scaling") || document.contains("rope_parameters")) {
-    return parse_hugging_face_factors(document, place);
-  }
+  if (has_rope(document)) return parse_hugging_face_factors(document, place);
   throw InputError(fmt::format(
       "JSON must be a {} file or a config.json with rope_scaling or rope_parameters: neither ({})", kSchema, place));
+}
+
+std::optional<ShortFactors> read_short_factors(const std::filesystem::path& path) {
+  const std::string place = path.string();
+  const std::string text = read_file(path, kMaxFileBytes);
+  const bool is_vllm = is_vllm_config(text);
+  if (!is_vllm && !is_json(text)) return std::nullopt;
+  const nlohmann::json config = is_vllm ? parse_vllm_overrides(text, "short", place) : parse_strict_json(text, place);
+  if (!has_rope(config)) return std::nullopt;
+  const std::optional<std::int64_t> max_length = parse_hugging_face_short_length(config, place);
+  if (!max_length) return std::nullopt;
+  return ShortFactors{.factors = parse_hugging_face_short_factors(config, place), .max_length = *max_length};
 }
 
 }  // namespace longrope

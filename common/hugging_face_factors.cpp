@@ -37,18 +37,25 @@ double positive(const JsonObject& object, std::string_view key) {
   return value;
 }
 
-AttentionFactor attention_of(const JsonObject& config, const JsonObject& rope, bool is_version_5) {
+constexpr std::int64_t kShortest = 2;  // the su rule divides by ln L0
+
+/// At top level, where it wins, or in the rope parameters.
+std::optional<std::int64_t> original_length(const JsonObject& config, const JsonObject& rope) {
   constexpr std::string_view kOriginal = "original_max_position_embeddings";
+  for (const JsonObject* const object : {&config, &rope}) {
+    if (object->has(kOriginal)) return object->integer(kOriginal, kShortest);
+  }
+  return std::nullopt;
+}
+
+AttentionFactor attention_of(const JsonObject& config, const JsonObject& rope, bool is_version_5) {
   constexpr std::string_view kMaximum = "max_position_embeddings";
-  constexpr std::int64_t kShortest = 2;  // the su rule divides by ln L0
   if (rope.has("attention_factor")) {
     return {.policy = AttentionPolicy::kValue, .value = positive(rope, "attention_factor")};
   }
-  const bool has_original = config.has(kOriginal) || rope.has(kOriginal);
-  const JsonObject& where_original_is = config.has(kOriginal) ? config : rope;
-  const std::int64_t original =
-      has_original ? where_original_is.integer(kOriginal, kShortest) : config.integer(kMaximum, kShortest);
-  const bool factor_decides = rope.has("factor") && (is_version_5 || !has_original);
+  const std::optional<std::int64_t> named = original_length(config, rope);
+  const std::int64_t original = named ? *named : config.integer(kMaximum, kShortest);
+  const bool factor_decides = rope.has("factor") && (is_version_5 || !named);
   const double ratio = factor_decides
                            ? positive(rope, "factor")
                            : static_cast<double>(config.integer(kMaximum, kShortest)) / static_cast<double>(original);
@@ -95,6 +102,12 @@ RescaleFactors parse_hugging_face_factors(const nlohmann::json& config, const st
 
 RescaleFactors parse_hugging_face_short_factors(const nlohmann::json& config, const std::string& place) {
   return parse_factors(config, place, "short_factor");
+}
+
+std::optional<std::int64_t> parse_hugging_face_short_length(const nlohmann::json& document, const std::string& place) {
+  const JsonObject config(document, place);
+  const JsonObject rope = config.object(rope_key(config));
+  return rope.has("short_factor") ? original_length(config, rope) : std::nullopt;
 }
 
 }  // namespace longrope

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -18,5 +20,10 @@ namespace longrope {
 [[nodiscard]] RescaleFactors parse_hugging_face_factors(const nlohmann::json& config, const std::string& place);
 /// The same with the short_factor: what is used up to and including the original length.
 [[nodiscard]] RescaleFactors parse_hugging_face_short_factors(const nlohmann::json& config, const std::string& place);
+
+/// original_max_position_embeddings of such a config, the longest sequence that takes the short_factor; nullopt where
+/// it names none. Throws InputError for less than 2.
+[[nodiscard]] std::optional<std::int64_t> parse_hugging_face_short_length(const nlohmann::json& config,
+                                                                          const std::string& place);
 
 }  // namespace longrope

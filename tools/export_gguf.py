@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Writes searched factors into a copy of a GGUF file, for llama.cpp and what is built on it.
 
-CONFIG is the config.json of `longrope export --format hf` (or of `longrope finetune`). The copy gets the tensors
-rope_factors_long and rope_factors_short and the keys that go with them; everything else stays as it is in BASE, which
-must be the same model. Without BASE the file holds the tensors and keys alone, to be merged by other tools.
+CONFIG is the config.json of `longrope export --format hf` (or of `longrope finetune`). The copy gets its two tables as
+the tensors rope_factors_long and rope_factors_short, and the keys that go with them; everything else stays as it is in
+BASE, which must be the same model. Without BASE the file holds the tensors and keys alone, to be merged by other tools.
+tools/import_gguf.py reads them back.
 
 llama.cpp chooses one table for each context: the long one when its sequences may be longer than the original length.
 
@@ -64,16 +65,19 @@ def new_keys(config: dict, architecture: str) -> dict[str, tuple[object, gguf.GG
     return {key.format(arch=architecture): value for key, value in keys.items()}
 
 
-def read_base(path: Path) -> gguf.GGUFReader:
+def read_gguf(path: Path) -> gguf.GGUFReader:
     try:
         return gguf.GGUFReader(path, "r")
     except (OSError, ValueError, IndexError, KeyError) as error:
-        raise InputError(f"a base must be a readable GGUF file: {error} ({path})") from error
+        raise InputError(f"a model must be a readable GGUF file: {error} ({path})") from error
 
 
 def value_of(base: gguf.GGUFReader, key: str) -> object:
     field = base.get_field(key)
-    return None if field is None else field.contents()
+    try:
+        return None if field is None else field.contents()
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{key} must be readable: {error}") from error
 
 
 def require_same_model(base: gguf.GGUFReader, architecture: str, config: dict, path: Path) -> None:
@@ -94,7 +98,7 @@ def require_same_model(base: gguf.GGUFReader, architecture: str, config: dict, p
 
 
 def export(config: dict, base_path: Path | None, architecture: str, out: Path) -> None:
-    base = None if base_path is None else read_base(base_path)
+    base = None if base_path is None else read_gguf(base_path)
     if base is not None:
         architecture = value_of(base, gguf.Keys.General.ARCHITECTURE)
         require_same_model(base, architecture, config, base_path)

@@ -179,6 +179,11 @@ def factors_files():
     seed("factors_file", "attention-factor", json.dumps(
         {"rope_scaling": {"type": "su", "long_factor": [1.0, 2.0], "attention_factor": 1.2}}))
     rows = "1.0,1.5,2.7900000000000005\n"
+    overrides = {"original_max_position_embeddings": 4096, "rope_parameters": {
+        "rope_type": "longrope", "short_factor": [1, 1], "long_factor": [1, 2], "attention_factor": 1.5,
+        "short_mscale": 1.0, "long_mscale": 1.5}}
+    seed("factors_file", "vllm", f"max-model-len: 8192\nhf-overrides: '{json.dumps(overrides)}'\n")
+    seed("factors_file", "vllm-open-quote", "hf-overrides: '")
     seed("factors_file", "csv-lines", rows.replace(",", "\n"))
     seed("factors_file", "csv-rows", rows * 3)
     seed("factors_file", "csv-unequal-rows", rows + rows.replace("1.5", "1.6"))
