@@ -121,7 +121,8 @@ double dynamic_ntk_base(const RotaryGeometry& geometry, double factor, std::int6
   require_positive("factor", factor);
   const auto ratio =
       static_cast<double>(std::max(length, geometry.original_length)) / static_cast<double>(geometry.original_length);
-  return geometry.rope_theta * std::pow(factor * ratio - (factor - 1.0), ntk_exponent(geometry));
+  // As 1 + factor·(ratio − 1), which is exactly 1 up to the original length, whatever the factor.
+  return geometry.rope_theta * std::pow(1.0 + factor * (ratio - 1.0), ntk_exponent(geometry));
 }
 
 std::vector<double> dynamic_ntk_factors(const RotaryGeometry& geometry, double factor, std::int64_t length) {

@@ -47,7 +47,7 @@ struct CorrectionRange {
 
 /// Dynamic NTK's base for a sequence of `length` tokens; `factor` is Hugging Face's (spec §2.3).
 [[nodiscard]] double dynamic_ntk_base(const RotaryGeometry& geometry, double factor, std::int64_t length);
-/// The same as λ against the original base.
+/// The same as λ against the original base: all ones up to the original length.
 [[nodiscard]] std::vector<double> dynamic_ntk_factors(const RotaryGeometry& geometry, double factor,
                                                       std::int64_t length);
 

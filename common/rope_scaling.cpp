@@ -118,6 +118,12 @@ std::int64_t even_rotary_dim(const JsonObject& config, const std::optional<JsonO
   return dim;
 }
 
+RescaleFactors on_top_of(const RescaleFactors& own, const RescaleFactors& extension) {
+  RescaleFactors total = compose(own, extension);
+  total.attention = compose(own.attention, extension.attention);
+  return total;
+}
+
 }  // namespace
 
 const RescaleFactors& RopeScaling::own_factors(const RotaryGeometry& geometry, std::int64_t length) const {
@@ -176,11 +182,16 @@ RopeParameters parse_rope_parameters(const nlohmann::json& document, const std::
 RescaleFactors extended_factors(std::string_view closed_form, const RotaryGeometry& geometry,
                                 const RopeScaling& scaling, std::int64_t length) {
   if (!scaling.scaled()) return closed_form_factors(closed_form, geometry, length);
-  const RescaleFactors& own = scaling.own_factors(geometry, length);
-  const RescaleFactors extension = closed_form_factors(closed_form, geometry, length, scaling.reached_length);
-  RescaleFactors total = compose(own, extension);
-  total.attention = compose(own.attention, extension.attention);
-  return total;
+  return on_top_of(scaling.own_factors(geometry, length),
+                   closed_form_factors(closed_form, geometry, length, scaling.reached_length));
+}
+
+RescaleFactors extended_dynamic_ntk(const RotaryGeometry& geometry, const RopeScaling& scaling, double factor,
+                                    std::int64_t length) {
+  RotaryGeometry from_reached = geometry;
+  from_reached.original_length = scaling.reached_length;
+  return on_top_of(scaling.own_factors(geometry, length),
+                   exact_factors(dynamic_ntk_factors(from_reached, factor, length), /*n_hat=*/0, {}));
 }
 
 }  // namespace longrope

@@ -43,5 +43,9 @@ struct RopeParameters {
 /// itself. Throws InputError for another name.
 [[nodiscard]] RescaleFactors extended_factors(std::string_view closed_form, const RotaryGeometry& geometry,
                                               const RopeScaling& scaling, std::int64_t length);
+/// Dynamic NTK (dynamic_ntk_factors) on top of what the checkpoint carries, in the same way; `factor` is Hugging
+/// Face's, over the reached length. Not a closed form of extended_factors: a search has no factor but its own ratio.
+[[nodiscard]] RescaleFactors extended_dynamic_ntk(const RotaryGeometry& geometry, const RopeScaling& scaling,
+                                                  double factor, std::int64_t length);
 
 }  // namespace longrope

@@ -201,6 +201,26 @@ TEST(ClosedFormFactorsTest, DynamicNtkFactorsAreTheBaseChange) {
   }
 }
 
+TEST(ClosedFormFactorsTest, DynamicNtkFactorsAreThoseOfTransformers) {
+  // Frequencies of transformers 5.24 (float32): rope_type dynamic, factor 2.5, head_dim 64, 512 positions, 1,000
+  // tokens.
+  const std::map<std::size_t, double> theirs = {
+      {0, 1.0}, {1, 0.7209855318069458}, {16, 0.0053311912342906}, {31, 3.9420494431396946e-05}};
+  const RotaryGeometry geometry{.rotary_dim = 64, .rope_theta = 1e4, .original_length = 512};
+  const std::vector<double> lambda = dynamic_ntk_factors(geometry, 2.5, 1000);
+  for (const auto& [pair, frequency] : theirs) {
+    EXPECT_NEAR(inverse_frequencies(geometry)[pair] / lambda[pair] / frequency, 1.0, 1e-6) << pair;
+  }
+}
+
+TEST(ClosedFormFactorsTest, DynamicNtkIsExactlyNothingUpToTheOriginalLength) {
+  for (const double factor : {1.0, 1.3, 2.7, 64.1}) {  // 1.3 − 0.3 is not 1 in double precision
+    EXPECT_THAT(dynamic_ntk_factors(kLlama2, factor, 100), Each(1.0)) << factor;
+    EXPECT_THAT(dynamic_ntk_factors(kLlama2, factor, 4096), Each(1.0)) << factor;
+    EXPECT_GT(dynamic_ntk_factors(kLlama2, factor, 4097).back(), 1.0) << factor;
+  }
+}
+
 TEST(ClosedFormFactorsTest, NtkBelowCriticalMatchesTheReleasedLlama3Factors) {
   const auto released =
       load_factor_fixture("published_factors.json")["Llama-3-8B LongRoPE2 (Microsoft nnScaler example)"]["long_factor"]

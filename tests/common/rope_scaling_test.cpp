@@ -141,6 +141,28 @@ TEST(RopeScalingTest, WhatItDoesNotReadIsRefusedByName) {
   EXPECT_THAT(refusal_of(both), HasSubstr("rope_scaling or rope_parameters: both"));
 }
 
+TEST(RopeScalingTest, DynamicNtkMultipliesWhatTheModelCarriesFromTheLengthItReaches) {
+  const auto [geometry, scaling] = parse(
+      {{"max_position_embeddings", 4096}, {"rope_theta", 1e4}, {"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}}}});
+  ASSERT_EQ(scaling.reached_length, 16384);
+  for (const std::int64_t length : {1000, 4096, 4097, 16384}) {
+    EXPECT_EQ(extended_dynamic_ntk(geometry, scaling, 2.5, length), scaling.own_factors(geometry, length)) << length;
+  }
+  // λ = (1 + factor·(n / reached − 1))^(2i / (d − 2)), over the model's own, whose attention factor stays.
+  const RescaleFactors extended = extended_dynamic_ntk(geometry, scaling, 2.5, 32768);
+  for (std::size_t pair = 0; pair < extended.lambda.size(); ++pair) {
+    const double dynamic = std::pow(3.5, 2.0 * static_cast<double>(pair) / (kHeadDim - 2.0));
+    EXPECT_NEAR(extended.lambda[pair] / scaling.beyond_original.lambda[pair] / dynamic, 1.0, 1e-12) << pair;
+  }
+  EXPECT_EQ(extended.attention, scaling.beyond_original.attention);
+}
+
+TEST(RopeScalingTest, DynamicNtkOfAPlainModelIsTheClosedForm) {
+  const auto [geometry, scaling] = parse({{"max_position_embeddings", 4096}, {"rope_theta", 1e4}});
+  EXPECT_EQ(extended_dynamic_ntk(geometry, scaling, 2.5, 10000).lambda, dynamic_ntk_factors(geometry, 2.5, 10000));
+  EXPECT_EQ(extended_dynamic_ntk(geometry, scaling, 2.5, 10000).attention.value, 1.0);
+}
+
 TEST(RopeScalingTest, OneKeyInTwoPlacesMustAgree) {
   Json config = {{"max_position_embeddings", 4096},
                  {"rope_theta", 1e4},
