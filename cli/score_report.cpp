@@ -15,10 +15,7 @@
 namespace longrope {
 namespace {
 
-double perplexity(double nll_sum, std::int64_t scored_tokens) {
-  return std::exp(nll_sum / static_cast<double>(scored_tokens));
-}
-double perplexity(const ScoreResult& result) { return perplexity(result.nll_sum, result.scored_tokens); }
+double perplexity(const ScoreResult& result) { return longrope::perplexity(result.nll_sum, result.scored_tokens); }
 /// Every window counts the same, however many tokens it scores (YaRN's evaluation).
 double window_perplexity(const FitnessResult& result) {
   return std::exp(result.window_means / static_cast<double>(result.windows));
@@ -29,18 +26,8 @@ double accuracy(const FitnessResult& result) {
 
 FitnessResult total_of(const std::vector<ScoredDocument>& documents) {
   FitnessResult total;
-  ScoreResult& sum = total.score;
   for (const auto& [name, document] : documents) {
-    const ScoreResult& score = document.score;
-    sum.nll_sum += score.nll_sum;
-    sum.scored_tokens += score.scored_tokens;
-    sum.seconds += score.seconds;
-    sum.peak_memory_bytes = std::max(sum.peak_memory_bytes, score.peak_memory_bytes);
-    sum.blocks.resize(std::max(sum.blocks.size(), score.blocks.size()));
-    for (std::size_t block = 0; block < score.blocks.size(); ++block) {
-      sum.blocks[block].nll_sum += score.blocks[block].nll_sum;
-      sum.blocks[block].scored_tokens += score.blocks[block].scored_tokens;
-    }
+    add_result(document.score, total.score);
     total.windows += document.windows;
     total.window_means += document.window_means;
     total.answers += document.answers;

@@ -27,6 +27,22 @@ std::string_view to_string(EvaluationKind kind) {
   throw Error(fmt::format("evaluation kind must be known: {}", static_cast<int>(kind)));
 }
 
+void add_result(const ScoreResult& result, ScoreResult& total) {
+  total.nll_sum += result.nll_sum;
+  total.scored_tokens += result.scored_tokens;
+  total.seconds += result.seconds;
+  total.peak_memory_bytes = std::max(total.peak_memory_bytes, result.peak_memory_bytes);
+  total.blocks.resize(std::max(total.blocks.size(), result.blocks.size()));
+  for (std::size_t block = 0; block < result.blocks.size(); ++block) {
+    total.blocks[block].nll_sum += result.blocks[block].nll_sum;
+    total.blocks[block].scored_tokens += result.blocks[block].scored_tokens;
+  }
+}
+
+double perplexity(double nll_sum, std::int64_t scored_tokens) {
+  return std::exp(nll_sum / static_cast<double>(scored_tokens));
+}
+
 std::string_view to_string(EvaluationError error) {
   switch (error) {
     case EvaluationError::kNonFinite:

@@ -37,6 +37,11 @@ struct ScoreResult {
   }
 };
 
+/// Adds a document's result to a total: sums, blocks and seconds add up, the peak is the highest.
+void add_result(const ScoreResult& result, ScoreResult& total);
+/// exp(nll_sum / scored_tokens); scored_tokens >= 1.
+[[nodiscard]] double perplexity(double nll_sum, std::int64_t scored_tokens);
+
 /// Why an evaluation gave no result (schemas/wire_format.md tabulates meaning and retry). Numbers are never reused.
 enum class EvaluationError {
   kNonFinite = 1,  // NaN or Inf NLL

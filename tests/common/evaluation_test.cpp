@@ -32,6 +32,18 @@ std::string verdict(const Change& change) {
   return why_rejected(result, kScored, kLength);
 }
 
+TEST(EvaluationTest, TotalsAddBlocksUpHoweverManyADocumentHas) {
+  ScoreResult total;
+  add_result(good_result(), total);
+  add_result({.nll_sum = 7.0, .scored_tokens = 9, .blocks = {{7.0, 9}}, .seconds = 1.0, .peak_memory_bytes = 2000},
+             total);
+  EXPECT_TRUE(total.same_result(
+      {.nll_sum = 607.0, .scored_tokens = kScored + 9, .blocks = {{107.0, 4104}, {200.0, 4096}, {300.0, 1808}}}));
+  EXPECT_EQ(total.seconds, 1.5);
+  EXPECT_EQ(total.peak_memory_bytes, 2000);
+  EXPECT_DOUBLE_EQ(perplexity(3.0 * std::log(5.0), 3), 5.0);
+}
+
 TEST(EvaluationTest, CorrectResultIsAccepted) { EXPECT_EQ(why_rejected(good_result(), kScored, kLength), ""); }
 
 TEST(EvaluationTest, BlockNllMayDifferByRoundingOnly) {
