@@ -1,13 +1,10 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,6 +12,7 @@
 #include "cli/named_factors.h"
 #include "cli/score_progress.h"
 #include "cli/score_report.h"
+#include "cli/scoring_arguments.h"
 #include "common/documents.h"
 #include "common/error.h"
 #include "common/write_file.h"
@@ -24,8 +22,7 @@ namespace longrope {
 namespace {
 
 struct ScoreArguments {
-  std::string model;
-  std::string documents;
+  ScoringArguments scoring;
   std::vector<std::int64_t> lengths;
   std::string fitness = "perplexity";
   std::optional<std::int64_t> window;
@@ -33,14 +30,8 @@ struct ScoreArguments {
   bool no_bos = false;
   std::vector<std::string> factors = {"none"};
   std::string attention_factor;
-  std::string dtype = "fp32";
-  std::string angles = "fp64";
-  std::string device = "cpu";
-  std::int64_t threads = 1;
   bool sliding_window = false;
-  std::int64_t memory_budget = 0;
   bool timings = false;
-  std::optional<std::int64_t> count;
   std::string by_position;
   std::string logits_out;
   bool json = false;
@@ -66,15 +57,6 @@ Fitness parse_fitness(const ScoreArguments& arguments) {
   return fitness;
 }
 
-template <typename Value>
-void require_different(const std::vector<Value>& values, std::string_view what, std::string_view option) {
-  for (auto value = values.begin(); value != values.end(); ++value) {
-    if (std::find(values.begin(), value, *value) != value) {
-      throw InputError(fmt::format("{} must differ: {} ({})", what, *value, option));
-    }
-  }
-}
-
 /// Before anything is computed: what holds for one length may not hold for the next.
 void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness& fitness) {
   const std::vector<std::int64_t>& lengths = arguments.lengths;
@@ -95,26 +77,6 @@ void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness&
                     "(--logits-out)",
                     lengths.size(), factors.size(), arguments.fitness));
   }
-}
-
-std::vector<Document> documents_to_score(const ScoreArguments& arguments, const Fitness& fitness,
-                                         std::int64_t vocabulary) {
-  DocumentsFile file = read_documents(arguments.documents);
-  require_tokenizer(file, arguments.documents, arguments.model);
-  std::vector<Document> documents = std::move(file.documents);
-  if (arguments.count && *arguments.count < static_cast<std::int64_t>(documents.size())) {
-    documents.resize(static_cast<std::size_t>(*arguments.count));
-  }
-  for (const Document& document : documents) {
-    for (const std::int64_t length : arguments.lengths) {
-      try {
-        require_measurable(fitness, document, length, vocabulary);
-      } catch (const InputError& error) {
-        throw InputError(fmt::format("{} ({})", error.what(), arguments.documents));
-      }
-    }
-  }
-  return documents;
 }
 
 /// Every factor set of the command line. Closed forms are those of the longest context that the model sees.
@@ -153,10 +115,7 @@ std::vector<ScoredFactors> scored_factors(const ScoreArguments& arguments, const
     for (const Document& document : documents) {
       std::vector<FitnessResult> results = scorer.measure(factors[index], fitness, document, length, progress);
       for (std::size_t set = 0; set < scored.size(); ++set) {
-        if (!std::isfinite(results[set].score.nll_sum)) {
-          throw Error(fmt::format("NLL must be finite: document {} at {} tokens under factors {}", document.name,
-                                  length, scored[set].name));
-        }
+        require_finite(results[set], document, length, scored[set].name);
         scored[set].lengths.back().documents.push_back({document.name, std::move(results[set])});
       }
     }
@@ -167,21 +126,20 @@ std::vector<ScoredFactors> scored_factors(const ScoreArguments& arguments, const
 void score(const ScoreArguments& arguments) {
   const Fitness fitness = parse_fitness(arguments);
   require_lengths_and_factors(arguments, fitness);
-  const ScorerOptions options{arguments.device,
-                              parse_compute_dtype(arguments.dtype),
-                              parse_angle_mode(arguments.angles),
-                              arguments.threads,
-                              arguments.sliding_window,
-                              arguments.memory_budget,
-                              arguments.timings};
-  PerplexityScorer scorer(arguments.model, options);
-  const std::vector<Document> documents = documents_to_score(arguments, fitness, scorer.model().vocabulary);
+  ScorerOptions options = scorer_options(arguments.scoring);
+  options.sliding_window = arguments.sliding_window;
+  options.time_phases = arguments.timings;
+  PerplexityScorer scorer(arguments.scoring.model, options);
+  const std::vector<Document> documents = documents_to_score(arguments.scoring);
+  for (const std::int64_t length : arguments.lengths) {
+    require_measurable(fitness, documents, arguments.scoring.documents, length, scorer.model().vocabulary);
+  }
   const ScoreReport report = {.fitness = fitness,
                               .model = scorer.model().name,
                               .device = scorer.device_description(),
-                              .dtype = arguments.dtype,
-                              .angles = arguments.angles,
-                              .threads = arguments.threads,
+                              .dtype = arguments.scoring.dtype,
+                              .angles = arguments.scoring.angles,
+                              .threads = arguments.scoring.threads,
                               .sliding_window = scorer.model().sliding_window(),
                               .timings = arguments.timings,
                               .factors = scored_factors(arguments, fitness, scorer, documents)};
@@ -198,11 +156,7 @@ void score(const ScoreArguments& arguments) {
 void add_score_command(CLI::App& app) {
   auto* command = app.add_subcommand("score", "Score documents under given factors, without a coordinator");
   auto arguments = std::make_shared<ScoreArguments>();
-  command->add_option("--model", arguments->model, "Hugging Face model directory")->required();
-  command
-      ->add_option("--documents", arguments->documents,
-                   "Documents file (longrope documents, tools/prepare_documents.py)")
-      ->required();
+  add_scoring_options(*command, arguments->scoring);
   command
       ->add_option("--length", arguments->lengths, "Tokens of each document to score, BOS included; several: 512,4096")
       ->required()
@@ -222,19 +176,8 @@ void add_score_command(CLI::App& app) {
       ->allow_extra_args(false)
       ->capture_default_str();
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
-  command->add_option("--dtype", arguments->dtype, "fp32 or bf16")->capture_default_str();
-  command->add_option("--angles", arguments->angles, "fp64, or hf_fp32 as Hugging Face multiplies")
-      ->capture_default_str();
-  command->add_option("--device", arguments->device, "cpu, cuda or cuda:N (CUDA has not been run on a GPU yet)")
-      ->capture_default_str();
-  command->add_option("--threads", arguments->threads, "CPU threads")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  add_memory_budget(*command, arguments->memory_budget);
   command->add_flag("--sliding-window", arguments->sliding_window,
                     "Keep to the model's sliding windows; a search never does");
-  command->add_option("--count", arguments->count, "First COUNT documents of the file [all]")
-      ->check(CLI::Range(1, 1 << 30));
   command->add_option("--by-position", arguments->by_position,
                       "Also write a CSV file of perplexity by position, in blocks of 4,096 tokens");
   command->add_option("--logits-out", arguments->logits_out,
