@@ -27,6 +27,7 @@ void add_inspect_model_command(CLI::App& app);
 // These need Torch and live in the program longrope-worker.
 void add_worker_command(CLI::App& app);
 void add_score_command(CLI::App& app);
+void add_evaluate_command(CLI::App& app);
 void add_finetune_command(CLI::App& app);
 
 /// Adds --memory-budget, which sets `bytes`.

@@ -29,7 +29,7 @@ int become_worker_program(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr std::array<std::string_view, 3> kNeedTorch = {"worker", "score", "finetune"};
+  constexpr std::array<std::string_view, 4> kNeedTorch = {"worker", "score", "evaluate", "finetune"};
   if (argc > 1 && std::ranges::find(kNeedTorch, std::string_view(argv[1])) != kNeedTorch.end()) {
     return become_worker_program(argv);
   }
@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   longrope::add_import_command(app);
   longrope::add_factors_command(app);
   app.add_subcommand("score", "Score documents under given factors, without a coordinator");
+  app.add_subcommand("evaluate", "Compare a model with PI, NTK, YaRN and factors at several lengths");
   app.add_subcommand("finetune", "Train a model further on long documents, under given factors");
   longrope::add_documents_command(app);
   longrope::add_inspect_model_command(app);

@@ -1,13 +1,14 @@
 #include "cli/command.h"
 #include "common/software_version.h"
 
-// `longrope worker`, `longrope score` and `longrope finetune` become this program: the part that needs Torch.
+// `longrope worker`, `score`, `evaluate` and `finetune` become this program: the part that needs Torch.
 int main(int argc, char** argv) {
   CLI::App app{"LongRoPE scoring and fine-tuning on LibTorch.", "longrope"};
   app.set_version_flag("--version", std::string(longrope::kSoftwareVersion));
   app.require_subcommand(1);
   longrope::add_worker_command(app);
   longrope::add_score_command(app);
+  longrope::add_evaluate_command(app);
   longrope::add_finetune_command(app);
   return longrope::run_program(app, argc, argv);
 }

@@ -1,0 +1,187 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/evaluated_methods.h"
+#include "cli/evaluation.h"
+#include "cli/evaluation_markdown.h"
+#include "cli/evaluation_report.h"
+#include "cli/retrieval_depth.h"
+#include "cli/scoring_arguments.h"
+#include "common/documents.h"
+#include "common/error.h"
+#include "common/sha256.h"
+#include "common/write_file.h"
+#include "worker/scoring/perplexity_scorer.h"
+
+namespace longrope {
+namespace {
+
+struct EvaluateArguments {
+  ScoringArguments scoring;
+  std::vector<std::int64_t> lengths;
+  std::vector<std::string> factors;
+  std::string sliding;
+  std::vector<std::string> passkeys;
+  std::vector<std::string> needles;
+  bool json = false;
+  std::string json_out;
+  std::string markdown_out;
+  std::string csv_out;
+};
+
+/// "32768:256".
+Fitness parse_sliding(const std::string& text, std::int64_t longest) {
+  Fitness fitness{.kind = FitnessKind::kSliding};
+  const char* const end = text.data() + text.size();
+  const auto [colon, window_error] = std::from_chars(text.data(), end, fitness.window);
+  if (window_error == std::errc() && colon != end && *colon == ':') {
+    const auto [rest, stride_error] = std::from_chars(colon + 1, end, fitness.stride);
+    if (stride_error == std::errc() && rest == end) {
+      try {
+        require_windows(fitness, longest);
+      } catch (const InputError& error) {
+        throw InputError(fmt::format("{} (--sliding)", error.what()));
+      }
+      return fitness;
+    }
+  }
+  throw InputError(fmt::format("sliding windows must be WINDOW:STRIDE, as in 32768:256: {} (--sliding)", text));
+}
+
+EvaluatedFile evaluated_file(const std::string& path, const std::vector<Document>& documents) {
+  Sha256 hash;
+  for (const Document& document : documents) {
+    const std::string one = digest(document);
+    hash.update(std::as_bytes(std::span(one)));
+  }
+  return {std::filesystem::path(path).filename().string(), static_cast<std::int64_t>(documents.size()), hash.hex()};
+}
+
+/// Reads the files of pass keys and needles: each document of one kind counts once.
+class RetrievalFiles {
+ public:
+  RetrievalFiles(const ScoringArguments& arguments, const ModelDescription& model)
+      : arguments_(arguments), model_(model) {}
+
+  void read(RetrievalKind kind, const std::vector<std::string>& paths) {
+    std::map<std::string, std::string> places;  // by digest
+    for (const std::string& path : paths) {
+      std::vector<Document> documents = documents_for(path, arguments_.model);
+      files.push_back({kind, evaluated_file(path, documents)});
+      for (Document& document : documents) {
+        const std::string place = fmt::format("{}, {}", document.name, path);
+        const auto [known, is_new] = places.emplace(digest(document), place);
+        if (!is_new) {
+          throw InputError(
+              fmt::format("{} documents must differ: the same are {} and {}", to_string(kind), known->second, place));
+        }
+        require_measurable({.kind = FitnessKind::kAccuracy}, std::span(&document, 1), path,
+                           static_cast<std::int64_t>(document.tokens.size()), model_.vocabulary);
+        retrieval.push_back({kind, depth_of(document, path), std::move(document)});
+      }
+    }
+  }
+
+  std::vector<RetrievalFile> files;
+  std::vector<RetrievalDocument> retrieval;
+
+ private:
+  static double depth_of(const Document& document, const std::string& path) {
+    try {
+      return retrieval_depth(document.name);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("{} ({})", error.what(), path));
+    }
+  }
+
+  const ScoringArguments& arguments_;
+  const ModelDescription& model_;
+};
+
+void evaluate(const EvaluateArguments& arguments) {
+  const ScoringArguments& scoring = arguments.scoring;
+  // Whatever can be refused is refused before the weights are read.
+  const ScorerOptions options = scorer_options(scoring);
+  EvaluationPlan plan;
+  plan.lengths = arguments.lengths;
+  require_different(plan.lengths, "lengths", "--lengths");
+  std::ranges::sort(plan.lengths);
+  if (!arguments.sliding.empty()) plan.sliding = parse_sliding(arguments.sliding, plan.lengths.back());
+  plan.methods = evaluated_methods(arguments.factors);
+  const ModelDescription model = describe_model(scoring.model);
+  plan.documents = documents_to_score(scoring);
+  for (const std::int64_t length : plan.lengths) {
+    require_measurable({}, plan.documents, scoring.documents, length, model.vocabulary);
+  }
+  RetrievalFiles retrieval(scoring, model);
+  retrieval.read(RetrievalKind::kPasskey, arguments.passkeys);
+  retrieval.read(RetrievalKind::kNeedle, arguments.needles);
+  plan.retrieval = std::move(retrieval.retrieval);
+  EvaluationReport report;
+  report.model = model.name;
+  report.original_length = model.geometry.original_length;
+  report.reached_length = model.scaling.reached_length;
+  report.documents = evaluated_file(scoring.documents, plan.documents);
+  report.retrieval_files = std::move(retrieval.files);
+  report.dtype = scoring.dtype;
+  report.angles = scoring.angles;
+  report.threads = scoring.threads;
+  const Evaluation evaluation(std::move(plan), model);
+
+  PerplexityScorer scorer(scoring.model, options);
+  report.model_digest = model_digest(scoring.model);
+  report.device = scorer.device_description();
+  evaluation.measure(scorer, report);
+  std::cout << (arguments.json ? to_json(report) : to_markdown(report)) << std::flush;
+  if (!arguments.json_out.empty()) write_file_atomically(arguments.json_out, to_json(report));
+  if (!arguments.markdown_out.empty()) write_file_atomically(arguments.markdown_out, to_markdown(report));
+  if (!arguments.csv_out.empty()) write_file_atomically(arguments.csv_out, to_csv(report));
+}
+
+}  // namespace
+
+void add_evaluate_command(CLI::App& app) {
+  auto* command = app.add_subcommand("evaluate", "Compare a model with PI, NTK, YaRN and factors at several lengths");
+  auto arguments = std::make_shared<EvaluateArguments>();
+  add_scoring_options(*command, arguments->scoring);
+  command
+      ->add_option("--lengths", arguments->lengths,
+                   "Tokens of each document, BOS included: 512,4096,... Each is measured by itself")
+      ->required()
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 31));
+  command
+      ->add_option("--factors", arguments->factors,
+                   "Also this file of factors, by its name without the ending: canonical JSON, the authors' CSV, or a "
+                   "Hugging Face config.json; several times")
+      ->allow_extra_args(false);
+  command->add_option("--sliding", arguments->sliding,
+                      "WINDOW:STRIDE; also perplexity in sliding windows, at the lengths that hold one");
+  command
+      ->add_option("--passkey", arguments->passkeys,
+                   "Documents of tools/prepare_documents.py --kind passkey, at their own length; several times")
+      ->allow_extra_args(false);
+  command->add_option("--needle", arguments->needles, "The same of --kind needle")->allow_extra_args(false);
+  command->add_flag("--json", arguments->json, "JSON on standard output, in place of Markdown");
+  command->add_option("--json-out", arguments->json_out, "Also write JSON to this file");
+  command->add_option("--markdown-out", arguments->markdown_out, "Also write Markdown to this file");
+  command->add_option("--csv-out", arguments->csv_out, "Also write CSV to this file");
+  command->footer(
+      "Example:\n  longrope evaluate --model models/byte-llama --documents heldout.safetensors --lengths "
+      "512,1024,4096 \\\n    --factors best.json --passkey passkeys.safetensors --csv-out evaluation.csv");
+  command->callback([=] { evaluate(*arguments); });
+}
+
+}  // namespace longrope
