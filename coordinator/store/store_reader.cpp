@@ -313,4 +313,81 @@ std::optional<BestFactors> StoreReader::best(std::optional<std::string_view> sta
   });
 }
 
+std::vector<DocumentResult> StoreReader::document_results(std::string_view stage) const {
+  return implementation_->consistently([&](const SQLite::Database& database) {
+    require_stage(database, stage);
+    RowReader row(database,
+                  "SELECT candidate.k, document.name, evaluation.nll_sum, evaluation.scored_tokens"
+                  " FROM candidate JOIN stage ON stage.id = candidate.stage"
+                  " JOIN stage_document ON stage_document.stage = stage.id AND stage_document.purpose = 'search'"
+                  " JOIN document ON document.digest = stage_document.document"
+                  " JOIN evaluation ON evaluation.factors = candidate.factors"
+                  "  AND evaluation.document = stage_document.document AND evaluation.length = stage.target_length"
+                  " WHERE candidate.role = 'search' AND candidate.state = 'told' AND stage.name = ?1"
+                  "  AND evaluation.kind = 'score' AND evaluation.state = 'scored'"
+                  " ORDER BY candidate.k, stage_document.position");
+    bind_stage(row, stage);
+    std::vector<DocumentResult> results;
+    while (row.next()) {
+      DocumentResult result;
+      result.index = row.integer();
+      result.document = row.text();
+      result.nll_sum = row.real();
+      result.scored_tokens = row.integer();
+      results.push_back(std::move(result));
+    }
+    return results;
+  });
+}
+
+std::vector<BaselineFactors> StoreReader::baseline_factors(std::string_view stage) const {
+  return implementation_->consistently([&](const SQLite::Database& database) {
+    require_stage(database, stage);
+    RowReader row(database,
+                  "SELECT candidate.origin, factors.lambda FROM candidate JOIN stage ON stage.id = candidate.stage"
+                  " JOIN factors ON factors.digest = candidate.factors"
+                  " WHERE candidate.role = 'baseline' AND stage.name = ?1 ORDER BY candidate.k");
+    bind_stage(row, stage);
+    std::vector<BaselineFactors> baselines;
+    while (row.next()) {
+      std::string origin = row.text();
+      baselines.push_back({std::move(origin), doubles_from_json(row.text())});
+    }
+    return baselines;
+  });
+}
+
+std::vector<LeaseSpan> StoreReader::timeline() const {
+  return implementation_->consistently([](const SQLite::Database& database) {
+    RowReader row(database,
+                  "SELECT lease.worker, stage.name, candidate.role, candidate.origin, candidate.k, document.name,"
+                  " lease.granted_at, lease.ended_at, lease.end_reason,"
+                  " CASE lease.end_reason WHEN 'scored' THEN evaluation.seconds END"
+                  " FROM lease JOIN evaluation ON evaluation.id = lease.evaluation"
+                  " JOIN document ON document.digest = evaluation.document"
+                  " JOIN candidate ON candidate.id = ("
+                  "  SELECT needing.id FROM candidate AS needing JOIN stage ON stage.id = needing.stage"
+                  "  WHERE needing.factors = evaluation.factors AND stage.target_length = evaluation.length"
+                  "  ORDER BY needing.id LIMIT 1)"
+                  " JOIN stage ON stage.id = candidate.stage"
+                  " ORDER BY lease.worker, lease.granted_at, lease.evaluation, lease.epoch");
+    std::vector<LeaseSpan> spans;
+    while (row.next()) {
+      LeaseSpan span;
+      span.worker = row.text();
+      span.stage = row.text();
+      span.role = row.text();
+      span.origin = row.text();
+      span.index = row.integer();
+      span.document = row.text();
+      span.granted_at = row.integer();
+      span.ended_at = row.integer();
+      span.end_reason = row.text();
+      span.seconds = row.optional_real();
+      spans.push_back(std::move(span));
+    }
+    return spans;
+  });
+}
+
 }  // namespace longrope

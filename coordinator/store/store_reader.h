@@ -120,6 +120,34 @@ struct BestFactors {
   BaselinePerplexities baselines;
 };
 
+/// A search document's share of a told search candidate's score.
+struct DocumentResult {
+  std::int64_t index = 0;  // k
+  std::string document;    // name
+  double nll_sum = 0.0;    // nats
+  std::int64_t scored_tokens = 0;
+};
+
+/// The factors of a closed form in a stage, over what the checkpoint carries.
+struct BaselineFactors {
+  std::string origin;          // "none", "pi", "ntk", "yarn"
+  std::vector<double> lambda;  // [pairs]
+};
+
+/// One document in the hands of one worker, from the grant to its end. Chance decides about all of it.
+struct LeaseSpan {
+  std::string worker;
+  std::string stage;
+  std::string role;        // "search", "baseline": of the first candidate that needs the evaluation
+  std::string origin;      // of that candidate
+  std::int64_t index = 0;  // k of that candidate
+  std::string document;    // name
+  std::int64_t granted_at = 0;
+  std::int64_t ended_at = 0;
+  std::string end_reason;         // empty while open, "scored", "failed", "rejected", "expired", "released"
+  std::optional<double> seconds;  // of scoring, where this lease brought the result
+};
+
 /// Read-only access to a search database, also while a coordinator writes to it; each call sees one consistent state.
 /// Not thread-safe. Calls throw Error when SQLite fails.
 class StoreReader {
@@ -139,6 +167,13 @@ class StoreReader {
   /// The winner of the last finished stage; when none has finished, the best so far of the last stage with results.
   /// nullopt: no candidate told yet.
   [[nodiscard]] std::optional<BestFactors> best(std::optional<std::string_view> stage = std::nullopt) const;
+
+  /// By k, then in document order: the parts of history()'s sums. Throws InputError as history().
+  [[nodiscard]] std::vector<DocumentResult> document_results(std::string_view stage) const;
+  /// As far as asked: none, PI, NTK, YaRN. Throws InputError as history().
+  [[nodiscard]] std::vector<BaselineFactors> baseline_factors(std::string_view stage) const;
+  /// Every lease of the database, by worker and time.
+  [[nodiscard]] std::vector<LeaseSpan> timeline() const;
 
  private:
   struct Implementation;

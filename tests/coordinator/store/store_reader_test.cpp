@@ -221,6 +221,61 @@ TEST_F(StoreReaderTest, BestIsTheBestSoFarUntilTheWinnerIsChosen) {
   EXPECT_FALSE(winner.baselines.pi);
 }
 
+TEST_F(StoreReaderTest, DocumentResultsAddUpToTheHistory) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(true));  // with a score of the quarantined candidate, which counts nowhere
+  const StoreReader reader(file_);
+  std::vector<double> sums(3, 0.0);
+  std::vector<std::string> documents;
+  for (const DocumentResult& result : reader.document_results("128k")) {
+    sums[static_cast<std::size_t>(result.index)] += result.nll_sum;
+    documents.push_back(result.document);
+  }
+  EXPECT_THAT(sums, ElementsAre(450.0, 400.0, 0.0));
+  EXPECT_THAT(documents, ElementsAre("a", "b", "a", "b"));
+  EXPECT_THROW((void)reader.document_results("256k"), InputError);
+}
+
+TEST_F(StoreReaderTest, BaselinesHaveTheirFactors) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  const std::vector<BaselineFactors> baselines = StoreReader(file_).baseline_factors("128k");
+  ASSERT_EQ(baselines.size(), 1U);
+  EXPECT_EQ(baselines[0].origin, "yarn");
+  EXPECT_EQ(baselines[0].lambda, sample::candidate(5, 0, "f5").factors.lambda);
+}
+
+TEST_F(StoreReaderTest, TimelineHasEveryLeaseWithWhatItWasFor) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  LeaseRecord lost = sample::lease(1, 1);
+  lost.worker = "w0";
+  lost.ended_at = 80;
+  lost.end = LeaseEnd::kExpired;
+  LeaseRecord again = sample::lease(1, 2);
+  again.granted_at = 70;
+  again.ended_at = 90;
+  again.end = LeaseEnd::kScored;
+  store.apply(std::vector<Write>{lost, again});
+  const std::vector<LeaseSpan> spans = StoreReader(file_).timeline();
+  ASSERT_EQ(spans.size(), 3U);
+  EXPECT_EQ(spans[0].worker, "w0");
+  EXPECT_EQ(spans[0].end_reason, "expired");
+  EXPECT_FALSE(spans[0].seconds);
+  EXPECT_EQ(spans[1].worker, "w1");
+  EXPECT_EQ(spans[1].granted_at, 70);
+  EXPECT_EQ(spans[1].ended_at, 90);
+  EXPECT_EQ(spans[1].seconds, 0.1);
+  EXPECT_EQ(spans[1].stage, "128k");
+  EXPECT_EQ(spans[1].role, "search");
+  EXPECT_EQ(spans[1].origin, "seed:yarn");
+  EXPECT_EQ(spans[1].index, 0);
+  EXPECT_EQ(spans[1].document, "a");
+  EXPECT_EQ(spans[2].index, 3);
+  EXPECT_EQ(spans[2].end_reason, "");
+  EXPECT_EQ(spans[2].ended_at, 0);
+}
+
 TEST_F(StoreReaderTest, ViewsAgreeWithTheReader) {
   Store store(file_, sample::run());
   store.apply(sample_results(false));
