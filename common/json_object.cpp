@@ -75,6 +75,17 @@ std::vector<double> JsonObject::numbers(std::string_view key) const {
   return numbers;
 }
 
+std::vector<std::pair<double, double>> JsonObject::number_pairs(std::string_view key) const {
+  std::vector<std::pair<double, double>> pairs;
+  for (const nlohmann::json& item : array(key)) {
+    if (!item.is_array() || item.size() != 2 || !item[0].is_number() || !item[1].is_number()) {
+      refuse_value(fmt::format("{}[{}]", path_of(key), pairs.size()), "must be an array of two numbers", item);
+    }
+    pairs.emplace_back(item[0].get<double>(), item[1].get<double>());
+  }
+  return pairs;
+}
+
 std::vector<std::int32_t> JsonObject::steps(std::string_view key) const {
   constexpr std::int32_t kLargest = std::numeric_limits<std::int32_t>::max();
   std::vector<std::int32_t> steps;

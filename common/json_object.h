@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -26,6 +27,7 @@ class JsonObject {
                                      std::int64_t high = std::numeric_limits<std::int64_t>::max()) const;
   [[nodiscard]] double number(std::string_view key) const;
   [[nodiscard]] std::vector<double> numbers(std::string_view key) const;
+  [[nodiscard]] std::vector<std::pair<double, double>> number_pairs(std::string_view key) const;
   [[nodiscard]] std::vector<std::int32_t> steps(std::string_view key) const;  // integers in [0, 2^31)
   [[nodiscard]] std::vector<std::string> texts(std::string_view key) const;
   [[nodiscard]] JsonObject object(std::string_view key) const;

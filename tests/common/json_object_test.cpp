@@ -15,7 +15,7 @@ using testing::HasSubstr;
 
 const nlohmann::json kDocument = nlohmann::json::parse(R"({
   "name": "x", "count": 3, "huge": 18446744073709551615, "half": 0.5, "none": null, "flag": true,
-  "list": [1, 2.5], "steps": [0, 7], "names": ["a", "b"], "mixed": [1, "b"], "inner": {"deep": {"count": -1}},
+  "list": [1, 2.5], "steps": [0, 7], "names": ["a", "b"], "mixed": [1, "b"], "pairs": [[1, 2.5], [3, 4]], "inner": {"deep": {"count": -1}},
   "many": [{"count": 1}, {"count": "two"}]})");
 
 TEST(JsonObjectTest, ValuesOfTheRightTypeAreRead) {
@@ -25,6 +25,7 @@ TEST(JsonObjectTest, ValuesOfTheRightTypeAreRead) {
   EXPECT_EQ(object.number("half"), 0.5);
   EXPECT_EQ(object.number("count"), 3.0);
   EXPECT_THAT(object.numbers("list"), ElementsAre(1.0, 2.5));
+  EXPECT_THAT(object.number_pairs("pairs"), ElementsAre(std::pair(1.0, 2.5), std::pair(3.0, 4.0)));
   EXPECT_THAT(object.steps("steps"), ElementsAre(0, 7));
   EXPECT_THAT(object.texts("names"), ElementsAre("a", "b"));
   EXPECT_EQ(object.object("inner").object("deep").integer("count", -1), -1);
@@ -50,6 +51,8 @@ TEST(JsonObjectTest, WrongValuesAreRefusedWithPathAndPlace) {
   EXPECT_THAT(refusal([&] { (void)object.number("flag"); }), HasSubstr("flag must be a number: true"));
   EXPECT_THAT(refusal([&] { (void)object.numbers("mixed"); }), HasSubstr("mixed[1] must be a number: \"b\""));
   EXPECT_THAT(refusal([&] { (void)object.numbers("inner"); }), HasSubstr("inner must be an array: object of 1"));
+  EXPECT_THAT(refusal([&] { (void)object.number_pairs("list"); }),
+              HasSubstr("list[0] must be an array of two numbers: 1"));
   EXPECT_THAT(refusal([&] { (void)object.steps("list"); }), HasSubstr("list[1] must be an integer"));
   EXPECT_THAT(refusal([&] { (void)object.texts("mixed"); }), HasSubstr("mixed[0] must be a string: 1"));
   EXPECT_THAT(refusal([&] { (void)object.object("inner").object("deep").integer("count", 0); }),
