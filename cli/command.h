@@ -18,6 +18,7 @@ void add_stage_command(CLI::App& app);
 void add_status_command(CLI::App& app);
 void add_history_command(CLI::App& app);
 void add_best_command(CLI::App& app);
+void add_report_command(CLI::App& app);
 void add_export_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 void add_factors_command(CLI::App& app);

@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   longrope::add_status_command(app);
   longrope::add_history_command(app);
   longrope::add_best_command(app);
+  longrope::add_report_command(app);
   longrope::add_export_command(app);
   longrope::add_import_command(app);
   longrope::add_factors_command(app);

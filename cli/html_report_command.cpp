@@ -1,0 +1,46 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "common/write_file.h"
+#include "coordinator/report/html_report.h"
+
+namespace longrope {
+namespace {
+
+struct HtmlReportArguments {
+  std::vector<std::string> databases;
+  std::vector<std::string> evaluations;
+  std::string title;
+  std::string out;
+};
+
+void write_report(const HtmlReportArguments& arguments) {
+  ReportSources sources;
+  sources.title = arguments.title;
+  for (const std::string& database : arguments.databases) sources.searches.push_back({"", database});
+  sources.evaluations.assign(arguments.evaluations.begin(), arguments.evaluations.end());
+  write_file_atomically(arguments.out, html_report(sources));
+}
+
+}  // namespace
+
+void add_report_command(CLI::App& app) {
+  auto arguments = std::make_shared<HtmlReportArguments>();
+  auto* command = app.add_subcommand("report", "Tables and plots of searches and evaluations, as one HTML file");
+  command
+      ->add_option("--db", arguments->databases, "Database of a search; may be in use. Once for each, in their order")
+      ->required()
+      ->allow_extra_args(false);
+  command
+      ->add_option("--evaluation", arguments->evaluations,
+                   "JSON of longrope evaluate (longrope-evaluation/1); may be given several times")
+      ->allow_extra_args(false);
+  command->add_option("--title", arguments->title, "Heading of the page [the names of the searches]");
+  command->add_option("--out", arguments->out, "HTML file; an existing one is replaced")->required();
+  command->footer("Example:\n  longrope report --db demo.db --evaluation demo.json --out demo.html");
+  command->callback([=] { write_report(*arguments); });
+}
+
+}  // namespace longrope
