@@ -1,8 +1,10 @@
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/pipeline_places.h"
 #include "common/write_file.h"
 #include "coordinator/report/html_report.h"
 
@@ -16,10 +18,32 @@ struct HtmlReportArguments {
   std::string out;
 };
 
+/// Every search that has begun, and every evaluation that is finished.
+void add_pipeline(const std::filesystem::path& database, ReportSources& sources) {
+  const PipelineRecord pipeline = read_pipeline_record(database);
+  const PipelinePlaces places(database, "", pipeline.stages);
+  if (sources.title.empty()) sources.title = pipeline.name;
+  for (const PipelineStageRecord& stage : pipeline.stages) {
+    if (const std::filesystem::path search = places.search_database(stage.name); std::filesystem::exists(search)) {
+      sources.searches.push_back({stage.name, search});
+    }
+    if (stage.kind != StageKind::kEvaluate || stage.state != PipelineStageState::kFinished) continue;
+    for (const std::filesystem::path& evaluation : evaluations_of(places.output(stage))) {
+      sources.evaluations.push_back(evaluation);
+    }
+  }
+}
+
 void write_report(const HtmlReportArguments& arguments) {
   ReportSources sources;
   sources.title = arguments.title;
-  for (const std::string& database : arguments.databases) sources.searches.push_back({"", database});
+  for (const std::string& database : arguments.databases) {
+    if (is_pipeline(database)) {
+      add_pipeline(database, sources);
+    } else {
+      sources.searches.push_back({"", database});
+    }
+  }
   sources.evaluations.assign(arguments.evaluations.begin(), arguments.evaluations.end());
   write_file_atomically(arguments.out, html_report(sources));
 }
@@ -30,7 +54,7 @@ void add_report_command(CLI::App& app) {
   auto arguments = std::make_shared<HtmlReportArguments>();
   auto* command = app.add_subcommand("report", "Tables and plots of searches and evaluations, as one HTML file");
   command
-      ->add_option("--db", arguments->databases, "Database of a search; may be in use. Once for each, in their order")
+      ->add_option("--db", arguments->databases, "Database of a search or a pipeline; may be in use. Once for each, in their order")
       ->required()
       ->allow_extra_args(false);
   command

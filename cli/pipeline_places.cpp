@@ -98,4 +98,13 @@ std::filesystem::path search_database_of(const std::filesystem::path& database,
   throw InputError(fmt::format("no search of the pipeline has begun yet: {}", database.string()));
 }
 
+std::vector<std::filesystem::path> evaluations_of(const std::filesystem::path& output) {
+  std::vector<std::filesystem::path> found;
+  for (const char* const model : {kEvaluatedCheckpoint, kEvaluatedUntouched}) {
+    const std::filesystem::path report = output / model / kEvaluationFile;
+    if (std::filesystem::exists(report)) found.push_back(report);
+  }
+  return found;
+}
+
 }  // namespace longrope

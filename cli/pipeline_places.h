@@ -1,7 +1,7 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +11,11 @@
 #include "coordinator/store/pipeline_store.h"
 
 namespace longrope {
+
+// Of the output of an evaluate stage: a folder for each model, with its report in three forms.
+inline constexpr const char* kEvaluatedCheckpoint = "checkpoint";
+inline constexpr const char* kEvaluatedUntouched = "untouched";
+inline constexpr const char* kEvaluationFile = "evaluation.json";
 
 /// Where the stages of a pipeline keep what they give, and what they take from each other. NAME.db has the folder
 /// NAME.stages beside it, with a folder for each stage.
@@ -47,5 +52,8 @@ class PipelinePlaces {
 /// begun without a name). Throws InputError for a stage that is no search, or none has begun.
 [[nodiscard]] std::filesystem::path search_database_of(const std::filesystem::path& database,
                                                        const std::optional<std::string>& stage);
+
+/// The reports in the output of an evaluate stage, the checkpoint's first.
+[[nodiscard]] std::vector<std::filesystem::path> evaluations_of(const std::filesystem::path& output);
 
 }  // namespace longrope

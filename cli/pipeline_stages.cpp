@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iostream>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "common/overloaded.h"
 #include "common/sha256.h"
 #include "common/write_folder.h"
+#include "coordinator/export/engine_tables.h"
 #include "coordinator/export/hugging_face_export.h"
 #include "coordinator/pipeline/hand_off.h"
 #include "coordinator/store/store_reader.h"
@@ -163,7 +165,7 @@ ChildEnd evaluate(const EvaluateStage& stage, const PipelineContext& context, co
   add("dtype", std::string(to_string(context.config.dtype)));
   add("angles", std::string(to_string(context.config.angles)));
   add("threads", std::to_string(machine_threads()));
-  add_file("json-out", unfinished / "evaluation.json");
+  add_file("json-out", unfinished / kEvaluationFile);
   add_file("markdown-out", unfinished / "evaluation.md");
   add_file("csv-out", unfinished / "evaluation.csv");
   ChildEnd end = run_child({.command = std::move(command), .folder = ".", .log = log});
@@ -183,8 +185,8 @@ StageWork do_evaluate(const EvaluateStage& stage, const PipelineStageRecord& rec
     std::vector<fs::path> factors;
     std::string name;
   };
-  std::vector<Evaluated> models = {{context.places.checkpoint(record.model), {schedule}, "checkpoint"}};
-  if (stage.untouched && !record.model.empty()) models.push_back({context.places.untouched_model(), {}, "untouched"});
+  std::vector<Evaluated> models = {{context.places.checkpoint(record.model), {schedule}, kEvaluatedCheckpoint}};
+  if (stage.untouched && !record.model.empty()) models.push_back({context.places.untouched_model(), {}, kEvaluatedUntouched});
   for (const auto& [model, factors, name] : models) {
     const ChildEnd end =
         evaluate(stage, context, model, factors, unfinished / name, context.places.folder(record.name) / "log");
@@ -198,8 +200,11 @@ StageWork do_evaluate(const EvaluateStage& stage, const PipelineStageRecord& rec
 StageWork do_export(const ExportStage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
   const fs::path out = context.places.folder(record.name) / fmt::format("{}-{}", context.config.name, record.name);
   if (fs::exists(out)) return {WorkEnd::kDone, out, ""};
-  const FactorsFile::Entry longest = winner_of(context, record.factors);
-  export_hugging_face(context.places.checkpoint(record.model), longest.factors, longest.target_length, out,
+  const fs::path checkpoint = context.places.checkpoint(record.model);
+  const FactorsFile schedule = context.places.schedule(record);
+  const std::int64_t original_length = describe_model(checkpoint).geometry.original_length;
+  if (const auto warning = tables_left_out(schedule, original_length)) std::cerr << "longrope: warning: " << *warning << '\n';
+  export_hugging_face(checkpoint, engine_tables(schedule, original_length, "stage " + record.name), out,
                       stage.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
   return {WorkEnd::kDone, out, ""};
 }
