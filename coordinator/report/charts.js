@@ -113,20 +113,28 @@ function history(plot) {
   const point = key => row => ({x: row.k, y: row[key], row});
   const marks = {borderWidth: 1.5, showLine: false};
   const winner = finalists.filter(row => row.k === plot.winner);
-  const datasets = [
-    line("candidates", rows.map(point("perplexity")), 0, {...marks, pointRadius: 2.5, intervals: rows.map(intervalOf)}),
-    line("best so far", rows.map(point("best")), 1, {stepped: true, pointRadius: 0}),
-    line("finalists, held out", finalists.map(point("heldout")), 2, {...marks, pointStyle: "rectRot", pointRadius: 6}),
-    line("winner, held out", winner.map(point("heldout")), 3, {...marks, pointStyle: "star", pointRadius: 10, borderWidth: 2.5}),
-  ];
   // A seed such as PI may be far away from everything that matters: the axis ends at three times the best.
   const best = Math.min(...rows.map(row => row.perplexity));
   const values = [...rows.map(row => row.perplexity), ...finalists.map(row => row.heldout)];
   const near = values.filter(value => value <= 3 * best);
   const beyond = values.length - near.length;
+  const y = logarithmicAxis("perplexity", near);
+  // Those of few documents are wider than the plot, and would only hide the points.
+  const measured = rows.filter(row => row.perplexity <= 3 * best && intervalOf(row));
+  const cut = measured.filter(row => row.low < y.min || row.high > y.max).length;
+  const datasets = [
+    line("candidates", rows.map(point("perplexity")), 0, {...marks, pointRadius: 2.5}),
+    line("95 % intervals", measured.map(point("perplexity")), 0, {
+      ...marks, pointRadius: 0, pointHoverRadius: 0, intervals: measured.map(intervalOf), silent: true,
+      hidden: 2 * cut > measured.length,
+    }),
+    line("best so far", rows.map(point("best")), 1, {stepped: true, pointRadius: 0}),
+    line("finalists, held out", finalists.map(point("heldout")), 2, {...marks, pointStyle: "rectRot", pointRadius: 6}),
+    line("winner, held out", winner.map(point("heldout")), 3, {...marks, pointStyle: "star", pointRadius: 10, borderWidth: 2.5}),
+  ];
   return {
     datasets: datasets.filter(dataset => dataset.data.length > 0),
-    scales: {x: linearAxis("candidate", {min: 0, max: Math.max(1, ...rows.map(row => row.k)), ticks: {precision: 0}}), y: logarithmicAxis("perplexity", near)},
+    scales: {x: linearAxis("candidate", {min: 0, max: Math.max(1, ...rows.map(row => row.k)), ticks: {precision: 0}}), y},
     note: beyond > 0 ? `${beyond} of ${values.length} figures lie above the plot; the table has all of them.` : "",
     tooltip: ({row, y}) => [`candidate ${row.k} (${row.origin}): ${formatted(y, "perplexity")}`,
       ...(intervalOf(row) ? [`95 %: ${formatted(row.low, "perplexity")} to ${formatted(row.high, "perplexity")}`] : [])],
@@ -241,7 +249,10 @@ function draw(plot, canvas) {
       interaction: {mode: "nearest", intersect: false, axis: "xy"},
       plugins: {
         legend: {display: false},
-        tooltip: {callbacks: {title: () => "", label: item => made.tooltip(item.raw, item.dataset)}},
+        tooltip: {
+          filter: item => !item.dataset.silent,
+          callbacks: {title: () => "", label: item => made.tooltip(item.raw, item.dataset)},
+        },
       },
       ...made.options,
     },
