@@ -138,10 +138,12 @@ def test_killed_in_a_stage_it_goes_on_to_the_same_outputs(undisturbed, folder, n
     config, expected = undisturbed
     database = folder / f"killed-{name}.db"
     with Process("run", config, "--db", database, "--workers", 2) as run:
-        wait_until(lambda: running(database, name), f"stage {name} runs")
+        run.read_until(f"stage {name} (")
+        if name != "export":  # which is done in milliseconds: the kill may come before it, in it or after it
+            wait_until(lambda: running(database, name), f"stage {name} runs")
         run.kill(signal.SIGKILL)
         run.finish()
-    assert name not in digests(database)
+    assert name == "export" or name not in digests(database)
     longrope("run", config, "--db", database, "--workers", 2)
     assert digests(database) == expected
 
