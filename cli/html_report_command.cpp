@@ -54,7 +54,8 @@ void add_report_command(CLI::App& app) {
   auto arguments = std::make_shared<HtmlReportArguments>();
   auto* command = app.add_subcommand("report", "Tables and plots of searches and evaluations, as one HTML file");
   command
-      ->add_option("--db", arguments->databases, "Database of a search or a pipeline; may be in use. Once for each, in their order")
+      ->add_option("--db", arguments->databases,
+                   "Database of a search or a pipeline; may be in use. Once for each, in their order")
       ->required()
       ->allow_extra_args(false);
   command

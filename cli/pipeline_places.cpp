@@ -23,7 +23,7 @@ bool searches(const PipelineStageRecord& stage) {
 
 }  // namespace
 
-PipelinePlaces::PipelinePlaces(std::filesystem::path database, std::filesystem::path untouched_model,
+PipelinePlaces::PipelinePlaces(const std::filesystem::path& database, std::filesystem::path untouched_model,
                                const std::vector<PipelineStageRecord>& stages)
     : base_(std::filesystem::absolute(database).parent_path()),
       folder_(stages_folder(std::filesystem::absolute(database))),
@@ -86,8 +86,9 @@ std::filesystem::path search_database_of(const std::filesystem::path& database,
   const PipelinePlaces places(database, "", pipeline.stages);
   if (stage) {
     const PipelineStageRecord& named = stage_named(pipeline.stages, *stage);
-    if (!searches(named))
+    if (!searches(named)) {
       throw InputError(fmt::format("a stage must be a search: {} is {}", *stage, to_string(named.kind)));
+    }
     return places.search_database(named.name);
   }
   for (auto latest = pipeline.stages.rbegin(); latest != pipeline.stages.rend(); ++latest) {

@@ -22,7 +22,7 @@ inline constexpr const char* kEvaluationFile = "evaluation.json";
 class PipelinePlaces {
  public:
   /// `stages` outlives this.
-  PipelinePlaces(std::filesystem::path database, std::filesystem::path untouched_model,
+  PipelinePlaces(const std::filesystem::path& database, std::filesystem::path untouched_model,
                  const std::vector<PipelineStageRecord>& stages);
 
   [[nodiscard]] std::filesystem::path folder(std::string_view stage) const;

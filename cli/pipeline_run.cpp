@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/model_description.h"
 #include "common/software_version.h"
+#include "coordinator/pipeline/preflight.h"
 
 namespace longrope {
 namespace {
@@ -87,6 +88,7 @@ PipelineRecord pipeline_record(const Config& config) {
 
 PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database,
                          std::optional<std::int64_t> workers) {
+  require_usable_documents(config);
   PipelineStore store(database, pipeline_record(config));
   const PipelinePlaces places(database, config.model, store.stages());
   const PipelineContext context{config, database, places, workers};

@@ -18,7 +18,7 @@ enum class PipelineEnd { kFinished, kStopped, kWaiting };
 /// stop, or a stage waits for the user. What is done stays done, whatever ends this process: each stage can be
 /// interrupted anywhere, goes on from what it has on disk and gives the same output, which appears whole. Searches use
 /// `workers` local processes. Throws Error or InputError when a stage cannot be done; its row says why, and the next
-/// run tries it again.
+/// run tries it again. All documents are read first: what could not be used later is refused at once.
 PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database,
                          std::optional<std::int64_t> workers);
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <iostream>
 #include <thread>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "cli/search_session.h"
 #include "cli/winner_file.h"
 #include "cli/worker_program.h"
+#include "common/closed_form_factors.h"
 #include "common/error.h"
 #include "common/model_description.h"
 #include "common/overloaded.h"
@@ -39,6 +41,32 @@ FactorsFile::Entry winner_of(const PipelineContext& context, const std::string& 
   return read_factors_json(context.places.winner(search_stage)).entries.front();
 }
 
+/// The winner of a search before on the same checkpoint, for another length: what it adds to the checkpoint's own
+/// factors, by the rule of spec §2.8.
+std::filesystem::path write_seed(const std::string& seed_stage, const PipelineStageRecord& record,
+                                 std::int64_t target_length, const PipelineContext& context) {
+  FactorsFile::Entry seed = winner_of(context, seed_stage);
+  const ModelDescription model = describe_model(context.places.checkpoint(record.model));
+  const auto ratio = [&](std::int64_t length) {
+    return static_cast<double>(length) / static_cast<double>(model.scaling.reached_length);
+  };
+  std::vector<double>& lambda = seed.factors.lambda;
+  const std::vector<double>& own = model.scaling.beyond_original.lambda;
+  const auto over_own = [&](auto operation) {
+    if (model.scaling.scaled()) std::ranges::transform(lambda, own, lambda.begin(), operation);
+  };
+  over_own(std::divides<>());
+  lambda = length_dynamic_factors(lambda, ratio(seed.target_length), ratio(target_length));
+  over_own(std::multiplies<>());
+  seed.factors = exact_factors(std::move(lambda), seed.factors.n_hat, seed.factors.attention);
+  seed.target_length = target_length;
+  FactorsFile file;
+  file.entries.push_back(std::move(seed));
+  fs::path out = context.places.folder(record.name) / fmt::format("seed-{}.json", seed_stage);
+  write_factors_json(file, out);
+  return out;
+}
+
 /// What only this stage of the configuration searches, on the checkpoint that it takes.
 Config search_config(const PipelineStageRecord& record, StageConfig stage, const PipelineContext& context) {
   Config config = context.config;
@@ -48,6 +76,9 @@ Config search_config(const PipelineStageRecord& record, StageConfig stage, const
     // Hugging Face has one attention factor for the short and the long table.
     stage.search.attention_policies = {AttentionPolicy::kValue};
     stage.search.attention_value = winner_of(context, record.factors).factors.attention.value;
+  }
+  for (const std::string& seed_stage : std::exchange(stage.seed_stages, {})) {
+    stage.search.seed_files.push_back(write_seed(seed_stage, record, stage.target_length, context));
   }
   config.stages = {std::move(stage)};
   return config;
@@ -121,6 +152,7 @@ StageWork do_finetune(const FinetuneStage& stage, const PipelineStageRecord& rec
       fmt::format("longrope stage complete {} --db {} --checkpoint DIR", record.name, context.database.string());
   write_hand_off({.stage = record.name,
                   .model = context.places.checkpoint(record.model),
+                  .documents = stage.documents,
                   .factors = factors.factors,
                   .target_length = factors.target_length,
                   .length = stage.length == 0 ? factors.target_length : stage.length,
@@ -130,13 +162,15 @@ StageWork do_finetune(const FinetuneStage& stage, const PipelineStageRecord& rec
   if (stage.by_hand) {
     return {WorkEnd::kWaiting, {}, fmt::format("fine-tune {}, then: {}", (hand_off / "model").string(), completion)};
   }
-  const ChildEnd end =
-      run_child({.command = stage.command,
-                 .folder = hand_off,
-                 .log = folder / "log",
-                 .environment = {{"LONGROPE_HAND_OFF", hand_off.string()}, {"LONGROPE_CHECKPOINT", out.string()}}});
-  if (end.stopped) return {WorkEnd::kStopped, {}, ""};
-  if (!end.success) throw Error(fmt::format("the command failed: {} (stage {})", end.last_line, record.name));
+  if (!fs::exists(out)) {  // else the command of an earlier process was done
+    const ChildEnd end =
+        run_child({.command = stage.command,
+                   .folder = hand_off,
+                   .log = folder / "log",
+                   .environment = {{"LONGROPE_HAND_OFF", hand_off.string()}, {"LONGROPE_CHECKPOINT", out.string()}}});
+    if (end.stopped) return {WorkEnd::kStopped, {}, ""};
+    if (!end.success) throw Error(fmt::format("the command failed: {} (stage {})", end.last_line, record.name));
+  }
   require_trained_from(hand_off, out);
   return {WorkEnd::kDone, out, ""};
 }
@@ -186,7 +220,8 @@ StageWork do_evaluate(const EvaluateStage& stage, const PipelineStageRecord& rec
     std::string name;
   };
   std::vector<Evaluated> models = {{context.places.checkpoint(record.model), {schedule}, kEvaluatedCheckpoint}};
-  if (stage.untouched && !record.model.empty()) models.push_back({context.places.untouched_model(), {}, kEvaluatedUntouched});
+  if (stage.untouched && !record.model.empty())
+    models.push_back({context.places.untouched_model(), {}, kEvaluatedUntouched});
   for (const auto& [model, factors, name] : models) {
     const ChildEnd end =
         evaluate(stage, context, model, factors, unfinished / name, context.places.folder(record.name) / "log");
@@ -203,7 +238,8 @@ StageWork do_export(const ExportStage& stage, const PipelineStageRecord& record,
   const fs::path checkpoint = context.places.checkpoint(record.model);
   const FactorsFile schedule = context.places.schedule(record);
   const std::int64_t original_length = describe_model(checkpoint).geometry.original_length;
-  if (const auto warning = tables_left_out(schedule, original_length)) std::cerr << "longrope: warning: " << *warning << '\n';
+  if (const auto warning = tables_left_out(schedule, original_length))
+    std::cerr << "longrope: warning: " << *warning << '\n';
   export_hugging_face(checkpoint, engine_tables(schedule, original_length, "stage " + record.name), out,
                       stage.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
   return {WorkEnd::kDone, out, ""};

@@ -15,10 +15,12 @@ namespace longrope {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = 1U << 20;
-/// Searches of one model stay in `stages`; anything else makes all of it a pipeline.
+/// Searches of one model that know nothing of each other stay in `stages`; anything else makes all of it a pipeline.
 void read_stages(Config& config, const TomlValue& value) {
   config.pipeline = read_pipeline(value);
-  const auto plain = [](const PipelineStage& stage) { return stage.kind == StageKind::kSearch; };
+  const auto plain = [](const PipelineStage& stage) {
+    return stage.kind == StageKind::kSearch && std::get<StageConfig>(stage.work).seed_stages.empty();
+  };
   if (!std::ranges::all_of(config.pipeline, plain)) return;
   for (PipelineStage& stage : config.pipeline) config.stages.push_back(std::get<StageConfig>(std::move(stage.work)));
   config.pipeline.clear();

@@ -28,7 +28,7 @@ FinetuneKey number_option(std::string_view name, NumberRange range) {
           }};
 }
 FinetuneKey word_option(std::string_view name, std::vector<std::string_view> words) {
-  return {name, [=](FinetuneStage& stage, const TomlValue& value) {
+  return {name, [name, words = std::move(words)](FinetuneStage& stage, const TomlValue& value) {
             const std::string word = value.text();
             if (std::ranges::find(words, word) == words.end()) {
               value.refuse(fmt::format("must be among {}", fmt::join(words, ", ")));
@@ -49,7 +49,8 @@ void add_common_keys(TomlKeys<Target>& keys, std::string& name, Links& links) {
   keys.push_back({"name",
                   [&name](Target&, const TomlValue& value) {
                     PipelineStage stage;
-                    identifier (&PipelineStage::name)(stage, value);
+                    const Read<PipelineStage> read = identifier(&PipelineStage::name);
+                    read(stage, value);
                     name = stage.name;
                   },
                   /*required=*/true});
@@ -191,6 +192,20 @@ std::string linked(const std::vector<PipelineStage>& before, const std::string& 
       fmt::format("{} must name a {} stage that comes before: {}{}", key, to_string(kind), wanted, stage.place));
 }
 
+/// Winners of other checkpoints are factors over other factors.
+void require_seed_stages(const std::vector<PipelineStage>& before, const StageConfig& search,
+                         const PipelineStage& stage) {
+  for (const std::string& name : search.seed_stages) {
+    const auto seed = std::ranges::find(before, name, &PipelineStage::name);
+    if (seed == before.end() || seed->kind != StageKind::kSearch || stage.kind != StageKind::kSearch ||
+        seed->model != stage.model) {
+      throw InputError(
+          fmt::format("seed_stages of a search must name searches on the same checkpoint that come before it: {}{}",
+                      name, stage.place));
+    }
+  }
+}
+
 }  // namespace
 
 std::string_view to_string(StageKind kind) {
@@ -236,6 +251,7 @@ std::vector<PipelineStage> read_pipeline(const TomlValue& stages) {
     } else if (!links.factors.empty()) {
       throw InputError(fmt::format("factors must not be given for a search: {}{}", links.factors, stage.place));
     }
+    if (const auto* search = std::get_if<StageConfig>(&stage.work)) require_seed_stages(read, *search, stage);
     read.push_back(std::move(stage));
   }
   return read;

@@ -123,6 +123,10 @@ TomlKeys<StageConfig> stage_keys() {
       {"search_count", integer(&S::search_count, 1)},
       {"heldout_count", integer(&S::heldout_count, 1)},
       {"finalists", integer(&S::finalists, 1)},
+      {"seed_stages",
+       [](S& stage, const TomlValue& value) {
+         for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
+       }},
       {"model", [](S& stage, const TomlValue& value) { stage.model_stage = value.text(); }},
       {"factors", [](S& stage, const TomlValue& value) { stage.factors_stage = value.text(); }},
       {"search", table(&S::search, search_keys(), "[stage.search]")},
@@ -177,7 +181,9 @@ void check_stage(const StageConfig& stage, const TomlValue& value) {
   }
   const std::int64_t n_hat = *std::max_element(search.n_hat_choices.begin(), search.n_hat_choices.end());
   if (n_hat >= stage.target_length) refuse("n_hat must be below target_length: " + std::to_string(n_hat));
-  if (search.seeds.empty() && search.seed_files.empty()) refuse("seeds and seed_files must not both be empty");
+  if (search.seeds.empty() && search.seed_files.empty() && stage.seed_stages.empty()) {
+    refuse("seeds, seed_files and seed_stages must not all be empty");
+  }
   if (search.num_iterations > 0 && search.num_mutations + search.num_crossovers == 0) {
     refuse("num_mutations and num_crossovers must not both be 0 when num_iterations is not: " +
            std::to_string(search.num_iterations));
@@ -206,6 +212,7 @@ nlohmann::json trajectory_settings(const StageConfig& stage) {
         {"patience", or_null(stage.stop.patience)},
         {"min_relative_improvement", stage.stop.min_relative_improvement}}},
   };
+  if (!stage.seed_stages.empty()) settings["seed_stages"] = stage.seed_stages;  // as the next
   if (stage.recovery) settings["recovery"] = true;  // absent otherwise: databases from before it was there go on
   return settings;
 }

@@ -62,6 +62,8 @@ struct StageConfig {
   StopConfig stop;
   /// Short-context recovery (spec §5.4): λ for a length that the model reaches already, in place of what it carries.
   bool recovery = false;
+  /// Searches before it on the same checkpoint, whose winners are rescaled to this length and begin the search.
+  std::vector<std::string> seed_stages;
   std::string model_stage;    // of a pipeline, as written; see PipelineStage
   std::string factors_stage;  // recovery only: the winner whose attention factor the short table shares
 };

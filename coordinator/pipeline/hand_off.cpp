@@ -38,6 +38,8 @@ nlohmann::ordered_json manifest(const HandOff& hand_off, const fs::path& folder)
           {"stage", hand_off.stage},
           {"model", {{"folder", kModelFolder}, {"sha256", model_digest(folder / kModelFolder)}}},
           {"factors", {{"json", "factors.json"}, {"csv", "factors.csv"}, {"digest", digest(hand_off.factors)}}},
+          {"documents", hand_off.documents.empty() ? nlohmann::ordered_json()
+                                                   : nlohmann::ordered_json(fs::absolute(hand_off.documents).string())},
           {"target_length", hand_off.target_length},
           {"sample_length", hand_off.length},
           {"settings", std::move(settings)},

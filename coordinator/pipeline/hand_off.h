@@ -13,8 +13,9 @@ namespace longrope {
 /// What somebody else needs to fine-tune a model under factors (design §8, spec §10).
 struct HandOff {
   std::string stage;
-  std::filesystem::path model;  // to train further
-  RescaleFactors factors;       // total
+  std::filesystem::path model;      // to train further
+  std::filesystem::path documents;  // samples; empty: the user has their own
+  RescaleFactors factors;           // total
   std::int64_t target_length = 0;
   std::int64_t length = 0;                                    // tokens of a sample
   std::vector<std::pair<std::string, std::string>> settings;  // of `longrope finetune`, by name: recommended

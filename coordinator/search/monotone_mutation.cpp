@@ -12,12 +12,15 @@ constexpr int kMaxRounds = 10000;
 
 enum class Move { kGenes, kBlock, kPower };
 
-Move draw_move(const MutationOptions& options, RandomStream& random) {
+Move draw_move(const Genome& parent, const MutationOptions& options, RandomStream& random) {
   // No draw when the moves are off, so that turning them off leaves the paper's operator and its random numbers alone.
   if (options.block_move_probability <= 0.0 || !random.chance(options.block_move_probability)) {
     return Move::kGenes;
   }
-  return random.below(2) == 0 ? Move::kBlock : Move::kPower;
+  if (random.below(2) == 0) return Move::kBlock;
+  // All ones have no distance from 1 to scale: such a move would try in vain and end the search.
+  const bool all_ones = std::ranges::all_of(parent.steps, [](std::int32_t step) { return step == 0; });
+  return all_ones ? Move::kBlock : Move::kPower;
 }
 
 std::string_view origin_of(Move move) {
@@ -96,7 +99,7 @@ void scale_above_one(std::vector<std::int32_t>& steps, const FactorGrid& grid, d
 
 std::optional<Mutant> mutate(Genome parent, const GenomeSpace& space, const MutationOptions& options,
                              const IsNew& is_new, RandomStream& random) {
-  const Move move = draw_move(options, random);
+  const Move move = draw_move(parent, options, random);
   Mutant mutant{.genome = std::move(parent), .origin = origin_of(move)};
   for (int round = 0; round < kMaxRounds; ++round) {
     apply(move, mutant.genome.steps, space.grid, options, random);

@@ -113,6 +113,19 @@ heldout_documents = "b"
   EXPECT_FALSE(std::get<StageConfig>(config.pipeline[0].work).recovery);
 }
 
+TEST_F(PipelineConfigTest, SearchBeginsWithWinnersOfTheSameCheckpointOnly) {
+  const auto search = [](const std::string& name, const std::string& seed) {
+    return "[[stage]]\nname = \"" + name + "\"\ntarget_length = 524288\nsearch_documents = \"a\"\n" +
+           "heldout_documents = \"b\"\nseed_stages = [\"" + seed + "\"]\n";
+  };
+  const std::string tuned = std::string(kSearches) + search("512k", "256k") + kTune;
+  const Config config = load(tuned);
+  EXPECT_THAT(std::get<StageConfig>(config.pipeline[2].work).seed_stages, ElementsAre("256k"));
+  EXPECT_THAT(refusal(tuned + search("1024k", "256k")),
+              HasSubstr("must name searches on the same checkpoint that come before it: 256k"));
+  EXPECT_THAT(refusal(tuned + search("1024k", "tune")), HasSubstr("same checkpoint that come before it: tune"));
+}
+
 TEST_F(PipelineConfigTest, WhatContradictsItselfIsRefusedWithItsLine) {
   const std::string searches = kSearches;
   EXPECT_THAT(refusal(searches + kTune + "factors = \"512k\"\n"),

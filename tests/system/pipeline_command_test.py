@@ -2,14 +2,13 @@
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import sys
 
 import pytest
 
-from longrope_processes import MODEL, Process, longrope, query, wait_until
+from longrope_processes import MODEL, ROOT, Process, longrope, query, wait_until
 
 # 512 -> 640 -> fine-tuning -> 768, and back to 512; a few candidates each.
 HEAD = """
@@ -195,19 +194,28 @@ def test_retried_stage_and_its_dependents_give_the_same_again(undisturbed, folde
     assert digests(database) == expected
 
 
-def test_failure_is_kept_in_the_database_and_tried_again(undisturbed, folder, tmp_path):
-    _, expected = undisturbed
-    for file in folder.glob("*.safetensors"):
-        shutil.copy(file, tmp_path)
-    config = write_road(tmp_path, "road.toml")
-    (tmp_path / "train.safetensors").rename(tmp_path / "elsewhere")
-    failed = longrope("run", config, "--db", tmp_path / "road.db", check=False)
-    assert failed.returncode != 0 and "train.safetensors" in failed.stderr
-    assert stage(tmp_path / "road.db", "tune")["state"] == "failed"
-    assert "train.safetensors" in stage(tmp_path / "road.db", "tune")["detail"]
-    (tmp_path / "elsewhere").rename(tmp_path / "train.safetensors")
-    longrope("run", config, "--db", tmp_path / "road.db")
-    assert digests(tmp_path / "road.db")["768"] == expected["768"]
+def test_failure_is_kept_in_the_database_and_tried_again(folder, tmp_path):
+    trainer = tmp_path / "trainer"
+    trainer.write_text("#!/bin/sh\necho no space on the device >&2\nexit 1\n")
+    trainer.chmod(0o755)
+    config = write_road(folder, "failure.toml",
+                        f'[[stage]]\nkind = "finetune"\nname = "tune"\ncommand = ["{trainer}"]\n')
+    database = folder / "failure.db"
+    failed = longrope("run", config, "--db", database, check=False)
+    assert failed.returncode == 1 and "no space on the device (stage tune)" in failed.stderr
+    assert stage(database, "tune")["state"] == "failed"
+    assert "no space on the device" in stage(database, "tune")["detail"]
+    trainer.write_text(TRAINER)
+    longrope("run", config, "--db", database)
+    assert list(digests(database)) == STAGES
+
+
+def test_missing_documents_of_a_late_stage_are_refused_before_the_first(folder, tmp_path):
+    config = write_road(folder, "late.toml", FINETUNE.replace("train.safetensors", "absent.safetensors"))
+    refused = longrope("run", config, "--db", tmp_path / "late.db", check=False)
+    assert refused.returncode == 2
+    assert "stage tune: " in refused.stderr and "absent.safetensors" in refused.stderr
+    assert not (tmp_path / "late.db").exists()
 
 
 TRAINER = f"""#!{sys.executable}
@@ -235,6 +243,21 @@ def test_command_trains_in_its_place(folder, tmp_path):
     assert list(digests(database)) == STAGES
     untouched = (MODEL / "model.safetensors").read_bytes()
     assert (folder / "command.stages/tune/road-tune/model.safetensors").read_bytes() != untouched
+
+
+def test_trainer_of_transformers_takes_the_hand_off(folder):
+    example = ROOT / "docs" / "examples" / "train_with_transformers.py"
+    config = write_road(folder, "trainer.toml", FINETUNE + f'command = ["{sys.executable}", "{example}"]\n')
+    database = folder / "trainer.db"
+    longrope("run", config, "--db", database)
+    assert list(digests(database)) == STAGES
+
+    def loss(model):
+        report = longrope("score", "--model", model, "--documents", folder / "train.safetensors", "--length", 640, "--json")
+        return json.loads(report.stdout)["total"]["nll_sum"]
+
+    # The gate has seen that the factors are those handed off; and it did train.
+    assert loss(folder / "trainer.stages/tune/road-tune") < loss(folder / "trainer.stages/tune/hand-off/model")
 
 
 def test_fine_tuning_by_hand_waits_and_takes_only_what_was_handed_off(folder, tmp_path):
@@ -269,6 +292,33 @@ def test_skipped_fine_tuning_leaves_the_model_before_it(folder):
     longrope("stage", "skip", "tune", "--db", database)
     longrope("run", config, "--db", database)
     assert stage(database, "768")["inputs"]["model"] == stage(database, "640")["inputs"]["model"]
+
+
+def test_search_begins_with_the_rescaled_winner_of_another(folder):
+    search = """
+[[stage]]
+name = "{length}"
+target_length = {length}
+search_documents = "search.safetensors"
+heldout_documents = "heldout.safetensors"
+finalists = 1
+{keys}
+[stage.search]
+population_size = 4
+num_iterations = 0
+seeds = ["yarn"]
+"""
+    config = folder / "warm.toml"
+    config.write_text(HEAD.format(model=MODEL).split("[[stage]]")[0] + search.format(length=640, keys="")
+                      + search.format(length=768, keys='seed_stages = ["640"]'))
+    database = folder / "warm.db"
+    longrope("run", config, "--db", database)
+    winner = json.loads((folder / "warm.stages/640/factors.json").read_text())["factors"][0]["lambda"]
+    rescaled = [1 + (factor - 1) * (768 / 512 - 1) / (640 / 512 - 1) for factor in winner]
+    begun = [json.loads(found) for (found,) in query(
+        folder / "warm.stages/768/search.db", "SELECT lambda FROM v_history WHERE origin = 'seed:published:1'")]
+    assert len(begun) == 1
+    assert max(abs(found - wanted) for found, wanted in zip(begun[0], rescaled)) < 1e-12
 
 
 def test_second_process_on_one_pipeline_is_refused(folder):

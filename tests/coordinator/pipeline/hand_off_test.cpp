@@ -63,6 +63,7 @@ class HandOffTest : public testing::Test {
   fs::path handed_ = folder_ / "hand-off";
   HandOff hand_off_ = {.stage = "tune",
                        .model = LONGROPE_SOURCE_DIR "/models/byte-llama",
+                       .documents = "/data/train.safetensors",
                        .factors = {},
                        .target_length = 2048,
                        .length = 1024,
@@ -84,6 +85,7 @@ TEST_F(HandOffTest, ManifestNamesEverythingByDigest) {
   EXPECT_EQ(manifest.at("schema"), "longrope-hand-off/1");
   EXPECT_EQ(manifest.at("model").at("sha256"), model_digest(handed_ / "model"));
   EXPECT_EQ(manifest.at("factors").at("digest"), digest(hand_off_.factors));
+  EXPECT_EQ(manifest.at("documents"), "/data/train.safetensors");
   EXPECT_EQ(manifest.at("sample_length"), 1024);
   EXPECT_EQ(manifest.at("settings").at("steps"), "400");
   EXPECT_EQ(manifest.at("when_done"), "longrope stage complete tune");

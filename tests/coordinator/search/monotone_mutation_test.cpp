@@ -169,6 +169,17 @@ TEST_F(MutateTest, ExhaustedSpaceGivesNothing) {
   EXPECT_FALSE(mutate(parent_, space_, {}, [](const Genome&) { return false; }, random));
 }
 
+TEST_F(MutateTest, FactorsThatAreAllOneFindAMutantWithEveryMove) {
+  // A recovery begins with them; scaling their distance from 1 changes nothing.
+  parent_.steps = Steps(64, 0);
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    RandomStream random(seed, "mutate", 0);
+    EXPECT_TRUE(mutate(
+        parent_, space_, {.block_move_probability = 1.0}, [this](const Genome& g) { return g != parent_; }, random))
+        << seed;
+  }
+}
+
 TEST_F(MutateTest, SingleChoicesStayAsTheyAre) {
   RandomStream random(1, "mutate", 0);
   for (int draw = 0; draw < 200; ++draw) {

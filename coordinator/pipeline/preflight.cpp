@@ -1,0 +1,92 @@
+#include "coordinator/pipeline/preflight.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "common/documents.h"
+#include "common/error.h"
+#include "common/model_description.h"
+#include "common/overloaded.h"
+
+namespace longrope {
+namespace {
+
+using PlaceByDigest = std::map<std::string, std::string>;  // "NAME (FILE)"
+
+class Preflight {
+ public:
+  explicit Preflight(const Config& config) : config_(config), model_(describe_model(config.model)) {}
+
+  void check(const PipelineStage& stage) {
+    std::visit(Overloaded{[&](const StageConfig& search) {
+                            usable(search.search_documents, search.target_length);
+                            usable(search.heldout_documents, search.target_length, &judging_);
+                          },
+                          [&](const FinetuneStage& finetune) { check_training(finetune, stage); },
+                          [&](const EvaluateStage& evaluate) {
+                            usable(evaluate.documents, *std::ranges::max_element(evaluate.lengths), &judging_);
+                            for (const auto* files : {&evaluate.passkey, &evaluate.needle}) {
+                              for (const std::filesystem::path& file : *files) usable(file, kShortest);
+                            }
+                          },
+                          [](const ExportStage&) {}},
+               stage.work);
+  }
+
+  void require_apart() const {
+    for (const auto& [digest, place] : trained_) {
+      if (const auto judge = judging_.find(digest); judge != judging_.end()) {
+        throw InputError(fmt::format("a document that is trained on must not be held out or evaluated: {} is {}", place,
+                                     judge->second));
+      }
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kShortest = 2;  // tokens of which one can be scored
+
+  void usable(const std::filesystem::path& file, std::int64_t length, PlaceByDigest* places = nullptr) const {
+    const DocumentsFile read = read_documents(file);
+    require_tokenizer(read, file, config_.model);
+    require_scorable(read.documents, file, length, model_.vocabulary);
+    if (places == nullptr) return;
+    for (const Document& document : read.documents) {
+      places->emplace(digest(document), fmt::format("{} ({})", document.name, file.string()));
+    }
+  }
+
+  void check_training(const FinetuneStage& finetune, const PipelineStage& stage) {
+    if (finetune.documents.empty()) return;  // the user has their own
+    const auto factors = std::ranges::find(config_.pipeline, stage.factors, &PipelineStage::name);
+    const std::int64_t length =
+        finetune.length == 0 ? std::get<StageConfig>(factors->work).target_length : finetune.length;
+    usable(finetune.documents, length, &trained_);
+    for (const auto& [name, value] : finetune.options) {
+      if (name == "short_documents") usable(value, finetune.number("short_length", kShortest), &trained_);
+    }
+  }
+
+  const Config& config_;
+  ModelDescription model_;
+  PlaceByDigest judging_;
+  PlaceByDigest trained_;
+};
+
+}  // namespace
+
+void require_usable_documents(const Config& config) {
+  Preflight preflight(config);
+  for (const PipelineStage& stage : config.pipeline) {
+    try {
+      preflight.check(stage);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("stage {}: {}", stage.name, error.what()));
+    }
+  }
+  preflight.require_apart();
+}
+
+}  // namespace longrope

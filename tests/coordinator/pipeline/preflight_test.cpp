@@ -1,0 +1,79 @@
+#include "coordinator/pipeline/preflight.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/documents.h"
+#include "common/error.h"
+#include "tests/support/prepared_fixture.h"
+
+namespace longrope {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+/// A search, a fine-tuning and an evaluation with documents of 600 tokens.
+class PreflightTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    StageConfig search = config_.stages.front();
+    config_.stages.clear();
+    write_to(train_, {document_of("t", 7)});
+    write_to(final_, {document_of("f", 8)});
+    FinetuneStage finetune;
+    finetune.documents = train_;
+    EvaluateStage evaluate;
+    evaluate.documents = final_;
+    evaluate.lengths = {512, kPreparedLength};
+    config_.pipeline.push_back({.name = "600", .kind = StageKind::kSearch, .work = search});
+    config_.pipeline.push_back({.name = "tune", .kind = StageKind::kFinetune, .factors = "600", .work = finetune});
+    config_.pipeline.push_back({.name = "tables", .kind = StageKind::kEvaluate, .factors = "600", .work = evaluate});
+  }
+  [[nodiscard]] std::string refusal() const {
+    try {
+      require_usable_documents(config_);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "(not refused)";
+  }
+
+  std::filesystem::path directory_ = fresh_directory();
+  std::filesystem::path train_ = directory_ / "train.safetensors";
+  std::filesystem::path final_ = directory_ / "final.safetensors";
+  Config config_ = small_config(directory_);
+};
+
+TEST_F(PreflightTest, DocumentsThatFitAreAccepted) { EXPECT_EQ(refusal(), "(not refused)"); }
+
+TEST_F(PreflightTest, MissingFileOfALateStageIsRefusedBeforeTheFirst) {
+  std::filesystem::remove(final_);
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tables: "), HasSubstr("final.safetensors")));
+}
+
+TEST_F(PreflightTest, DocumentShorterThanItsStageNeedsIsRefused) {
+  write_to(train_, {document_of("t", 7, kPreparedLength - 1)});
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tune: "), HasSubstr("599"), HasSubstr("train.safetensors")));
+}
+
+TEST_F(PreflightTest, TokenOutsideTheVocabularyIsRefused) {
+  write_to(final_, {document_of("f", 258)});
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tables: "), HasSubstr("258")));
+}
+
+TEST_F(PreflightTest, DocumentThatIsTrainedOnAndJudgesIsRefused) {
+  write_to(train_, {document_of("t", 7), document_of("same", 8)});
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("must not be held out or evaluated: same"), HasSubstr("f ("),
+                               HasSubstr("final.safetensors")));
+  write_to(train_, {document_of("same", 3)});
+  EXPECT_THAT(refusal(), HasSubstr("heldout.safetensors"));
+}
+
+TEST_F(PreflightTest, SearchDocumentsMayBeTrainedOn) {
+  write_to(train_, {document_of("same", 1)});
+  EXPECT_EQ(refusal(), "(not refused)");
+}
+
+}  // namespace
+}  // namespace longrope
