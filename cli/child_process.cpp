@@ -106,7 +106,7 @@ ChildEnd run_child(const Child& child) {
   std::vector<char*> arguments = pointers(words);
   std::vector<std::string> settings;
   for (char** setting = environ; *setting != nullptr; ++setting) settings.emplace_back(*setting);
-  for (const auto& [name, value] : child.environment) settings.push_back(name + "=" + value);
+  for (const auto& [name, value] : child.environment) settings.push_back(fmt::format("{}={}", name, value));
   std::vector<char*> environment = pointers(settings);
   const pid_t parent = getpid();
   const pid_t process = fork();

@@ -44,7 +44,7 @@ void add_passes(StageCost& cost, const ModelDescription& model, std::int64_t len
 }
 
 void add_search(const StageConfig& stage, const Config& config, const ModelDescription& model, StageCost& cost) {
-  cost.candidates = stage.stop.max_candidates ? *stage.stop.max_candidates : default_budget(stage.search);
+  cost.candidates = stage.stop.max_candidates.value_or(static_cast<std::int64_t>(default_budget(stage.search)));
   add_passes(cost, model, stage.target_length,
              cost.candidates * documents_in(stage.search_documents, stage.search_count) +
                  (std::min(stage.finalists, cost.candidates) + kBaselines) *

@@ -14,6 +14,8 @@
 namespace longrope {
 namespace {
 
+constexpr std::int64_t kShortestSample = 2;  // tokens, of which one can be scored
+
 using PlaceByDigest = std::map<std::string, std::string>;  // "NAME (FILE)"
 
 class Preflight {
@@ -29,7 +31,7 @@ class Preflight {
                           [&](const EvaluateStage& evaluate) {
                             usable(evaluate.documents, *std::ranges::max_element(evaluate.lengths), &judging_);
                             for (const auto* files : {&evaluate.passkey, &evaluate.needle}) {
-                              for (const std::filesystem::path& file : *files) usable(file, kShortest);
+                              for (const std::filesystem::path& file : *files) usable_whole(file);
                             }
                           },
                           [](const ExportStage&) {}},
@@ -46,7 +48,14 @@ class Preflight {
   }
 
  private:
-  static constexpr std::int64_t kShortest = 2;  // tokens of which one can be scored
+  /// Documents that are measured from end to end.
+  void usable_whole(const std::filesystem::path& file) const {
+    const DocumentsFile read = read_documents(file);
+    require_tokenizer(read, file, config_.model);
+    for (const Document& document : read.documents) {
+      require_scorable({&document, 1}, file, static_cast<std::int64_t>(document.tokens.size()), model_.vocabulary);
+    }
+  }
 
   void usable(const std::filesystem::path& file, std::int64_t length, PlaceByDigest* places = nullptr) const {
     const DocumentsFile read = read_documents(file);
@@ -65,7 +74,7 @@ class Preflight {
         finetune.length == 0 ? std::get<StageConfig>(factors->work).target_length : finetune.length;
     usable(finetune.documents, length, &trained_);
     for (const auto& [name, value] : finetune.options) {
-      if (name == "short_documents") usable(value, finetune.number("short_length", kShortest), &trained_);
+      if (name == "short_documents") usable(value, finetune.number("short_length", kShortestSample), &trained_);
     }
   }
 

@@ -308,7 +308,7 @@ TEST_F(ConfigTest, ValueOutOfRangeIsRefused) {
 }
 
 TEST_F(ConfigTest, KeysThatContradictEachOtherAreRefused) {
-  EXPECT_THAT(search_refusal("seeds = []"), HasSubstr("must not both be empty"));
+  EXPECT_THAT(search_refusal("seeds = []"), HasSubstr("must not all be empty"));
   EXPECT_THAT(search_refusal("n_hat = 4096"), HasSubstr("n_hat must be below target_length: 4096"));
   EXPECT_THAT(search_refusal("num_mutations = 0\nnum_crossovers = 0"), HasSubstr("must not both be 0"));
   EXPECT_THAT(refusal(replaced(kMinimal, "/data/heldout.safetensors", "./search.safetensors")),

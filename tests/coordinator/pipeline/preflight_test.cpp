@@ -62,6 +62,18 @@ TEST_F(PreflightTest, TokenOutsideTheVocabularyIsRefused) {
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tables: "), HasSubstr("258")));
 }
 
+TEST_F(PreflightTest, PassKeysAreCheckedFromEndToEnd) {
+  Document passkey = document_of("passkey-0.500-00", 9, 100);
+  passkey.scored.assign(100, 0);
+  passkey.scored.back() = 1;  // the answer stands at the end
+  write_to(directory_ / "passkey.safetensors", {passkey});
+  std::get<EvaluateStage>(config_.pipeline.back().work).passkey = {directory_ / "passkey.safetensors"};
+  EXPECT_EQ(refusal(), "(not refused)");
+  passkey.tokens[50] = 258;
+  write_to(directory_ / "passkey.safetensors", {passkey});
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tables: "), HasSubstr("258"), HasSubstr("passkey.safetensors")));
+}
+
 TEST_F(PreflightTest, DocumentThatIsTrainedOnAndJudgesIsRefused) {
   write_to(train_, {document_of("t", 7), document_of("same", 8)});
   EXPECT_THAT(refusal(), AllOf(HasSubstr("must not be held out or evaluated: same"), HasSubstr("f ("),
