@@ -71,11 +71,14 @@ void require_extension(const RescaleFactors& seed, const SearchSpace& space, con
   }
 }
 
-/// What the model carries, held below the bound of a recovery: a search begins with it, and with no scaling at all.
-RescaleFactors bounded_own_factors(const ModelDescription& model, const StageConfig& stage, double upper_bound) {
-  std::vector<double> lambda = model.own_factors(stage.target_length).lambda;
-  for (double& factor : lambda) factor = std::clamp(factor, 1.0, upper_bound);
-  return exact_factors(std::move(lambda), /*n_hat=*/0, {AttentionPolicy::kValue, stage.search.attention_value});
+/// What the model carries, as it is and held below the bound: a recovery begins with both, so that it never ends with
+/// worse factors on its documents than the model has.
+std::vector<RescaleFactors> own_seeds(const ModelDescription& model, const StageConfig& stage, double upper_bound) {
+  const AttentionFactor attention{AttentionPolicy::kValue, stage.search.attention_value};
+  const std::vector<double>& own = model.own_factors(stage.target_length).lambda;
+  std::vector<double> bounded = own;
+  for (double& factor : bounded) factor = std::clamp(factor, 1.0, upper_bound);
+  return {exact_factors(own, /*n_hat=*/0, attention), exact_factors(std::move(bounded), /*n_hat=*/0, attention)};
 }
 
 /// λ of a recovery replaces the model's own, so nothing is composed (spec §5.4).
@@ -96,7 +99,7 @@ SearchSpace recovery_space(const StageConfig& stage, const ModelDescription& mod
   space.grid = search_grid(search, ratio);
   space.n_hat_choices = search.n_hat_choices;
   space.attention_policies = search.attention_policies;
-  space.published_seeds.push_back(bounded_own_factors(model, stage, space.grid.upper_bound));
+  space.published_seeds = own_seeds(model, stage, space.grid.upper_bound);
   return space;
 }
 

@@ -224,18 +224,20 @@ TEST_F(PrepareSearchTest, RecoverySearchesBelowItsBoundAndReplacesWhatTheModelCa
   const SearchSpace space = prepare_search(config_).plan.stages.front().space;
   EXPECT_FALSE(space.scaling.scaled()) << "nothing is composed";
   EXPECT_DOUBLE_EQ(space.grid.upper_bound, 3.0) << "1 + max(2, 512 / 256)";
-  ASSERT_EQ(space.published_seeds.size(), 1U);
+  ASSERT_EQ(space.published_seeds.size(), 2U);
   EXPECT_EQ(space.published_seeds.front().lambda, std::vector<double>(32, 2.0)) << "the model's own";
   EXPECT_DOUBLE_EQ(space.published_seeds.front().attention.value, 1.25);
 }
 
-TEST_F(PrepareSearchTest, RecoveryHoldsTheModelsOwnFactorsBelowItsBound) {
+TEST_F(PrepareSearchTest, RecoveryBeginsWithTheModelsOwnFactorsAndWithThemBelowItsBound) {
   carry_linear_scaling();
   stage_.recovery = true;
   stage_.target_length = 512;
   stage_.search.upper_bound = 1.5;
   const SearchSpace space = prepare_search(config_).plan.stages.front().space;
-  EXPECT_EQ(space.published_seeds.front().lambda, std::vector<double>(32, 1.5));
+  ASSERT_EQ(space.published_seeds.size(), 2U);
+  EXPECT_EQ(space.published_seeds.front().lambda, std::vector<double>(32, 2.0)) << "it may be the best that there is";
+  EXPECT_EQ(space.published_seeds.back().lambda, std::vector<double>(32, 1.5));
 }
 
 TEST_F(PrepareSearchTest, RecoveryBeyondWhatTheModelReachesIsRefused) {

