@@ -30,6 +30,7 @@ documents search 4096 2 "$TEXT/search.txt"
 documents heldout 4096 3 "$OUT/heldout.txt"
 documents search 32768 1 "$TEXT/search.txt"
 documents heldout 32768 1 "$OUT/heldout.txt"
+documents final 512 64 "$OUT/final.txt"
 documents final 32768 1 "$OUT/final.txt"
 for length in 2048 4096; do
   [ -e "$OUT/train-$length.safetensors" ] ||
