@@ -44,7 +44,7 @@ void write_report(const HtmlReportArguments& arguments) {
       sources.searches.push_back({"", database});
     }
   }
-  sources.evaluations.assign(arguments.evaluations.begin(), arguments.evaluations.end());
+  sources.evaluations.insert(sources.evaluations.end(), arguments.evaluations.begin(), arguments.evaluations.end());
   write_file_atomically(arguments.out, html_report(sources));
 }
 

@@ -174,6 +174,14 @@ def test_recovery_shares_the_attention_factor_of_the_long_table(undisturbed, fol
     assert short["mscale"]["value"] == long["mscale"]["value"]
 
 
+def test_report_has_the_evaluations_of_the_stages(undisturbed, folder):
+    longrope("report", "--db", folder / "undisturbed.db", "--out", folder / "road.html")
+    page = (folder / "road.html").read_text()
+    evaluation = folder / "undisturbed.stages/evaluate/evaluation/checkpoint/evaluation.json"
+    assert json.loads(evaluation.read_text())["model"]["name"] == "road-tune"
+    assert page.count("dynamic_ntk") > 0 and page.count("road-tune") > 0
+
+
 def test_stage_that_has_begun_keeps_its_settings(undisturbed, folder):
     config = write_road(folder, "changed.toml", FINETUNE.replace("1e-4", "2e-4"))
     refused = longrope("run", config, "--db", folder / "undisturbed.db", check=False)
