@@ -1,16 +1,12 @@
 #include "cli/local_workers.h"
 
-#include <fcntl.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <utility>
 
 #include "cli/command.h"
+#include "cli/spawn.h"
 #include "cli/worker_program.h"
 #include "common/error.h"
 
@@ -18,18 +14,6 @@ namespace longrope {
 namespace {
 
 constexpr std::chrono::seconds kRestartInterval{1};
-
-/// In the child, between fork and exec: only async-signal-safe calls.
-[[noreturn]] void become_worker(const std::string& program, std::vector<char*>& arguments, int log, pid_t parent) {
-  // Its own group, so that Ctrl-C on the terminal reaches the coordinator alone; it dies with the coordinator.
-  setpgid(0, 0);
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (getppid() != parent) _exit(kExitFailure);
-  dup2(log, STDOUT_FILENO);
-  dup2(log, STDERR_FILENO);
-  execv(program.c_str(), arguments.data());
-  _exit(kExitFailure);
-}
 
 }  // namespace
 
@@ -47,20 +31,13 @@ LocalWorkers::~LocalWorkers() {
 }
 
 void LocalWorkers::start(Slot& slot) {
-  const std::string program = worker_program().string();
-  std::vector<std::string> words = {
-      program, "worker", "--connect", options_.endpoint, "--model-root", options_.model_root.string(), "--id", slot.id};
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  const int log = open(options_.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (log < 0) throw Error("cannot write the workers' log: " + options_.log.string() + ": " + std::strerror(errno));
-  const pid_t parent = getpid();
-  const pid_t child = fork();
-  if (child == 0) become_worker(program, arguments, log, parent);
-  close(log);
-  if (child < 0) throw Error(std::string("cannot start a worker: ") + std::strerror(errno));
-  slot.process = child;
+  const Descriptor log = open_log(options_.log);
+  // Not killed with the coordinator but told to stop: a worker takes its leave in seconds.
+  slot.process = spawn({.command = {worker_program().string(), "worker", "--connect", options_.endpoint, "--model-root",
+                                    options_.model_root.string(), "--id", slot.id},
+                        .output = log.value(),
+                        .errors = log.value(),
+                        .death_signal = SIGTERM});
   slot.started = std::chrono::steady_clock::now();
 }
 
