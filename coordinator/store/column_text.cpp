@@ -51,6 +51,13 @@ struct Words<EvaluationKind> {
                                      std::pair{EvaluationKind::kGradient, "gradient"}};
 };
 template <>
+struct Words<PipelineStageState> {
+  static constexpr std::array kPairs{
+      std::pair{PipelineStageState::kPending, "pending"}, std::pair{PipelineStageState::kRunning, "running"},
+      std::pair{PipelineStageState::kWaiting, "waiting"}, std::pair{PipelineStageState::kFinished, "finished"},
+      std::pair{PipelineStageState::kFailed, "failed"},   std::pair{PipelineStageState::kSkipped, "skipped"}};
+};
+template <>
 struct Words<LeaseEnd> {
   static constexpr std::array kPairs{std::pair{LeaseEnd::kScored, "scored"}, std::pair{LeaseEnd::kFailed, "failed"},
                                      std::pair{LeaseEnd::kRejected, "rejected"},
@@ -96,6 +103,7 @@ std::string_view column_text(EvaluationState state) { return word(state); }
 std::string_view column_text(EvaluationKind kind) { return word(kind); }
 std::string_view column_text(LeaseEnd end) { return word(end); }
 std::string_view column_text(WorkerState state) { return word(state); }
+std::string_view column_text(PipelineStageState state) { return word(state); }
 
 template <typename Enum>
 Enum from_column_text(std::string_view text) {
@@ -112,6 +120,7 @@ template EvaluationState from_column_text(std::string_view);
 template EvaluationKind from_column_text(std::string_view);
 template LeaseEnd from_column_text(std::string_view);
 template WorkerState from_column_text(std::string_view);
+template PipelineStageState from_column_text(std::string_view);
 
 std::string json_array(const std::vector<double>& values) {
   for (const double value : values) require_finite(value);

@@ -7,6 +7,7 @@
 
 #include "common/evaluation.h"
 #include "coordinator/core/records.h"
+#include "coordinator/store/pipeline_store.h"
 
 namespace longrope {
 
@@ -21,6 +22,7 @@ namespace longrope {
 [[nodiscard]] std::string_view column_text(EvaluationKind kind);
 [[nodiscard]] std::string_view column_text(LeaseEnd end);
 [[nodiscard]] std::string_view column_text(WorkerState state);
+[[nodiscard]] std::string_view column_text(PipelineStageState state);
 
 /// Defined for the enums above.
 template <typename Enum>

@@ -1,7 +1,6 @@
 #include "coordinator/store/pipeline_store.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 #include <SQLiteCpp/SQLiteCpp.h>
@@ -11,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "coordinator/store/column_text.h"
 #include "coordinator/store/database_file.h"
 #include "coordinator/store/migrations.h"
 #include "coordinator/store/row_reader.h"
@@ -18,14 +18,6 @@
 
 namespace longrope {
 namespace {
-
-constexpr std::array<std::string_view, 6> kStates = {"pending", "running", "waiting", "finished", "failed", "skipped"};
-
-PipelineStageState state_of(const std::string& word) {
-  const auto found = std::ranges::find(kStates, word);
-  if (found == kStates.end()) throw Error("no release has written this state of a stage: " + word);
-  return static_cast<PipelineStageState>(found - kStates.begin());
-}
 
 std::vector<PipelineStageRecord> read_stages(const SQLite::Database& database) {
   RowReader row(database,
@@ -40,7 +32,7 @@ std::vector<PipelineStageRecord> read_stages(const SQLite::Database& database) {
     stage.settings = row.text();
     stage.model = row.text();
     stage.factors = row.text();
-    stage.state = state_of(row.text());
+    stage.state = row.word<PipelineStageState>();
     stage.inputs = nlohmann::json::parse(row.text()).get<std::map<std::string, std::string>>();
     stage.output = row.text();
     stage.output_digest = row.text();
@@ -112,7 +104,7 @@ std::filesystem::path checked(std::filesystem::path file) {
 
 }  // namespace
 
-std::string_view to_string(PipelineStageState state) { return kStates.at(static_cast<std::size_t>(state)); }
+std::string_view to_string(PipelineStageState state) { return column_text(state); }
 
 bool is_pipeline(const std::filesystem::path& file) { return application_id(file) == kPipelineDatabase.application_id; }
 
