@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -18,7 +17,7 @@ namespace {
 double perplexity(const ScoreResult& result) { return longrope::perplexity(result.nll_sum, result.scored_tokens); }
 /// Every window counts the same, however many tokens it scores (YaRN's evaluation).
 double window_perplexity(const FitnessResult& result) {
-  return std::exp(result.window_means / static_cast<double>(result.windows));
+  return longrope::perplexity(result.window_means, result.windows);
 }
 double accuracy(const FitnessResult& result) {
   return static_cast<double>(result.right_answers) / static_cast<double>(result.answers);

@@ -1,7 +1,6 @@
 #include "coordinator/report/evaluation_plots.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <set>
 #include <utility>
@@ -64,9 +63,8 @@ std::optional<Json> by_position(const EvaluationFile& report, const std::string&
     for (const ScoredBlock& block : row.blocks) {
       const std::int64_t to = std::min(from + kBlockTokens, length);
       if (block.scored_tokens > 0) {
-        table["rows"].push_back({series_name(row), from, to,
-                                 std::exp(block.nll_sum / static_cast<double>(block.scored_tokens)),
-                                 block.scored_tokens});
+        table["rows"].push_back(
+            {series_name(row), from, to, perplexity(block.nll_sum, block.scored_tokens), block.scored_tokens});
       }
       from = to;
     }
