@@ -77,7 +77,7 @@ class RetrievalFiles {
   void read(RetrievalKind kind, const std::vector<std::string>& paths) {
     std::map<std::string, std::string> places;  // by digest
     for (const std::string& path : paths) {
-      std::vector<Document> documents = documents_for(path, arguments_.model);
+      std::vector<Document> documents = read_documents_for(path, arguments_.model).documents;
       files.push_back({kind, evaluated_file(path, documents)});
       for (Document& document : documents) {
         const std::string place = fmt::format("{}, {}", document.name, path);

@@ -33,14 +33,8 @@ ScorerOptions scorer_options(const ScoringArguments& arguments) {
   return options;
 }
 
-std::vector<Document> documents_for(const std::filesystem::path& path, const std::filesystem::path& model_directory) {
-  DocumentsFile file = read_documents(path);
-  require_tokenizer(file, path, model_directory);
-  return std::move(file.documents);
-}
-
 std::vector<Document> documents_to_score(const ScoringArguments& arguments) {
-  std::vector<Document> documents = documents_for(arguments.documents, arguments.model);
+  std::vector<Document> documents = read_documents_for(arguments.documents, arguments.model).documents;
   if (arguments.count && *arguments.count < static_cast<std::int64_t>(documents.size())) {
     documents.resize(static_cast<std::size_t>(*arguments.count));
   }

@@ -36,10 +36,7 @@ void add_scoring_options(CLI::App& command, ScoringArguments& arguments);
 /// Sliding windows are not kept to and phases not timed. Throws InputError for an unknown dtype or angle mode.
 [[nodiscard]] ScorerOptions scorer_options(const ScoringArguments& arguments);
 
-/// All documents of `path`, which must be of the model's tokenizer. Throws InputError.
-[[nodiscard]] std::vector<Document> documents_for(const std::filesystem::path& path,
-                                                  const std::filesystem::path& model_directory);
-/// The first --count of --documents.
+/// The first --count of --documents, which must be of the model's tokenizer. Throws InputError.
 [[nodiscard]] std::vector<Document> documents_to_score(const ScoringArguments& arguments);
 
 /// require_measurable (worker/scoring/fitness.h) of every document of `path`, which a refusal names too.

@@ -170,6 +170,12 @@ void require_tokenizer(const DocumentsFile& file, const std::filesystem::path& p
   }
 }
 
+DocumentsFile read_documents_for(const std::filesystem::path& path, const std::filesystem::path& model_directory) {
+  DocumentsFile file = read_documents(path);
+  require_tokenizer(file, path, model_directory);
+  return file;
+}
+
 void require_scorable(const Document& document, std::int64_t length, std::int64_t vocabulary) {
   const auto available = static_cast<std::int64_t>(document.tokens.size());
   if (length < 2) throw InputError(fmt::format("a length must be at least 2 tokens to score one: {}", length));

@@ -44,6 +44,9 @@ void require_scorable(std::span<const Document> documents, const std::filesystem
 /// tokenizer.json. A directory without that file says nothing, and everything is accepted.
 void require_tokenizer(const DocumentsFile& file, const std::filesystem::path& path,
                        const std::filesystem::path& model_directory);
+/// read_documents() of tokens of the model's own tokenizer; others are refused as by require_tokenizer().
+[[nodiscard]] DocumentsFile read_documents_for(const std::filesystem::path& path,
+                                               const std::filesystem::path& model_directory);
 
 /// How many of the first `length` tokens are scored: those after the first that the mask, if any, counts.
 [[nodiscard]] std::int64_t scored_tokens(const Document& document, std::int64_t length);

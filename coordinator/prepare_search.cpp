@@ -42,8 +42,7 @@ void require_one_tokenizer(const std::string& digest, const std::filesystem::pat
 std::vector<Document> usable_documents(const std::filesystem::path& file, std::optional<std::int64_t> count,
                                        std::int64_t length, const ModelDescription& model,
                                        std::optional<Tokenizer>& tokenizer) {
-  DocumentsFile read = read_documents(file);
-  require_tokenizer(read, file, model.directory);
+  DocumentsFile read = read_documents_for(file, model.directory);
   require_one_tokenizer(read.tokenizer_digest, file, tokenizer);
   std::vector<Document> documents = std::move(read.documents);
   if (count && *count > static_cast<std::int64_t>(documents.size())) {

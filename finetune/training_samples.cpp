@@ -14,8 +14,7 @@ namespace {
 
 std::vector<Document> training_documents(const TrainingOptions& options, const std::filesystem::path& path,
                                          std::int64_t length, std::int64_t vocabulary) {
-  DocumentsFile file = read_documents(path);
-  require_tokenizer(file, path, options.model);
+  DocumentsFile file = read_documents_for(path, options.model);
   require_scorable(file.documents, path, length, vocabulary);
   return std::move(file.documents);
 }
