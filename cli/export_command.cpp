@@ -49,7 +49,7 @@ FactorsFile best_factors(const ExportArguments& arguments) {
 FactorsFile factors_for_model(const std::string& path, const ModelDescription& model) {
   FactorsFile file = read_factors_json(path);
   if (!file.model) {
-    file.model = FactorsFile::Model{model.name, "", model.head_dim, model.geometry};
+    file.model = factors_model(model, "");
     return file;
   }
   const RotaryGeometry& geometry = file.model->geometry;

@@ -48,7 +48,7 @@ void import_factors(const ImportArguments& arguments) {
   entry.target_length = arguments.length;
   entry.factors = named_factors(arguments.file, arguments.attention_factor, model, arguments.length);
   FactorsFile file;
-  file.model = FactorsFile::Model{model.name, model_digest(arguments.model), model.head_dim, model.geometry};
+  file.model = factors_model(model, model_digest(arguments.model));
   if (std::optional<FactorsFile::Entry> short_entry = short_entry_of(arguments, model, entry)) {
     file.schedule = {{.max_length = short_entry->target_length, .factors_id = short_entry->id},
                      {.max_length = entry.target_length, .factors_id = entry.id}};

@@ -13,7 +13,7 @@ namespace {
 FactorsFile factors_file(const BestFactors& best, const ModelDescription& model, const std::string& digest,
                          const RunInfo& run) {
   FactorsFile file;
-  file.model = FactorsFile::Model{model.name, digest, model.head_dim, model.geometry};
+  file.model = factors_model(model, digest);
   FactorsFile::Entry entry;
   entry.id = fmt::format("{}-{}-{}", run.name, best.stage, best.index);
   entry.target_length = best.target_length;

@@ -14,6 +14,7 @@
 #include "common/hugging_face_factors.h"
 #include "common/json_object.h"
 #include "common/length_schedule.h"
+#include "common/model_description.h"
 #include "common/read_file.h"
 #include "common/strict_json.h"
 #include "common/vllm_config.h"
@@ -155,6 +156,10 @@ bool has_rope(const nlohmann::json& config) {
 }
 
 }  // namespace
+
+FactorsFile::Model factors_model(const ModelDescription& model, std::string sha256) {
+  return {.id = model.name, .sha256 = std::move(sha256), .head_dim = model.head_dim, .geometry = model.geometry};
+}
 
 FactorsFile read_factors_json(const std::filesystem::path& path) {
   const std::string place = path.string();

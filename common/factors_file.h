@@ -10,6 +10,8 @@
 
 namespace longrope {
 
+struct ModelDescription;
+
 /// The canonical factors file, `longrope-factors/1` (schemas/factors_file.md; spec §8).
 struct FactorsFile {
   struct Model {
@@ -40,6 +42,9 @@ struct FactorsFile {
   std::vector<Entry> entries;
   std::vector<ScheduleStep> schedule;  // which entry a sequence gets (length_schedule.h); empty: none is said
 };
+
+/// What a factors file says of a model; `sha256` is its digest, empty when unknown.
+[[nodiscard]] FactorsFile::Model factors_model(const ModelDescription& model, std::string sha256);
 
 // λ survives both formats bit-exactly (shortest round-trip decimals). All readers treat the file as hostile: size limit
 // 16 MiB, strict JSON with depth and duplicate-key checks, InputError naming file and line or key.

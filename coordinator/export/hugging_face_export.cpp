@@ -136,7 +136,7 @@ void link_other_files(const fs::path& model_directory, bool with_weights, const 
 void write_canonical_factors(const fs::path& file, const ModelDescription& model, const std::string& digest,
                              const EngineTables& tables) {
   FactorsFile canonical;
-  canonical.model = {.id = model.name, .sha256 = digest, .head_dim = model.head_dim, .geometry = model.geometry};
+  canonical.model = factors_model(model, digest);
   const auto add = [&](const RescaleFactors& factors, std::int64_t length) {
     FactorsFile::Entry& entry = canonical.entries.emplace_back();
     entry.id = fmt::format("longrope-{}", length);
