@@ -10,29 +10,36 @@ import pytest
 
 from longrope_processes import MODEL, ROOT, Process, longrope, query, wait_until
 
-# 512 -> 640 -> fine-tuning -> 768, and back to 512; a few candidates each.
-HEAD = """
-[run]
-name = "road"
-seed = 3
-[model]
-path = "{model}"
-[scheduling]
-heartbeat_interval_seconds = 0.2
-worker_timeout_seconds = 5
+def search(name, population=5, iterations=0, stage="", keys=""):
+    """A search of a few candidates at NAME tokens; `stage` and `keys` are further keys of its two tables."""
+    return f"""
 [[stage]]
-name = "640"
-target_length = 640
+name = "{name}"
+target_length = {name}
 search_documents = "search.safetensors"
 heldout_documents = "heldout.safetensors"
 search_count = 1
 heldout_count = 1
 finalists = 2
+{stage}
 [stage.search]
-population_size = 5
+population_size = {population}
 num_mutations = 2
 num_crossovers = 2
-num_iterations = 1
+num_iterations = {iterations}
+{keys}
+"""
+
+
+HEAD = f"""
+[run]
+name = "road"
+seed = 3
+[model]
+path = "{MODEL}"
+[scheduling]
+heartbeat_interval_seconds = 0.2
+worker_timeout_seconds = 5
 """
 FINETUNE = """
 [[stage]]
@@ -44,30 +51,7 @@ batch_size = 1
 learning_rate = 1e-4
 checkpoint_interval = 1
 """
-REST = """
-[[stage]]
-name = "768"
-target_length = 768
-search_documents = "search.safetensors"
-heldout_documents = "heldout.safetensors"
-search_count = 1
-heldout_count = 1
-finalists = 2
-[stage.search]
-population_size = 5
-num_iterations = 0
-[[stage]]
-kind = "recover"
-name = "512"
-target_length = 512
-search_documents = "search.safetensors"
-heldout_documents = "heldout.safetensors"
-search_count = 1
-heldout_count = 1
-finalists = 2
-[stage.search]
-population_size = 5
-num_iterations = 0
+TABLES = """
 [[stage]]
 kind = "evaluate"
 name = "evaluate"
@@ -93,9 +77,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-def write_road(folder, name, finetune=FINETUNE, head=HEAD):
+def write_road(folder, name, finetune=FINETUNE):
+    """512 -> 640 -> fine-tuning -> 768, and back to 512."""
     config = folder / name
-    config.write_text(head.format(model=MODEL) + finetune + REST)
+    config.write_text(HEAD + search(640, iterations=1) + finetune + search(768)
+                      + search(512, stage='kind = "recover"') + TABLES)
     return config
 
 
@@ -302,22 +288,10 @@ def test_skipped_fine_tuning_leaves_the_model_before_it(folder):
 
 
 def test_search_begins_with_the_rescaled_winner_of_another(folder):
-    search = """
-[[stage]]
-name = "{length}"
-target_length = {length}
-search_documents = "search.safetensors"
-heldout_documents = "heldout.safetensors"
-finalists = 1
-{keys}
-[stage.search]
-population_size = 4
-num_iterations = 0
-seeds = ["yarn"]
-"""
+    keys = 'seeds = ["yarn"]'
     config = folder / "warm.toml"
-    config.write_text(HEAD.format(model=MODEL).split("[[stage]]")[0] + search.format(length=640, keys="")
-                      + search.format(length=768, keys='seed_stages = ["640"]'))
+    config.write_text(HEAD + search(640, population=4, keys=keys)
+                      + search(768, population=4, stage='seed_stages = ["640"]', keys=keys))
     database = folder / "warm.db"
     longrope("run", config, "--db", database)
     winner = json.loads((folder / "warm.stages/640/factors.json").read_text())["factors"][0]["lambda"]
