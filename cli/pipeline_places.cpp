@@ -35,6 +35,9 @@ std::filesystem::path PipelinePlaces::search_database(std::string_view stage) co
   return folder(stage) / "search.db";
 }
 std::filesystem::path PipelinePlaces::winner(std::string_view stage) const { return folder(stage) / "factors.json"; }
+FactorsFile::Entry PipelinePlaces::winning_factors(std::string_view stage) const {
+  return read_factors_json(winner(stage)).entries.front();
+}
 std::filesystem::path PipelinePlaces::output(const PipelineStageRecord& stage) const { return base_ / stage.output; }
 
 std::filesystem::path PipelinePlaces::recorded(const std::filesystem::path& output) const {
@@ -54,18 +57,17 @@ std::filesystem::path PipelinePlaces::checkpoint(const std::string& finetune_sta
 }
 
 FactorsFile PipelinePlaces::schedule(const PipelineStageRecord& stage) const {
-  const std::filesystem::path directory = checkpoint(stage.model);
-  const ModelDescription model = describe_model(directory);
+  const ModelDescription model = describe_model(checkpoint(stage.model));
   FactorsFile file;
-  file.model = FactorsFile::Model{model.name, model_digest(directory), model.head_dim, model.geometry};
+  file.model = factors_model(model, stage.inputs.at("model"));
   for (const PipelineStageRecord& recovery : stages_) {
     if (recovery.id >= stage.id || recovery.kind != StageKind::kRecover || recovery.model != stage.model ||
         recovery.state != PipelineStageState::kFinished) {
       continue;
     }
-    file.entries.push_back(read_factors_json(winner(recovery.name)).entries.front());
+    file.entries.push_back(winning_factors(recovery.name));
   }
-  const FactorsFile::Entry longest = read_factors_json(winner(stage.factors)).entries.front();
+  const FactorsFile::Entry longest = winning_factors(stage.factors);
   if (model.scaling.scaled() && model.scaling.reached_length < longest.target_length) {
     FactorsFile::Entry own;
     own.id = model.name;

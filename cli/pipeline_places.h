@@ -29,6 +29,7 @@ class PipelinePlaces {
   [[nodiscard]] std::filesystem::path search_database(std::string_view stage) const;
   /// The winner of a search or recovery, a canonical factors file.
   [[nodiscard]] std::filesystem::path winner(std::string_view stage) const;
+  [[nodiscard]] FactorsFile::Entry winning_factors(std::string_view stage) const;  // read from it
   [[nodiscard]] std::filesystem::path output(const PipelineStageRecord& stage) const;
   /// As PipelineStageRecord::output has it.
   [[nodiscard]] std::filesystem::path recorded(const std::filesystem::path& output) const;
@@ -38,7 +39,7 @@ class PipelinePlaces {
   [[nodiscard]] const std::filesystem::path& untouched_model() const { return untouched_model_; }
 
   /// All tables for the checkpoint of `stage`, by length: those of the recoveries before it, the checkpoint's own, and
-  /// that of `stage.factors`.
+  /// that of `stage.factors`. `stage.inputs` has the checkpoint's digest.
   [[nodiscard]] FactorsFile schedule(const PipelineStageRecord& stage) const;
 
  private:

@@ -1,7 +1,5 @@
 #include "cli/pipeline_stages.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <functional>
 #include <iostream>
@@ -25,7 +23,6 @@
 #include "coordinator/export/engine_tables.h"
 #include "coordinator/export/hugging_face_export.h"
 #include "coordinator/pipeline/hand_off.h"
-#include "coordinator/store/store_reader.h"
 
 namespace longrope {
 namespace {
@@ -37,15 +34,22 @@ constexpr const char* kScheduleFile = "longrope.json";
 
 unsigned machine_threads() { return std::max(1U, std::thread::hardware_concurrency()); }
 
-FactorsFile::Entry winner_of(const PipelineContext& context, const std::string& search_stage) {
-  return read_factors_json(context.places.winner(search_stage)).entries.front();
+StageWork done(fs::path output) { return {WorkEnd::kDone, std::move(output), ""}; }
+StageWork stopped() { return {WorkEnd::kStopped, {}, ""}; }
+
+/// Runs the child that does the work of a stage: false when it was stopped by a signal to this process. Throws Error,
+/// with the reason that it gave, when it fails.
+bool run_to_end(const Child& child, const char* failure, const PipelineStageRecord& record) {
+  const ChildEnd end = run_child(child);
+  if (!end.success && !end.stopped) throw Error(fmt::format("{}: {} (stage {})", failure, end.last_line, record.name));
+  return !end.stopped;
 }
 
 /// The winner of a search before on the same checkpoint, for another length: what it adds to the checkpoint's own
 /// factors, by the rule of spec §2.8.
 std::filesystem::path write_seed(const std::string& seed_stage, const PipelineStageRecord& record,
                                  std::int64_t target_length, const PipelineContext& context) {
-  FactorsFile::Entry seed = winner_of(context, seed_stage);
+  FactorsFile::Entry seed = context.places.winning_factors(seed_stage);
   const ModelDescription model = describe_model(context.places.checkpoint(record.model));
   const auto ratio = [&](std::int64_t length) {
     return static_cast<double>(length) / static_cast<double>(model.scaling.reached_length);
@@ -75,7 +79,7 @@ Config search_config(const PipelineStageRecord& record, StageConfig stage, const
   if (stage.recovery) {
     // Hugging Face has one attention factor for the short and the long table.
     stage.search.attention_policies = {AttentionPolicy::kValue};
-    stage.search.attention_value = winner_of(context, record.factors).factors.attention.value;
+    stage.search.attention_value = context.places.winning_factors(record.factors).factors.attention.value;
   }
   for (const std::string& seed_stage : std::exchange(stage.seed_stages, {})) {
     stage.search.seed_files.push_back(write_seed(seed_stage, record, stage.target_length, context));
@@ -86,23 +90,22 @@ Config search_config(const PipelineStageRecord& record, StageConfig stage, const
 
 StageWork do_search(const StageConfig& stage, const PipelineStageRecord& record, const PipelineContext& context) {
   const fs::path winner = context.places.winner(record.name);
-  if (fs::exists(winner)) return {WorkEnd::kDone, winner, ""};
+  if (fs::exists(winner)) return done(winner);
   const Config config = search_config(record, stage, context);
   const fs::path database = context.places.search_database(record.name);
   {
     SearchSession search(config, database);
-    if (!search.serve_local_workers(context.workers)) return {WorkEnd::kStopped, {}, ""};
+    if (!search.serve_local_workers(context.workers)) return stopped();
   }
   write_factors_json(winner_of_search(database, std::nullopt, config.model).file, winner);
-  return {WorkEnd::kDone, winner, ""};
+  return done(winner);
 }
 
 std::vector<std::pair<std::string, std::string>> finetune_settings(const FinetuneStage& stage,
                                                                    const PipelineContext& context) {
   std::vector<std::pair<std::string, std::string>> settings = stage.options;
   const auto add_unless_given = [&](const std::string& name, const std::string& value) {
-    if (std::ranges::find(settings, name, &std::pair<std::string, std::string>::first) != settings.end()) return;
-    settings.emplace_back(name, value);
+    if (!stage.option(name)) settings.emplace_back(name, value);
   };
   add_unless_given("seed", std::to_string(context.config.seed));
   add_unless_given("angles", std::string(to_string(context.config.angles)));
@@ -111,74 +114,78 @@ std::vector<std::pair<std::string, std::string>> finetune_settings(const Finetun
   return settings;
 }
 
-StageWork train(const FinetuneStage& stage, const PipelineStageRecord& record, const PipelineContext& context,
-                const fs::path& out) {
-  const FactorsFile::Entry factors = winner_of(context, record.factors);
+/// `longrope finetune`.
+Child built_in_training(const PipelineStage& stage, const PipelineStageRecord& record, const PipelineContext& context,
+                        const fs::path& out) {
+  const auto& finetune = std::get<FinetuneStage>(stage.work);
   std::vector<std::string> command = {worker_program().string(),
                                       "finetune",
                                       "--model",
                                       fs::absolute(context.places.checkpoint(record.model)).string(),
                                       "--documents",
-                                      fs::absolute(stage.documents).string(),
+                                      fs::absolute(finetune.documents).string(),
                                       "--factors",
                                       context.places.winner(record.factors).string(),
                                       "--target-length",
-                                      std::to_string(factors.target_length),
+                                      std::to_string(context.places.winning_factors(record.factors).target_length),
                                       "--length",
-                                      std::to_string(stage.length == 0 ? factors.target_length : stage.length),
+                                      std::to_string(sample_length(context.config.pipeline, stage)),
                                       "--out",
                                       out.string()};
-  for (auto [name, value] : finetune_settings(stage, context)) {
+  for (auto [name, value] : finetune_settings(finetune, context)) {
     std::ranges::replace(name, '_', '-');
     command.push_back("--" + name);
     if (!value.empty()) command.push_back(value);
   }
-  const ChildEnd end =
-      run_child({.command = command, .folder = ".", .log = context.places.folder(record.name) / "log"});
-  if (end.stopped) return {WorkEnd::kStopped, {}, ""};
-  if (!end.success) throw Error(fmt::format("fine-tuning failed: {} (stage {})", end.last_line, record.name));
-  return {WorkEnd::kDone, out, ""};
+  return {.command = std::move(command), .folder = ".", .log = context.places.folder(record.name) / "log"};
 }
 
-StageWork do_finetune(const FinetuneStage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
+/// A command of the user's, or the user.
+StageWork hand_off_training(const PipelineStage& stage, const PipelineStageRecord& record,
+                            const PipelineContext& context, const fs::path& out) {
+  const auto& finetune = std::get<FinetuneStage>(stage.work);
   const fs::path folder = context.places.folder(record.name);
-  const fs::path out = folder / fmt::format("{}-{}", context.config.name, record.name);
-  const bool built_in = stage.command.empty() && !stage.by_hand;
-  if (built_in) return fs::exists(out) ? StageWork{WorkEnd::kDone, out, ""} : train(stage, record, context, out);
-
   const fs::path hand_off = folder / "hand-off";
-  const FactorsFile::Entry factors = winner_of(context, record.factors);
+  const FactorsFile::Entry factors = context.places.winning_factors(record.factors);
   const std::string completion =
       fmt::format("longrope stage complete {} --db {} --checkpoint DIR", record.name, context.database.string());
   write_hand_off({.stage = record.name,
                   .model = context.places.checkpoint(record.model),
-                  .documents = stage.documents,
+                  .model_digest = record.inputs.at("model"),
+                  .documents = finetune.documents,
                   .factors = factors.factors,
                   .target_length = factors.target_length,
-                  .length = stage.length == 0 ? factors.target_length : stage.length,
-                  .settings = finetune_settings(stage, context),
+                  .length = sample_length(context.config.pipeline, stage),
+                  .settings = finetune_settings(finetune, context),
                   .completion = completion},
                  hand_off);
-  if (stage.by_hand) {
+  if (finetune.by_hand) {
     return {WorkEnd::kWaiting, {}, fmt::format("fine-tune {}, then: {}", (hand_off / "model").string(), completion)};
   }
-  if (!fs::exists(out)) {  // else the command of an earlier process was done
-    const ChildEnd end =
-        run_child({.command = stage.command,
-                   .folder = hand_off,
-                   .log = folder / "log",
-                   .environment = {{"LONGROPE_HAND_OFF", hand_off.string()}, {"LONGROPE_CHECKPOINT", out.string()}}});
-    if (end.stopped) return {WorkEnd::kStopped, {}, ""};
-    if (!end.success) throw Error(fmt::format("the command failed: {} (stage {})", end.last_line, record.name));
-  }
+  const Child command = {
+      .command = finetune.command,
+      .folder = hand_off,
+      .log = folder / "log",
+      .environment = {{"LONGROPE_HAND_OFF", hand_off.string()}, {"LONGROPE_CHECKPOINT", out.string()}}};
+  // What is there was left by the command of an earlier process.
+  if (!fs::exists(out) && !run_to_end(command, "the command failed", record)) return stopped();
   require_trained_from(hand_off, out);
-  return {WorkEnd::kDone, out, ""};
+  return done(out);
 }
 
-/// One model's tables, in a folder that appears when they are all there.
-ChildEnd evaluate(const EvaluateStage& stage, const PipelineContext& context, const fs::path& model,
-                  const std::vector<fs::path>& factors, const fs::path& out, const fs::path& log) {
-  if (fs::exists(out)) return {.success = true};
+StageWork do_finetune(const PipelineStage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
+  const auto& finetune = std::get<FinetuneStage>(stage.work);
+  const fs::path out = context.places.folder(record.name) / fmt::format("{}-{}", context.config.name, record.name);
+  if (finetune.by_hand || !finetune.command.empty()) return hand_off_training(stage, record, context, out);
+  if (fs::exists(out)) return done(out);
+  const Child training = built_in_training(stage, record, context, out);
+  return run_to_end(training, "fine-tuning failed", record) ? done(out) : stopped();
+}
+
+/// One model's tables, in a folder that appears when they are all there. False when it was stopped.
+bool evaluate(const EvaluateStage& stage, const PipelineStageRecord& record, const PipelineContext& context,
+              const fs::path& model, const std::vector<fs::path>& factors, const fs::path& out) {
+  if (fs::exists(out)) return true;
   const fs::path unfinished = out.string() + ".unfinished";
   fs::create_directories(unfinished);
   std::vector<std::string> command = {worker_program().string(), "evaluate"};
@@ -202,47 +209,43 @@ ChildEnd evaluate(const EvaluateStage& stage, const PipelineContext& context, co
   add_file("json-out", unfinished / kEvaluationFile);
   add_file("markdown-out", unfinished / "evaluation.md");
   add_file("csv-out", unfinished / "evaluation.csv");
-  ChildEnd end = run_child({.command = std::move(command), .folder = ".", .log = log});
-  if (end.success) fs::rename(unfinished, out);
-  return end;
+  const Child child = {.command = std::move(command), .folder = ".", .log = context.places.folder(record.name) / "log"};
+  if (!run_to_end(child, "evaluation failed", record)) return false;
+  fs::rename(unfinished, out);
+  return true;
 }
 
 StageWork do_evaluate(const EvaluateStage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
   const fs::path out = context.places.folder(record.name) / "evaluation";
-  if (fs::exists(out)) return {WorkEnd::kDone, out, ""};
+  if (fs::exists(out)) return done(out);
   const fs::path unfinished = out.string() + ".unfinished";
   fs::create_directories(unfinished);
   const fs::path schedule = unfinished / kScheduleFile;
   write_factors_json(context.places.schedule(record), schedule);
-  struct Evaluated {
-    fs::path model;
-    std::vector<fs::path> factors;
-    std::string name;
+  const bool both = stage.untouched && !record.model.empty();
+  const auto evaluated = [&](const fs::path& model, const std::vector<fs::path>& factors, const char* name) {
+    return evaluate(stage, record, context, model, factors, unfinished / name);
   };
-  std::vector<Evaluated> models = {{context.places.checkpoint(record.model), {schedule}, kEvaluatedCheckpoint}};
-  if (stage.untouched && !record.model.empty())
-    models.push_back({context.places.untouched_model(), {}, kEvaluatedUntouched});
-  for (const auto& [model, factors, name] : models) {
-    const ChildEnd end =
-        evaluate(stage, context, model, factors, unfinished / name, context.places.folder(record.name) / "log");
-    if (end.stopped) return {WorkEnd::kStopped, {}, ""};
-    if (!end.success) throw Error(fmt::format("evaluation failed: {} (stage {})", end.last_line, record.name));
+  if (!evaluated(context.places.checkpoint(record.model), {schedule}, kEvaluatedCheckpoint) ||
+      (both && !evaluated(context.places.untouched_model(), {}, kEvaluatedUntouched))) {
+    return stopped();
   }
   fs::rename(unfinished, out);
-  return {WorkEnd::kDone, out, ""};
+  return done(out);
 }
 
 StageWork do_export(const ExportStage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
   const fs::path out = context.places.folder(record.name) / fmt::format("{}-{}", context.config.name, record.name);
-  if (fs::exists(out)) return {WorkEnd::kDone, out, ""};
+  if (fs::exists(out)) return done(out);
   const fs::path checkpoint = context.places.checkpoint(record.model);
   const FactorsFile schedule = context.places.schedule(record);
   const std::int64_t original_length = describe_model(checkpoint).geometry.original_length;
-  if (const auto warning = tables_left_out(schedule, original_length))
+  if (const auto warning = tables_left_out(schedule, original_length)) {
     std::cerr << "longrope: warning: " << *warning << '\n';
+  }
   export_hugging_face(checkpoint, engine_tables(schedule, original_length, "stage " + record.name), out,
                       stage.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
-  return {WorkEnd::kDone, out, ""};
+  return done(out);
 }
 
 }  // namespace
@@ -260,14 +263,13 @@ std::map<std::string, std::string> stage_inputs(const PipelineStage& stage, cons
                         },
                         [&](const FinetuneStage& finetune) {
                           add("documents", finetune.documents);
-                          for (const auto& [name, value] : finetune.options) {
-                            if (name == "short_documents") add(name, value);
-                          }
+                          add("short_documents", finetune.option("short_documents").value_or(""));
                         },
                         [&](const EvaluateStage& evaluate) {
                           add("documents", evaluate.documents);
-                          for (const fs::path& file : evaluate.passkey)
+                          for (const fs::path& file : evaluate.passkey) {
                             add("passkey " + file.filename().string(), file);
+                          }
                           for (const fs::path& file : evaluate.needle) add("needle " + file.filename().string(), file);
                         },
                         [](const ExportStage&) {}},
@@ -278,7 +280,7 @@ std::map<std::string, std::string> stage_inputs(const PipelineStage& stage, cons
 StageWork do_stage(const PipelineStage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
   fs::create_directories(context.places.folder(record.name));
   return std::visit(Overloaded{[&](const StageConfig& search) { return do_search(search, record, context); },
-                               [&](const FinetuneStage& finetune) { return do_finetune(finetune, record, context); },
+                               [&](const FinetuneStage&) { return do_finetune(stage, record, context); },
                                [&](const EvaluateStage& evaluate) { return do_evaluate(evaluate, record, context); },
                                [&](const ExportStage& exported) { return do_export(exported, record, context); }},
                     stage.work);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ostream>
 
+#include "cli/evaluated_methods.h"
 #include "common/documents.h"
 #include "common/error.h"
 #include "common/memory_estimate.h"
@@ -14,10 +15,9 @@
 namespace longrope {
 namespace {
 
-constexpr std::int64_t kBaselines = 4;            // none, PI, NTK, YaRN on the held-out documents
-constexpr double kTrainingOverForward = 3.0;      // the way back costs two
-constexpr std::int64_t kTrainingBytes = 16;       // of a parameter: value, gradient, both moments, in float32
-constexpr std::int64_t kMethodsOfEvaluation = 5;  // base, PI, NTK, YaRN, dynamic NTK
+constexpr std::int64_t kBaselines = 4;        // none, PI, NTK, YaRN on the held-out documents
+constexpr double kTrainingOverForward = 3.0;  // the way back costs two
+constexpr std::int64_t kTrainingBytes = 16;   // of a parameter: value, gradient, both moments, in float32
 
 std::int64_t parameters(const ModelDescription& model) {
   const std::int64_t query = model.query_heads * model.head_dim;
@@ -52,10 +52,8 @@ void add_search(const StageConfig& stage, const Config& config, const ModelDescr
   cost.memory_bytes = scoring_memory(model, config.dtype, stage.target_length);
 }
 
-void add_finetune(const FinetuneStage& stage, std::int64_t factors_length, const ModelDescription& model,
-                  StageCost& cost) {
+void add_finetune(const FinetuneStage& stage, std::int64_t length, const ModelDescription& model, StageCost& cost) {
   constexpr std::int64_t kDefaultBatch = 32;
-  const std::int64_t length = stage.length == 0 ? factors_length : stage.length;
   const std::int64_t steps = stage.number("steps", 0);
   add_passes(cost, model, length, steps * stage.number("batch_size", kDefaultBatch));
   const std::int64_t short_length = stage.number("short_length", 0);
@@ -66,7 +64,8 @@ void add_finetune(const FinetuneStage& stage, std::int64_t factors_length, const
 
 void add_evaluation(const EvaluateStage& stage, const Config& config, bool untouched_too, const ModelDescription& model,
                     StageCost& cost) {
-  const std::int64_t methods = untouched_too ? 2 * kMethodsOfEvaluation + 1 : kMethodsOfEvaluation + 1;
+  const auto closed_forms = static_cast<std::int64_t>(evaluated_methods({}).size());
+  const std::int64_t methods = (untouched_too ? 2 : 1) * closed_forms + 1;  // the checkpoint has its own tables too
   const std::int64_t documents = documents_in(stage.documents, stage.count);
   for (const std::int64_t length : stage.lengths) add_passes(cost, model, length, methods * documents);
   for (const auto* files : {&stage.passkey, &stage.needle}) {
@@ -106,10 +105,9 @@ std::vector<StageCost> plan_run(const Config& config) {
   }
   for (const PipelineStage& stage : config.pipeline) {
     StageCost& cost = stages.emplace_back(StageCost{.name = stage.name, .kind = std::string(to_string(stage.kind))});
-    const auto factors = std::ranges::find(config.pipeline, stage.factors, &PipelineStage::name);
     std::visit(Overloaded{[&](const StageConfig& search) { add_search(search, config, model, cost); },
                           [&](const FinetuneStage& finetune) {
-                            add_finetune(finetune, std::get<StageConfig>(factors->work).target_length, model, cost);
+                            add_finetune(finetune, sample_length(config.pipeline, stage), model, cost);
                           },
                           [&](const EvaluateStage& evaluate) {
                             add_evaluation(evaluate, config, evaluate.untouched && !stage.model.empty(), model, cost);

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "cli/command.h"
-#include "cli/duration.h"
 #include "cli/pipeline_places.h"
 #include "cli/pipeline_stages.h"
 #include "cli/stage_table.h"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -37,25 +36,18 @@ FinetuneKey word_option(std::string_view name, std::vector<std::string_view> wor
           }};
 }
 
-/// Keys that every kind has beside its own.
-struct Links {
-  std::string model;
-  std::string factors;
-};
-
-template <typename Target>
-void add_common_keys(TomlKeys<Target>& keys, std::string& name, Links& links) {
-  keys.push_back({"kind", [](Target&, const TomlValue&) {}});  // chosen by it
-  keys.push_back({"name",
-                  [&name](Target&, const TomlValue& value) {
-                    PipelineStage stage;
-                    const Read<PipelineStage> read = identifier(&PipelineStage::name);
-                    read(stage, value);
-                    name = stage.name;
-                  },
-                  /*required=*/true});
-  keys.push_back({"model", [&links](Target&, const TomlValue& value) { links.model = value.text(); }});
-  keys.push_back({"factors", [&links](Target&, const TomlValue& value) { links.factors = value.text(); }});
+/// The keys that all kinds have, and those of one kind. The former go into `stage`.
+template <typename Work>
+TomlKeys<Work> with_common_keys(TomlKeys<Work> keys, PipelineStage& stage) {
+  const Read<PipelineStage> read_name = identifier(&PipelineStage::name);
+  const TomlKeys<Work> common = {
+      {"kind", [](Work&, const TomlValue&) {}},  // chosen by it
+      {"name", [&stage, read_name](Work&, const TomlValue& value) { read_name(stage, value); }, /*required=*/true},
+      {"model", [&stage](Work&, const TomlValue& value) { stage.model = value.text(); }},
+      {"factors", [&stage](Work&, const TomlValue& value) { stage.factors = value.text(); }},
+  };
+  keys.insert(keys.begin(), common.begin(), common.end());
+  return keys;
 }
 
 TomlKeys<FinetuneStage> finetune_keys() {
@@ -142,14 +134,14 @@ void check_finetune(const FinetuneStage& stage, const TomlValue& table) {
 }
 
 template <typename Work>
-Work read_work(const TomlValue& table, TomlKeys<Work> keys, PipelineStage& stage, Links& links) {
+Work read_work(const TomlValue& table, TomlKeys<Work> keys, PipelineStage& stage) {
   Work work;
-  add_common_keys(keys, stage.name, links);
-  read_toml_table(table, keys, work);
+  read_toml_table(table, with_common_keys(std::move(keys), stage), work);
   return work;
 }
 
-PipelineStage read_stage(const TomlValue& table, Links& links) {
+/// With `model` and `factors` as they are written.
+PipelineStage read_stage(const TomlValue& table) {
   PipelineStage stage;
   stage.place = table.place();
   if (const toml::node* kind = table.node.as_table()->get("kind")) {
@@ -158,24 +150,24 @@ PipelineStage read_stage(const TomlValue& table, Links& links) {
   switch (stage.kind) {
     case StageKind::kSearch:
     case StageKind::kRecover: {
-      StageConfig search = read_search_stage(table);
+      StageConfig search = read_work(table, search_stage_keys(), stage);
+      search.name = stage.name;
       search.recovery = stage.kind == StageKind::kRecover;
-      stage.name = search.name;
-      links = {search.model_stage, search.factors_stage};
+      check_search_stage(search, table);
       stage.work = std::move(search);
       break;
     }
     case StageKind::kFinetune: {
-      FinetuneStage work = read_work(table, finetune_keys(), stage, links);
-      check_finetune(work, table);
-      stage.work = std::move(work);
+      FinetuneStage finetune = read_work(table, finetune_keys(), stage);
+      check_finetune(finetune, table);
+      stage.work = std::move(finetune);
       break;
     }
     case StageKind::kEvaluate:
-      stage.work = read_work(table, evaluate_keys(), stage, links);
+      stage.work = read_work(table, evaluate_keys(), stage);
       break;
     case StageKind::kExport:
-      stage.work = read_work(table, export_keys(), stage, links);
+      stage.work = read_work(table, export_keys(), stage);
       break;
   }
   return stage;
@@ -221,12 +213,20 @@ StageKind parse_stage_kind(std::string_view text) {
   throw InputError(fmt::format("kind must be search, finetune, recover, evaluate or export: {}", text));
 }
 
-std::int64_t FinetuneStage::number(std::string_view option, std::int64_t otherwise) const {
-  const auto found = std::ranges::find(options, option, &std::pair<std::string, std::string>::first);
-  if (found == options.end()) return otherwise;
-  std::int64_t value = 0;
-  std::from_chars(found->second.data(), found->second.data() + found->second.size(), value);  // written as an integer
-  return value;
+std::optional<std::string> FinetuneStage::option(std::string_view name) const {
+  const auto found = std::ranges::find(options, name, &std::pair<std::string, std::string>::first);
+  return found == options.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::int64_t FinetuneStage::number(std::string_view name, std::int64_t otherwise) const {
+  const std::optional<std::string> text = option(name);
+  return text ? std::stoll(*text) : otherwise;  // written as an integer
+}
+
+std::int64_t sample_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage) {
+  const std::int64_t own = std::get<FinetuneStage>(stage.work).length;
+  if (own != 0) return own;
+  return std::get<StageConfig>(std::ranges::find(pipeline, stage.factors, &PipelineStage::name)->work).target_length;
 }
 
 std::vector<PipelineStage> read_pipeline(const TomlValue& stages) {
@@ -236,20 +236,19 @@ std::vector<PipelineStage> read_pipeline(const TomlValue& stages) {
   }
   std::vector<PipelineStage> read;
   for (const toml::node& node : *array) {
-    Links links;
-    PipelineStage stage = read_stage({"[[stage]]", node, stages.file}, links);
+    PipelineStage stage = read_stage({"[[stage]]", node, stages.file});
     if (std::ranges::find(read, stage.name, &PipelineStage::name) != read.end()) {
       throw InputError("stage names must differ: " + stage.name + stage.place);
     }
-    stage.model = linked(read, links.model, StageKind::kFinetune, "model", stage);
+    stage.model = linked(read, stage.model, StageKind::kFinetune, "model", stage);
     if (stage.kind != StageKind::kSearch) {
-      stage.factors = linked(read, links.factors, StageKind::kSearch, "factors", stage);
+      stage.factors = linked(read, stage.factors, StageKind::kSearch, "factors", stage);
       if (stage.factors.empty()) {
         throw InputError(fmt::format("a {} stage must have a search stage before it: {}{}", to_string(stage.kind),
                                      stage.name, stage.place));
       }
-    } else if (!links.factors.empty()) {
-      throw InputError(fmt::format("factors must not be given for a search: {}{}", links.factors, stage.place));
+    } else if (!stage.factors.empty()) {
+      throw InputError(fmt::format("factors must not be given for a search: {}{}", stage.factors, stage.place));
     }
     if (const auto* search = std::get_if<StageConfig>(&stage.work)) require_seed_stages(read, *search, stage);
     read.push_back(std::move(stage));

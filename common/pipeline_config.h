@@ -30,8 +30,9 @@ struct FinetuneStage {
   std::vector<std::string> command;  // program and arguments, run in the hand-off directory; empty: built in
   bool by_hand = false;              // waits for `longrope stage complete`
 
-  /// The value of an option, or `otherwise`.
-  [[nodiscard]] std::int64_t number(std::string_view option, std::int64_t otherwise) const;
+  [[nodiscard]] std::optional<std::string> option(std::string_view name) const;
+  /// The value of an option that is an integer, or `otherwise`.
+  [[nodiscard]] std::int64_t number(std::string_view name, std::int64_t otherwise) const;
 };
 
 /// kind = "evaluate": `longrope evaluate` on the checkpoint with all tables found for it, and on the untouched model.
@@ -58,6 +59,9 @@ struct PipelineStage {
   std::variant<StageConfig, FinetuneStage, EvaluateStage, ExportStage> work;
   std::string place;  // " (progressive.toml:31)"
 };
+
+/// Tokens of a sample of the finetune stage `stage`: its own, or as many as the factors are for that it takes.
+[[nodiscard]] std::int64_t sample_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage);
 
 /// Canonical JSON of all that changes what the stage gives, but for files: those are known by their digests.
 [[nodiscard]] nlohmann::json stage_settings(const PipelineStage& stage);

@@ -112,28 +112,6 @@ TomlKeys<StopConfig> stop_keys() {
   };
 }
 
-TomlKeys<StageConfig> stage_keys() {
-  using S = StageConfig;
-  return {
-      {"kind", [](S&, const TomlValue&) {}},  // chosen by it
-      {"name", identifier(&S::name), /*required=*/true},
-      {"target_length", integer(&S::target_length, 2, kMaxTomlLength), /*required=*/true},
-      {"search_documents", path(&S::search_documents), /*required=*/true},
-      {"heldout_documents", path(&S::heldout_documents), /*required=*/true},
-      {"search_count", integer(&S::search_count, 1)},
-      {"heldout_count", integer(&S::heldout_count, 1)},
-      {"finalists", integer(&S::finalists, 1)},
-      {"seed_stages",
-       [](S& stage, const TomlValue& value) {
-         for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
-       }},
-      {"model", [](S& stage, const TomlValue& value) { stage.model_stage = value.text(); }},
-      {"factors", [](S& stage, const TomlValue& value) { stage.factors_stage = value.text(); }},
-      {"search", table(&S::search, search_keys(), "[stage.search]")},
-      {"stop", table(&S::stop, stop_keys(), "[stage.stop]")},
-  };
-}
-
 nlohmann::json search_settings(const SearchConfig& search) {
   nlohmann::json upper_bound = search.upper_bound_one_plus_ratio ? "1+s" : "1.25s";
   if (search.upper_bound) upper_bound = *search.upper_bound;
@@ -170,11 +148,30 @@ nlohmann::json or_null(const std::optional<T>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
 }
 
-/// Rules between keys; `value` is the stage's table.
-void check_stage(const StageConfig& stage, const TomlValue& value) {
+}  // namespace
+
+TomlKeys<StageConfig> search_stage_keys() {
+  using S = StageConfig;
+  return {
+      {"target_length", integer(&S::target_length, 2, kMaxTomlLength), /*required=*/true},
+      {"search_documents", path(&S::search_documents), /*required=*/true},
+      {"heldout_documents", path(&S::heldout_documents), /*required=*/true},
+      {"search_count", integer(&S::search_count, 1)},
+      {"heldout_count", integer(&S::heldout_count, 1)},
+      {"finalists", integer(&S::finalists, 1)},
+      {"seed_stages",
+       [](S& stage, const TomlValue& value) {
+         for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
+       }},
+      {"search", table(&S::search, search_keys(), "[stage.search]")},
+      {"stop", table(&S::stop, stop_keys(), "[stage.stop]")},
+  };
+}
+
+void check_search_stage(const StageConfig& stage, const TomlValue& table) {
   const SearchConfig& search = stage.search;
   const auto refuse = [&](const std::string& rule) {
-    throw InputError("stage " + stage.name + ": " + rule + value.place());
+    throw InputError("stage " + stage.name + ": " + rule + table.place());
   };
   if (stage.search_documents == stage.heldout_documents) {
     refuse("heldout_documents must not be the search_documents: " + stage.heldout_documents.string());
@@ -188,15 +185,6 @@ void check_stage(const StageConfig& stage, const TomlValue& value) {
     refuse("num_mutations and num_crossovers must not both be 0 when num_iterations is not: " +
            std::to_string(search.num_iterations));
   }
-}
-
-}  // namespace
-
-StageConfig read_search_stage(const TomlValue& table) {
-  StageConfig stage;
-  read_toml_table(table, stage_keys(), stage);
-  check_stage(stage, table);
-  return stage;
 }
 
 nlohmann::json trajectory_settings(const StageConfig& stage) {

@@ -64,8 +64,6 @@ struct StageConfig {
   bool recovery = false;
   /// Searches before it on the same checkpoint, whose winners are rescaled to this length and begin the search.
   std::vector<std::string> seed_stages;
-  std::string model_stage;    // of a pipeline, as written; see PipelineStage
-  std::string factors_stage;  // recovery only: the winner whose attention factor the short table shares
 };
 
 /// Canonical JSON of everything in a stage that the trajectory depends on; seed files stand in it as the SHA-256 of

@@ -47,9 +47,8 @@ nlohmann::ordered_json manifest(const HandOff& hand_off, const fs::path& folder)
 }
 
 void write_factor_files(const HandOff& hand_off, const fs::path& folder) {
-  const ModelDescription model = describe_model(hand_off.model);
   FactorsFile file;
-  file.model = FactorsFile::Model{model.name, model_digest(hand_off.model), model.head_dim, model.geometry};
+  file.model = factors_model(describe_model(hand_off.model), hand_off.model_digest);
   FactorsFile::Entry entry;
   entry.id = hand_off.stage;
   entry.target_length = hand_off.target_length;
@@ -64,8 +63,9 @@ std::map<std::string, std::string> shapes(const fs::path& model, bool tied_embed
   std::map<std::string, std::string> shapes;
   for (const fs::path& file : weight_files(model)) {
     const SafetensorsFile weights(file);
-    for (const auto& [name, tensor] : weights.tensors())
+    for (const auto& [name, tensor] : weights.tensors()) {
       shapes[name] = fmt::format("[{}]", fmt::join(tensor.shape, ", "));
+    }
   }
   if (tied_embeddings) shapes.erase("lm_head.weight");
   return shapes;

@@ -14,6 +14,7 @@ namespace longrope {
 struct HandOff {
   std::string stage;
   std::filesystem::path model;      // to train further
+  std::string model_digest;         // its own, as model_digest() has it
   std::filesystem::path documents;  // samples; empty: the user has their own
   RescaleFactors factors;           // total
   std::int64_t target_length = 0;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -50,31 +52,26 @@ class Preflight {
  private:
   /// Documents that are measured from end to end.
   void usable_whole(const std::filesystem::path& file) const {
-    const DocumentsFile read = read_documents(file);
-    require_tokenizer(read, file, config_.model);
-    for (const Document& document : read.documents) {
+    const std::vector<Document> documents = read_documents_for(file, config_.model).documents;
+    for (const Document& document : documents) {
       require_scorable({&document, 1}, file, static_cast<std::int64_t>(document.tokens.size()), model_.vocabulary);
     }
   }
 
   void usable(const std::filesystem::path& file, std::int64_t length, PlaceByDigest* places = nullptr) const {
-    const DocumentsFile read = read_documents(file);
-    require_tokenizer(read, file, config_.model);
-    require_scorable(read.documents, file, length, model_.vocabulary);
+    const std::vector<Document> documents = read_documents_for(file, config_.model).documents;
+    require_scorable(documents, file, length, model_.vocabulary);
     if (places == nullptr) return;
-    for (const Document& document : read.documents) {
+    for (const Document& document : documents) {
       places->emplace(digest(document), fmt::format("{} ({})", document.name, file.string()));
     }
   }
 
   void check_training(const FinetuneStage& finetune, const PipelineStage& stage) {
     if (finetune.documents.empty()) return;  // the user has their own
-    const auto factors = std::ranges::find(config_.pipeline, stage.factors, &PipelineStage::name);
-    const std::int64_t length =
-        finetune.length == 0 ? std::get<StageConfig>(factors->work).target_length : finetune.length;
-    usable(finetune.documents, length, &trained_);
-    for (const auto& [name, value] : finetune.options) {
-      if (name == "short_documents") usable(value, finetune.number("short_length", kShortestSample), &trained_);
+    usable(finetune.documents, sample_length(config_.pipeline, stage), &trained_);
+    if (const std::optional<std::string> short_documents = finetune.option("short_documents")) {
+      usable(*short_documents, finetune.number("short_length", kShortestSample), &trained_);
     }
   }
 

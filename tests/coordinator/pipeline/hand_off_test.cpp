@@ -63,6 +63,7 @@ class HandOffTest : public testing::Test {
   fs::path handed_ = folder_ / "hand-off";
   HandOff hand_off_ = {.stage = "tune",
                        .model = LONGROPE_SOURCE_DIR "/models/byte-llama",
+                       .model_digest = model_digest(LONGROPE_SOURCE_DIR "/models/byte-llama"),
                        .documents = "/data/train.safetensors",
                        .factors = {},
                        .target_length = 2048,
