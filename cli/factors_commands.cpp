@@ -103,7 +103,7 @@ void add_import_command(CLI::App& app) {
   command
       ->add_option("FILE", arguments->file,
                    "Canonical JSON (its table for --length), the authors' CSV, a Hugging Face config.json, or "
-                   "overrides for vLLM")
+                   "overrides of it for vLLM or axolotl (YAML)")
       ->required();
   command->add_option("--model", arguments->model, "Model the factors are for")->required();
   command->add_option("--length", arguments->length, "Target length of the factors, tokens")->required();

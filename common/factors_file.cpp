@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "common/engine_overrides.h"
 #include "common/error.h"
 #include "common/factors_csv.h"
 #include "common/hugging_face_factors.h"
@@ -17,7 +18,6 @@
 #include "common/model_description.h"
 #include "common/read_file.h"
 #include "common/strict_json.h"
-#include "common/vllm_config.h"
 #include "common/write_file.h"
 
 namespace longrope {
@@ -204,7 +204,7 @@ void write_factors_csv(const RescaleFactors& factors, const std::filesystem::pat
 RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std::int64_t> total_length) {
   const std::string place = path.string();
   const std::string text = read_file(path, kMaxFileBytes);
-  if (is_vllm_config(text)) return parse_hugging_face_factors(parse_vllm_overrides(text, "long", place), place);
+  if (has_engine_overrides(text)) return parse_hugging_face_factors(parse_engine_overrides(text, "long", place), place);
   if (!is_json(text)) return parse_factors_csv(text, place);
   const nlohmann::json document = parse_strict_json(text, place);
   if (document.contains("schema")) {
@@ -218,9 +218,9 @@ RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std
 std::optional<ShortFactors> read_short_factors(const std::filesystem::path& path) {
   const std::string place = path.string();
   const std::string text = read_file(path, kMaxFileBytes);
-  const bool is_vllm = is_vllm_config(text);
-  if (!is_vllm && !is_json(text)) return std::nullopt;
-  const nlohmann::json config = is_vllm ? parse_vllm_overrides(text, "short", place) : parse_strict_json(text, place);
+  const bool is_yaml = has_engine_overrides(text);
+  if (!is_yaml && !is_json(text)) return std::nullopt;
+  const nlohmann::json config = is_yaml ? parse_engine_overrides(text, "short", place) : parse_strict_json(text, place);
   if (!has_rope(config)) return std::nullopt;
   const std::optional<std::int64_t> max_length = parse_hugging_face_short_length(config, place);
   if (!max_length) return std::nullopt;

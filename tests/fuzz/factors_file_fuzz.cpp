@@ -1,5 +1,5 @@
 // Factors in every form that is told apart by content: canonical JSON, a config.json of Hugging Face, overrides for
-// vLLM, CSV.
+// vLLM and axolotl, CSV.
 #include "common/factors_file.h"
 
 #include "tests/fuzz/fuzz_target.h"

@@ -184,6 +184,14 @@ def factors_files():
         "short_mscale": 1.0, "long_mscale": 1.5}}
     seed("factors_file", "vllm", f"max-model-len: 8192\nhf-overrides: '{json.dumps(overrides)}'\n")
     seed("factors_file", "vllm-open-quote", "hf-overrides: '")
+    axolotl = ("base_model: a\nadapter:\noverrides_of_model_config:\n"
+               f"  rope_parameters: {json.dumps(overrides['rope_parameters'])}\n")
+    seed("factors_file", "axolotl", axolotl + "  original_max_position_embeddings: 4096\n")
+    seed("factors_file", "axolotl-block", "overrides_of_model_config:\n  rope_parameters:\n    rope_type: longrope\n"
+         "    long_factor:\n    - 1.0\n    - 2.0\n    attention_factor: 1.5\n")
+    seed("factors_file", "axolotl-alias", axolotl.replace("adapter:", "adapter: &x [1]\nother: *x"))
+    seed("factors_file", "axolotl-deep-nesting", axolotl.replace("adapter:", "adapter: " + "[" * 2000))
+    seed("factors_file", "axolotl-tag", axolotl.replace("adapter:", "adapter: !!binary aGk="))
     seed("factors_file", "csv-lines", rows.replace(",", "\n"))
     seed("factors_file", "csv-rows", rows * 3)
     seed("factors_file", "csv-unequal-rows", rows + rows.replace("1.5", "1.6"))

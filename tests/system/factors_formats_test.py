@@ -111,6 +111,24 @@ def test_csv_of_both_shapes_reads_back(tmp_path, layers, rows):
     assert read_valid(tmp_path / "back.json")["factors"][0]["lambda"] == factors
 
 
+@pytest.mark.parametrize("kind", ["json", "hf", "vllm", "axolotl"])
+def test_every_export_of_a_schedule_is_imported_as_it_was(both, tmp_path, kind):
+    export(both, kind, tmp_path / "exported")
+    exported = tmp_path / "exported" / "config.json" if kind == "hf" else tmp_path / "exported"
+    if kind == "axolotl":  # as people write it: in block style, among other keys
+        config = {"base_model": "byte-llama", "adapter": None, **yaml.safe_load(exported.read_text())}
+        exported.write_text(yaml.safe_dump(config))
+    longrope("import", exported, "--model", MODEL, "--length", TARGET, "--out", tmp_path / "back.json")
+    files = read_valid(both), read_valid(tmp_path / "back.json")
+    if kind == "json":  # an import takes the one table for its length
+        assert files[1]["factors"][0]["lambda"] == files[0]["factors"][1]["lambda"]
+        return
+    tables = [[(entry["target_len"], entry["lambda"], entry["mscale"]["value"]) for entry in file["factors"]]
+              for file in files]
+    assert tables[0] == tables[1]
+    assert [[step["max_len"] for step in file["schedule"]] for file in files] == [[ORIGINAL, TARGET]] * 2
+
+
 def test_csv_of_a_schedule_says_which_table_it_holds(both, tmp_path):
     assert f"the one for {TARGET} tokens is written" in export(both, "csv", tmp_path / "out.csv").stderr
     assert len((tmp_path / "out.csv").read_text().splitlines()) == PAIRS
