@@ -19,12 +19,6 @@ constexpr std::string_view kSchema = "longrope-evaluation/1";
 constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
 constexpr double kMostTokens = 9007199254740992.0;  // 2^53: every integer below is a double
 
-double number_between(const JsonObject& object, std::string_view key, double low, double high) {
-  const double value = object.number(key);
-  if (!(value >= low && value <= high)) object.refuse(key, fmt::format("must be between {} and {}", low, high));
-  return value;
-}
-
 double nll_sum(const JsonObject& object) {
   const double value = object.number("nll_sum");
   if (!(value >= 0.0)) object.refuse("nll_sum", "must not be negative");
@@ -80,10 +74,10 @@ EvaluationFile::Retrieval read_retrieval(const JsonObject& object) {
   row.kind = word(object, "kind", {"passkey", "needle"});
   row.method = object.text("method");
   row.length = object.integer("length", 1);
-  row.depth = number_between(object, "depth", 0.0, 1.0);
+  row.depth = object.number_between("depth", 0.0, 1.0);
   row.answers = object.integer("answers", 1);
   row.right = object.integer("right", 0, row.answers);
-  row.accuracy = number_between(object, "accuracy", 0.0, 1.0);
+  row.accuracy = object.number_between("accuracy", 0.0, 1.0);
   const std::vector<double> interval = object.numbers("interval");
   if (interval.size() != 2 || !(0.0 <= interval[0] && interval[0] <= interval[1] && interval[1] <= 1.0)) {
     object.refuse("interval", "must be [low, high] within [0, 1]");

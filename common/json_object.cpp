@@ -66,6 +66,12 @@ double JsonObject::number(std::string_view key) const {
   return value.get<double>();
 }
 
+double JsonObject::number_between(std::string_view key, double low, double high) const {
+  const double value = number(key);
+  if (!(value >= low && value <= high)) refuse(key, fmt::format("must be a number from {} to {}", low, high));
+  return value;
+}
+
 std::vector<double> JsonObject::numbers(std::string_view key) const {
   std::vector<double> numbers;
   for (const nlohmann::json& item : array(key)) {

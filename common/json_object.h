@@ -26,6 +26,7 @@ class JsonObject {
   [[nodiscard]] std::int64_t integer(std::string_view key, std::int64_t low,
                                      std::int64_t high = std::numeric_limits<std::int64_t>::max()) const;
   [[nodiscard]] double number(std::string_view key) const;
+  [[nodiscard]] double number_between(std::string_view key, double low, double high) const;
   [[nodiscard]] std::vector<double> numbers(std::string_view key) const;
   [[nodiscard]] std::vector<std::pair<double, double>> number_pairs(std::string_view key) const;
   [[nodiscard]] std::vector<std::int32_t> steps(std::string_view key) const;  // integers in [0, 2^31)

@@ -23,12 +23,6 @@ constexpr double kMaxFactor = 1e6;
 constexpr std::string_view kOriginal = "original_max_position_embeddings";
 constexpr std::string_view kPartialRotary = "partial_rotary_factor";
 
-double number_between(const JsonObject& object, std::string_view key, double low, double high) {
-  const double value = object.number(key);
-  if (!(value >= low && value <= high)) object.refuse(key, fmt::format("must be a number from {} to {}", low, high));
-  return value;
-}
-
 double number_above(const JsonObject& object, std::string_view key, double low, double high) {
   const double value = object.number(key);
   if (!(value > low && value <= high)) {
@@ -80,7 +74,7 @@ AttentionFactor yarn_attention(const JsonObject& rope, const RotaryGeometry& geo
   if (rope.has("attention_factor")) {
     return {AttentionPolicy::kValue, number_above(rope, "attention_factor", 0.0, kLargest)};
   }
-  const auto optional = [&](const char* key) { return rope.has(key) ? number_between(rope, key, 0.0, kLargest) : 0.0; };
+  const auto optional = [&](const char* key) { return rope.has(key) ? rope.number_between(key, 0.0, kLargest) : 0.0; };
   const double mscale = optional("mscale");
   const double mscale_all_dim = optional("mscale_all_dim");
   if (mscale == 0.0 || mscale_all_dim == 0.0) {  // as in transformers, where 0 is no value
@@ -160,7 +154,7 @@ RopeParameters parse_rope_parameters(const nlohmann::json& document, const std::
     scaling.up_to_original = exact_factors(std::vector<double>(geometry.pairs(), 1.0), /*n_hat=*/0, {});
     scaling.beyond_original = scaling.up_to_original;
   } else {
-    const double factor = number_between(*rope, "factor", 1.0, kMaxFactor);
+    const double factor = rope->number_between("factor", 1.0, kMaxFactor);
     if (!length_decides) {
       scaling.reached_length = std::llround(factor * static_cast<double>(geometry.original_length));
     }

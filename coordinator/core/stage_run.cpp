@@ -11,8 +11,6 @@
 namespace longrope {
 namespace {
 
-constexpr const char* kBaselines[] = {"none", "pi", "ntk", "yarn"};
-
 Trajectory make_trajectory(const SearchPlan& plan, const PlannedStage& stage) {
   const SearchConfig& search = stage.config.search;
   // As many open candidates as one generation or the lag can use; more would only be thrown away at the end.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -12,11 +13,13 @@
 
 namespace longrope {
 
+/// What is scored on the held-out documents beside the finalists: the closed forms for the stage's target length.
+inline constexpr std::array<const char*, 4> kBaselines{"none", "pi", "ntk", "yarn"};
+
 /// One stage from its first candidate to its winner: pending → searching → choosing → finished.
 /// Searching: the trajectory's candidates are scored on the search documents until a stop rule holds. Choosing: the
-/// best of them and the baselines (none, pi, ntk, yarn) are scored on held-out documents that the search never saw; the
-/// winner is the finalist with the lowest held-out mean NLL, ties by index. Pure; the scheduler owns it; not
-/// thread-safe.
+/// best of them and kBaselines are scored on held-out documents that the search never saw; the winner is the finalist
+/// with the lowest held-out mean NLL, ties by index. Pure; the scheduler owns it; not thread-safe.
 class StageRun {
  public:
   /// Candidate ids are drawn from `next_candidate_id`, which all stages share.

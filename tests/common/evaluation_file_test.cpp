@@ -86,7 +86,7 @@ TEST_F(EvaluationFileTest, NumbersThatCannotBeAreRefusedWithTheirPlace) {
   EXPECT_THAT(refusal_with("/perplexity/0/blocks/1/1", 1e300), HasSubstr("blocks must hold"));
   EXPECT_THAT(refusal_with("/perplexity/0/documents/0/scored_tokens", -1), HasSubstr("documents[0].scored_tokens"));
   EXPECT_THAT(refusal_with("/perplexity/1/window", 9000), HasSubstr("window must be an integer between 1 and 8192"));
-  EXPECT_THAT(refusal_with("/retrieval/0/depth", 25), HasSubstr("depth must be between 0 and 1: 25"));
+  EXPECT_THAT(refusal_with("/retrieval/0/depth", 25), HasSubstr("depth must be a number from 0 to 1: 25"));
   EXPECT_THAT(refusal_with("/retrieval/0/right", 11), HasSubstr("right must be an integer between 0 and 10"));
   EXPECT_THAT(refusal_with("/retrieval/0/interval", {0.9, 0.1}), HasSubstr("interval must be [low, high]"));
   EXPECT_THAT(refusal_with("/model", 7), HasSubstr("model must be an object"));

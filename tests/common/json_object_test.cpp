@@ -24,6 +24,7 @@ TEST(JsonObjectTest, ValuesOfTheRightTypeAreRead) {
   EXPECT_EQ(object.integer("count", 3, 3), 3);
   EXPECT_EQ(object.number("half"), 0.5);
   EXPECT_EQ(object.number("count"), 3.0);
+  EXPECT_EQ(object.number_between("half", 0.5, 0.5), 0.5);
   EXPECT_THAT(object.numbers("list"), ElementsAre(1.0, 2.5));
   EXPECT_THAT(object.number_pairs("pairs"), ElementsAre(std::pair(1.0, 2.5), std::pair(3.0, 4.0)));
   EXPECT_THAT(object.steps("steps"), ElementsAre(0, 7));
@@ -49,6 +50,8 @@ TEST(JsonObjectTest, WrongValuesAreRefusedWithPathAndPlace) {
   EXPECT_THAT(refusal([&] { (void)object.integer("flag", 0); }), HasSubstr("flag must be an integer"));
   EXPECT_THAT(refusal([&] { (void)object.integer("count", 4); }), HasSubstr("between 4"));
   EXPECT_THAT(refusal([&] { (void)object.number("flag"); }), HasSubstr("flag must be a number: true"));
+  EXPECT_EQ(refusal([&] { (void)object.number_between("half", 0.6, 1.5); }),
+            "half must be a number from 0.6 to 1.5: 0.5 (file.json)");
   EXPECT_THAT(refusal([&] { (void)object.numbers("mixed"); }), HasSubstr("mixed[1] must be a number: \"b\""));
   EXPECT_THAT(refusal([&] { (void)object.numbers("inner"); }), HasSubstr("inner must be an array: object of 1"));
   EXPECT_THAT(refusal([&] { (void)object.number_pairs("list"); }),
