@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <ostream>
 
 #include "cli/evaluated_methods.h"
@@ -10,20 +11,17 @@
 #include "common/error.h"
 #include "common/memory_estimate.h"
 #include "common/overloaded.h"
+#include "coordinator/core/stage_run.h"
 #include "coordinator/search/search_algorithm.h"
+#include "finetune/training_memory.h"
 
 namespace longrope {
 namespace {
 
-constexpr std::int64_t kBaselines = 4;        // none, PI, NTK, YaRN on the held-out documents
 constexpr double kTrainingOverForward = 3.0;  // the way back costs two
-constexpr std::int64_t kTrainingBytes = 16;   // of a parameter: value, gradient, both moments, in float32
 
 std::int64_t parameters(const ModelDescription& model) {
-  const std::int64_t query = model.query_heads * model.head_dim;
-  const std::int64_t key_value = model.key_value_heads * model.head_dim;
-  const std::int64_t layer = model.hidden_size * (2 * query + 2 * key_value + 3 * model.intermediate_size);
-  return model.layers * layer + model.vocabulary * model.hidden_size;
+  return model.layers * model.layer_weights() + model.vocabulary * model.hidden_size;
 }
 
 std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::int64_t> count) {
@@ -47,19 +45,33 @@ void add_search(const StageConfig& stage, const Config& config, const ModelDescr
   cost.candidates = stage.stop.max_candidates.value_or(static_cast<std::int64_t>(default_budget(stage.search)));
   add_passes(cost, model, stage.target_length,
              cost.candidates * documents_in(stage.search_documents, stage.search_count) +
-                 (std::min(stage.finalists, cost.candidates) + kBaselines) *
+                 (std::min(stage.finalists, cost.candidates) + std::ssize(kBaselines)) *
                      documents_in(stage.heldout_documents, stage.heldout_count));
   cost.memory_bytes = scoring_memory(model, config.dtype, stage.target_length);
 }
 
+TrainingOptions training_options(const FinetuneStage& stage, std::int64_t length) {
+  TrainingOptions options;
+  options.length = length;
+  options.batch_size = stage.number("batch_size", options.batch_size);
+  options.micro_batch_size = stage.number("micro_batch_size", options.micro_batch_size);
+  if (const std::int64_t short_length = stage.number("short_length", 0); short_length > 0) {
+    options.short_samples =
+        ShortSamples{.documents = {}, .length = short_length, .batch_size = stage.number("short_batch_size", 0)};
+  }
+  if (stage.option("dtype") == "bf16") options.dtype = ComputeDtype::kBf16;
+  options.recompute = stage.option("recompute").has_value();
+  return options;
+}
+
 void add_finetune(const FinetuneStage& stage, std::int64_t length, const ModelDescription& model, StageCost& cost) {
-  constexpr std::int64_t kDefaultBatch = 32;
+  const TrainingOptions options = training_options(stage, length);
   const std::int64_t steps = stage.number("steps", 0);
-  add_passes(cost, model, length, steps * stage.number("batch_size", kDefaultBatch));
-  const std::int64_t short_length = stage.number("short_length", 0);
-  if (short_length > 0) add_passes(cost, model, short_length, steps * stage.number("short_batch_size", 0));
+  add_passes(cost, model, length, steps * options.batch_size);
+  if (const auto& samples = options.short_samples)
+    add_passes(cost, model, samples->length, steps * samples->batch_size);
   cost.operations *= kTrainingOverForward;
-  cost.memory_bytes = kTrainingBytes * parameters(model);
+  cost.memory_bytes = estimate_training_memory(model, options);
 }
 
 void add_evaluation(const EvaluateStage& stage, const Config& config, bool untouched_too, const ModelDescription& model,
@@ -80,7 +92,7 @@ void add_evaluation(const EvaluateStage& stage, const Config& config, bool untou
 
 std::string size_text(std::int64_t bytes) {
   constexpr double kGibibyte = 1024.0 * 1024.0 * 1024.0;
-  return bytes == 0 ? "-" : fmt::format("{:.1f}", static_cast<double>(bytes) / kGibibyte);
+  return bytes == 0 ? "-" : fmt::format("{:.3g}", static_cast<double>(bytes) / kGibibyte);
 }
 
 }  // namespace
@@ -92,7 +104,7 @@ double StageCost::hours(double device_tflops, std::int64_t devices) const {
 
 double forward_operations(const ModelDescription& model, std::int64_t tokens) {
   const auto n = static_cast<double>(tokens);
-  const auto attention = static_cast<double>(2 * model.layers * model.query_heads * model.head_dim);
+  const auto attention = static_cast<double>(2 * model.layers * model.query_width());
   return 2.0 * static_cast<double>(parameters(model)) * n + attention * n * n;
 }
 
@@ -144,8 +156,7 @@ void write_plan(const std::vector<StageCost>& stages, const PlanOptions& options
   write(total);
   out << fmt::format(
       "\nAt most: stop rules may end a search earlier. Hours at {} TFLOP/s sustained by each device (--device-tflops). "
-      "GiB of one device: scoring by the estimate of inspect-model; of a fine-tuning the parameters, gradients and "
-      "moments alone, without activations.\n",
+      "GiB of one device that holds the whole model and a document, or a micro-batch, by estimate.\n",
       options.device_tflops);
 }
 

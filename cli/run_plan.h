@@ -20,7 +20,7 @@ struct StageCost {
   std::int64_t passes = 0;        // forward passes; of a fine-tuning samples
   double tokens = 0.0;            // all of them
   double operations = 0.0;        // FLOP
-  std::int64_t memory_bytes = 0;  // of one device, at least
+  std::int64_t memory_bytes = 0;  // of one device, by estimate
   [[nodiscard]] double hours(double device_tflops, std::int64_t devices) const;
 };
 

@@ -19,20 +19,18 @@ constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
 
 std::int64_t padded(std::int64_t columns) { return panels(columns) * kPanelColumns; }
 
-/// Weights of one layer; norms and biases are too few to count.
-std::int64_t layer_weights(const ModelDescription& model) {
-  const std::int64_t query = model.query_heads * model.head_dim;
-  const std::int64_t key_value = model.key_value_heads * model.head_dim;
-  return padded(query + 2 * key_value) * model.hidden_size + padded(model.hidden_size) * query +
+/// ModelDescription::layer_weights() as the worker packs them.
+std::int64_t packed_layer_weights(const ModelDescription& model) {
+  const std::int64_t query = model.query_width();
+  return padded(query + 2 * model.key_value_width()) * model.hidden_size + padded(model.hidden_size) * query +
          padded(2 * model.intermediate_size) * model.hidden_size + padded(model.hidden_size) * model.intermediate_size;
 }
 
 std::int64_t embedding_weights(const ModelDescription& model) { return model.vocabulary * model.hidden_size; }
 
 std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates) {
-  const std::int64_t query = model.query_heads * model.head_dim;
-  const std::int64_t projected = query + 2 * model.key_value_heads * model.head_dim;
-  return model.hidden_size + (candidates > 1 ? 2 : 1) * projected + query + 3 * model.intermediate_size +
+  const std::int64_t projected = model.query_width() + 2 * model.key_value_width();
+  return model.hidden_size + (candidates > 1 ? 2 : 1) * projected + model.query_width() + 3 * model.intermediate_size +
          model.geometry.rotary_dim;
 }
 
@@ -45,11 +43,11 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
   estimate.tokens = tokens * layout.candidates;
   const std::int64_t embeddings = embedding_weights(model) * (model.tied_embeddings ? 1 : 2);
   if (!layout.stream_weights) {
-    estimate.weights = (model.layers * layer_weights(model) + embeddings) * layout.weight_bytes;
+    estimate.weights = (model.layers * packed_layer_weights(model) + embeddings) * layout.weight_bytes;
   }
   // Kept weights are packed from where they are; streamed ones are read first.
   const std::int64_t weight_bytes_in_use = layout.arithmetic_bytes + (layout.stream_weights ? layout.weight_bytes : 0);
-  estimate.layer = layer_weights(model) * weight_bytes_in_use;
+  estimate.layer = packed_layer_weights(model) * weight_bytes_in_use;
   estimate.per_token = (model.hidden_size + model.key_value_heads * (model.head_dim + padded(model.head_dim))) *
                            layout.arithmetic_bytes +
                        kTokenBytes;

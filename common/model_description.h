@@ -41,6 +41,13 @@ struct ModelDescription {
   [[nodiscard]] const RescaleFactors& own_factors(std::int64_t length) const;
   /// The widest sliding window of any layer, 0 without one.
   [[nodiscard]] std::int64_t sliding_window() const;
+  /// Channels of all query heads; of all key heads, which are those of all value heads.
+  [[nodiscard]] std::int64_t query_width() const { return query_heads * head_dim; }
+  [[nodiscard]] std::int64_t key_value_width() const { return key_value_heads * head_dim; }
+  /// Elements of the matrices of one layer; norms and biases are too few to count.
+  [[nodiscard]] std::int64_t layer_weights() const {
+    return hidden_size * (2 * query_width() + 2 * key_value_width() + 3 * intermediate_size);
+  }
 };
 
 [[nodiscard]] ModelDescription describe_model(const std::filesystem::path& directory);

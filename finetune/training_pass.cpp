@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "finetune/training_memory.h"
 #include "worker/model/row_operations.h"
 
 namespace longrope {

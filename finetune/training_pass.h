@@ -24,13 +24,13 @@ class TrainingPass {
 
   /// Adds the gradient of `weight` · Σ NLL to every parameter, and returns Σ NLL in nats. `tokens` [B, T] int64;
   /// `labels` [B, T] int64: what follows each token, or kIgnoredLabel. All positions take `factors`.
-  /// Memory beside parameters and gradients: with `recompute` one row per token and layer and the activations of one
-  /// layer, else those of all layers; logits of kLossRows tokens. Bits are the same with `recompute` and without.
+  /// Memory (training_memory.h) beside parameters and gradients: with `recompute` one row per token and layer and the
+  /// activations of one layer, else those of all layers; logits of kLossRows tokens. Bits are the same with `recompute`
+  /// and without.
   [[nodiscard]] double accumulate_gradients(const at::Tensor& tokens, const at::Tensor& labels,
                                             const RescaleFactors& factors, double weight) const;
 
   static constexpr std::int64_t kIgnoredLabel = -100;
-  static constexpr std::int64_t kLossRows = 1024;
 
  private:
   struct Rotary;

@@ -17,8 +17,8 @@ struct Part {
 using Parts = std::vector<Part>;
 
 Parts query_key_value_parts(const ModelDescription& model) {
-  const std::int64_t query = model.query_heads * model.head_dim;
-  const std::int64_t key_value = model.key_value_heads * model.head_dim;
+  const std::int64_t query = model.query_width();
+  const std::int64_t key_value = model.key_value_width();
   if (model.fused_projections) return {{"self_attn.qkv_proj", query + 2 * key_value}};
   return {{"self_attn.q_proj", query}, {"self_attn.k_proj", key_value}, {"self_attn.v_proj", key_value}};
 }
@@ -65,8 +65,7 @@ LayerWeights make_layer(const TensorSource& source, const ModelDescription& mode
           .query_key_value = linear(query_key_value_parts(model), hidden, model.query_key_value_bias),
           .query_norm = head_norm(kQueryNorm),
           .key_norm = head_norm(kKeyNorm),
-          .attention_output =
-              linear(attention_output_parts(model), model.query_heads * model.head_dim, model.attention_output_bias),
+          .attention_output = linear(attention_output_parts(model), model.query_width(), model.attention_output_bias),
           .feed_forward_norm = load(kFeedForwardNorm, {hidden}),
           .gate_up = linear(gate_up_parts(model), hidden, model.feed_forward_bias),
           .down = linear(down_parts(model), model.intermediate_size, model.feed_forward_bias)};

@@ -25,7 +25,7 @@ double attention_operations(const ModelDescription& model, std::int64_t begin, s
   for (std::int64_t position = begin; position < begin + count; ++position) {
     keys += window > 0 ? std::min(position + 1, window) : position + 1;
   }
-  return 4.0 * static_cast<double>(keys) * static_cast<double>(model.query_heads * model.head_dim);
+  return 4.0 * static_cast<double>(keys) * static_cast<double>(model.query_width());
 }
 
 }  // namespace
@@ -66,7 +66,7 @@ struct Transformer::Tile {
   Tile(const ModelDescription& model, std::int64_t tokens, bool shared, const at::TensorOptions& options)
       : normed(at::empty({tokens, model.hidden_size}, options)),
         projected(at::empty({tokens, (model.query_heads + 2 * model.key_value_heads) * model.head_dim}, options)),
-        attended(at::empty({tokens, model.query_heads * model.head_dim}, options)),
+        attended(at::empty({tokens, model.query_width()}, options)),
         gate_up(at::empty({tokens, 2 * model.intermediate_size}, options)),
         gated(at::empty({tokens, model.intermediate_size}, options)),
         unrotated(at::empty({shared ? tokens : 0, projected.size(1)}, options)) {}

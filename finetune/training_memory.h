@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/model_description.h"
+#include "finetune/training_run.h"
+
+namespace longrope {
+
+/// Rows of the final residual stream whose logits exist at once.
+inline constexpr std::int64_t kLossRows = 1024;
+
+/// Bytes of all tensors on one device at the peak of an update's largest micro-batch: parameters, gradients and
+/// moments, what TrainingPass keeps for the way back, and the logits of its rows (training_pass.h). A test holds it
+/// within 10 % of what Torch allocates on a CPU. Of `options` it takes the lengths, batch sizes, dtype, `recompute` and
+/// the number of processes.
+[[nodiscard]] std::int64_t estimate_training_memory(const ModelDescription& model, const TrainingOptions& options);
+
+}  // namespace longrope
