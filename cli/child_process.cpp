@@ -2,6 +2,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,13 +25,40 @@
 namespace longrope {
 namespace {
 
-constexpr int kPatienceMilliseconds = 200;  // how soon a stop request is passed on
+using Clock = std::chrono::steady_clock;
+
+constexpr int kTickMilliseconds = 200;  // how soon a stop request is passed on and an end is noticed
 constexpr std::size_t kMaxLineBytes = 4096;
 
 /// Shows, keeps and logs what comes through the pipe.
 class ErrorStream {
  public:
-  explicit ErrorStream(int log) : log_(log) {}
+  ErrorStream(int pipe, int log) : pipe_(pipe), log_(log) {}
+
+  /// Takes what comes within a tick.
+  void wait() {
+    pollfd ready{pipe_, POLLIN, 0};  // of a negative descriptor nothing comes
+    if (poll(&ready, 1, kTickMilliseconds) > 0) read_some();
+  }
+  /// Takes what is there and does not wait for the end: a daemon that the child started may never close the pipe.
+  void drain() {
+    int left = 0;
+    if (ioctl(pipe_, FIONREAD, &left) != 0) return;
+    while (left > 0 && pipe_ >= 0) left -= static_cast<int>(read_some());
+  }
+  [[nodiscard]] std::string last_line() const { return line_.empty() ? last_ : line_; }
+
+ private:
+  std::size_t read_some() {
+    std::array<char, 4096> buffer{};
+    const ssize_t count = read(pipe_, buffer.data(), buffer.size());
+    if (count > 0) {
+      take({buffer.data(), static_cast<std::size_t>(count)});
+      return static_cast<std::size_t>(count);
+    }
+    if (count == 0 || errno != EINTR) pipe_ = -1;
+    return 0;
+  }
 
   void take(std::string_view text) {
     std::cerr << text << std::flush;
@@ -43,53 +73,107 @@ class ErrorStream {
       }
     }
   }
-  [[nodiscard]] std::string last_line() const { return line_.empty() ? last_ : line_; }
 
- private:
+  int pipe_;  // negative: at its end
   int log_;
   std::string line_;
   std::string last_;
 };
 
+/// The process group of a child: what a launcher started is in it too, and outlives the launcher.
+class ChildGroup {
+ public:
+  ChildGroup(pid_t leader, std::chrono::milliseconds patience) : leader_(leader), patience_(patience) {}
+
+  /// To be called each tick until nothing runs.
+  void stop() {
+    if (!told_to_stop_) {
+      told_to_stop_ = true;
+      kill_at_ = Clock::now() + patience_;
+      kill(-leader_, SIGTERM);
+    } else if (Clock::now() >= kill_at_) {
+      kill(-leader_, SIGKILL);
+      killed_ = true;
+    }
+  }
+  [[nodiscard]] bool told_to_stop() const { return told_to_stop_; }
+  /// For a leader that has been waited for.
+  [[nodiscard]] bool runs() const {
+    // Orphans that have ended count until they are reaped.
+    while (waitpid(-leader_, nullptr, WNOHANG) > 0) {
+    }
+    return !killed_ && kill(-leader_, 0) == 0;
+  }
+
+ private:
+  pid_t leader_;
+  std::chrono::milliseconds patience_;
+  bool told_to_stop_ = false;
+  Clock::time_point kill_at_;  // once it was told
+  bool killed_ = false;
+};
+
+/// Waits for what an earlier start left: a process that was killed needs its time to go. False when it was stopped.
+bool lock_log(int log, const Child& child) {
+  const Clock::time_point deadline = Clock::now() + child.log_patience;
+  while (flock(log, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) {
+      throw Error(fmt::format("cannot take the lock: {} ({})", std::strerror(errno), child.log.string()));
+    }
+    if (Clock::now() >= deadline) {
+      throw Error(
+          fmt::format("the command of an earlier start must have ended: still running ({})", child.log.string()));
+    }
+    if (stop_requested()) return false;
+    poll(nullptr, 0, kTickMilliseconds);
+  }
+  return true;
+}
+
+std::string reason(int status, const std::string& last_line) {
+  if (!WIFSIGNALED(status)) return last_line.empty() ? fmt::format("exit code {}", WEXITSTATUS(status)) : last_line;
+  // What it printed last tells nothing of who killed it.
+  return fmt::format("{}{}killed by signal {}", last_line, last_line.empty() ? "" : "; ", WTERMSIG(status));
+}
+
 }  // namespace
 
 ChildEnd run_child(const Child& child) {
   const Descriptor log_file = open_log(child.log);
+  if (!lock_log(log_file.value(), child)) return {.stopped = true};
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) {
     throw Error(fmt::format("cannot start {}: {}", child.command.front(), std::strerror(errno)));
   }
+  // Orphans of the child become this process's, to be reaped: the init of a container may never do it.
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   const Descriptor read_end(ends[0]);
   Descriptor write_end(ends[1]);
   const pid_t process = spawn({.command = child.command,
                                .folder = child.folder,
                                .output = log_file.value(),
                                .errors = write_end.value(),
+                               .inherited = log_file.value(),
                                .death_signal = SIGKILL,
                                .environment = child.environment});
   write_end.close();
 
-  ErrorStream errors(log_file.value());
-  ChildEnd end;
+  ErrorStream errors(read_end.value(), log_file.value());
+  ChildGroup group(process, child.stop_patience);
   int status = 0;
-  bool open = true;
-  while (open || waitpid(process, &status, WNOHANG) == 0) {
-    if (stop_requested() && !end.stopped) {
-      end.stopped = true;
-      kill(process, SIGTERM);
-    }
-    pollfd ready{open ? read_end.value() : -1, POLLIN, 0};
-    if (poll(&ready, 1, kPatienceMilliseconds) <= 0 || !open) continue;
-    std::array<char, 4096> buffer{};
-    const ssize_t count = read(read_end.value(), buffer.data(), buffer.size());
-    if (count > 0) errors.take({buffer.data(), static_cast<std::size_t>(count)});
-    open = count > 0 || (count < 0 && errno == EINTR);
+  while (waitpid(process, &status, WNOHANG) == 0) {
+    if (stop_requested()) group.stop();
+    errors.wait();
   }
-  end.success = WIFEXITED(status) && WEXITSTATUS(status) == kExitSuccess;
-  end.last_line = errors.last_line();
-  if (!end.success && end.last_line.empty()) {
-    end.last_line = WIFSIGNALED(status) ? fmt::format("killed by signal {}", WTERMSIG(status))
-                                        : fmt::format("exit code {}", WEXITSTATUS(status));
+  errors.drain();
+  ChildEnd end{.success = WIFEXITED(status) && WEXITSTATUS(status) == kExitSuccess,
+               .stopped = group.told_to_stop(),
+               .last_line = errors.last_line()};
+  if (!end.success) end.last_line = reason(status, end.last_line);
+  // The next start must not meet what a launcher that failed or was stopped left.
+  while ((!end.success || end.stopped) && group.runs()) {
+    group.stop();
+    errors.wait();
   }
   return end;
 }

@@ -30,8 +30,11 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, child.death_signal);
   if (getppid() != parent || chdir(child.folder.c_str()) != 0) _exit(kExitFailure);
+  dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);  // a group of its own must not wait for the terminal
   dup2(child.output, STDOUT_FILENO);
   dup2(child.errors, STDERR_FILENO);
+  // Shells redirect the standard output of what they start, Python closes all others: one of the two is inherited.
+  if (child.inherited >= 0) fcntl(child.inherited, F_DUPFD, STDERR_FILENO + 1);
   execvpe(arguments.front(), arguments.data(), environment.data());
   constexpr std::string_view kMessage = "the program cannot be started\n";
   if (write(STDERR_FILENO, kMessage.data(), kMessage.size()) < 0) _exit(kExitFailure);
@@ -56,6 +59,7 @@ pid_t spawn(const Spawn& child) {
   const pid_t process = fork();
   if (process == 0) become(child, arguments, environment, parent);
   if (process < 0) throw Error(fmt::format("cannot start {}: {}", child.command.front(), std::strerror(errno)));
+  setpgid(process, process);  // as the child does: a signal to the group must find it, whoever runs first
   return process;
 }
 

@@ -29,13 +29,14 @@ struct Spawn {
   std::filesystem::path folder = ".";
   int output = -1;  // descriptors that become its standard output and error
   int errors = -1;
+  int inherited = -1;    // descriptor that it and what it starts keep open beside those, with its lock
   int death_signal = 0;  // that it gets when this process dies, however that happens
   std::vector<std::pair<std::string, std::string>> environment = {};  // beside that of this process
 };
 
-/// The process of a child in a group of its own, so that Ctrl-C on the terminal reaches this process alone. A program
-/// that cannot be started says so on its standard error and ends with kExitFailure. Throws Error when no process can be
-/// made.
+/// The process of a child, the leader of a group of its own as soon as this returns, so that Ctrl-C on the terminal
+/// reaches this process alone. A program that cannot be started says so on its standard error and ends with
+/// kExitFailure. Throws Error when no process can be made.
 [[nodiscard]] pid_t spawn(const Spawn& child);
 
 /// A file to append to, closed on exec. Throws Error when it cannot be opened.
