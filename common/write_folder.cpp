@@ -1,10 +1,15 @@
 #include "common/write_folder.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <random>
+#include <string>
+#include <string_view>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -16,15 +21,59 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kUnfinished = ".unfinished-";
+constexpr std::size_t kTokenDigits = 16;
+
+/// Not the process id: in a container that is 1 each time.
+std::string unfinished_name(const fs::path& out) {
+  std::random_device random;
+  const std::uint64_t token = std::uint64_t{random()} << 32U | random();
+  return fmt::format("{}{}{:0{}x}", out.string(), kUnfinished, token, kTokenDigits);
+}
+
+bool is_unfinished_name(const std::string& name, const fs::path& out) {
+  const std::string beginning = fmt::format("{}{}", out.filename().string(), kUnfinished);
+  return name.starts_with(beginning) && name.size() == beginning.size() + kTokenDigits &&
+         name.find_first_not_of("0123456789abcdef", beginning.size()) == std::string::npos;
+}
+
+/// The descriptor of a folder, locked until it is closed or the process dies. Negative, with errno, when that cannot
+/// be.
+int open_locked(const fs::path& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (descriptor < 0 || ::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
+  const int cause = errno;
+  ::close(descriptor);
+  errno = cause;
+  return -1;
+}
+
+/// What processes left that were killed while they built `out`.
+void remove_abandoned(const fs::path& out) {
+  std::error_code ignored;  // what cannot be removed costs space, not the work
+  for (const fs::directory_entry& entry : fs::directory_iterator(out.parent_path(), ignored)) {
+    if (!is_unfinished_name(entry.path().filename().string(), out)) continue;
+    const int lock = open_locked(entry.path());
+    if (lock < 0) continue;  // its builder lives
+    fs::remove_all(entry.path(), ignored);
+    ::close(lock);
+  }
+}
+
 /// Removes what was built unless it was renamed into place.
 class UnfinishedDirectory {
  public:
-  explicit UnfinishedDirectory(const fs::path& out) : path_(fmt::format("{}.unfinished-{}", out.string(), ::getpid())) {
+  explicit UnfinishedDirectory(const fs::path& out) : path_(unfinished_name(out)) {
     if (!fs::create_directory(path_)) throw Error(fmt::format("folder must not exist: {}", path_.string()));
+    descriptor_ = open_locked(path_);
+    if (descriptor_ < 0) {
+      throw Error(fmt::format("cannot lock a folder: {} ({})", std::strerror(errno), path_.string()));
+    }
   }
   ~UnfinishedDirectory() {
     std::error_code ignored;
     if (!renamed_) fs::remove_all(path_, ignored);
+    ::close(descriptor_);
   }
   UnfinishedDirectory(const UnfinishedDirectory&) = delete;
   UnfinishedDirectory& operator=(const UnfinishedDirectory&) = delete;
@@ -33,17 +82,16 @@ class UnfinishedDirectory {
 
   void rename_to(const fs::path& out) {
     // Copies may still be in memory only; after a power loss the new name must not stand for empty files.
-    const int descriptor = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool synced = descriptor >= 0 && ::syncfs(descriptor) == 0;
-    const int cause = errno;
-    if (descriptor >= 0) ::close(descriptor);
-    if (!synced) throw Error(fmt::format("cannot sync a folder: {} ({})", std::strerror(cause), path_.string()));
+    if (::syncfs(descriptor_) != 0) {
+      throw Error(fmt::format("cannot sync a folder: {} ({})", std::strerror(errno), path_.string()));
+    }
     fs::rename(path_, out);
     renamed_ = true;
   }
 
  private:
   fs::path path_;
+  int descriptor_ = -1;  // holds the lock
   bool renamed_ = false;
 };
 
@@ -53,6 +101,7 @@ void write_folder_atomically(const fs::path& out, const std::function<void(const
   try {
     require_free_folder(out);
     const fs::path destination = plain_folder(out);
+    remove_abandoned(destination);
     UnfinishedDirectory unfinished(destination);
     build(unfinished.path());
     unfinished.rename_to(destination);

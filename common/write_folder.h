@@ -6,8 +6,10 @@
 namespace longrope {
 
 /// Calls `build` with an empty folder beside `out` and renames it to `out` when it returns: a whole folder or none,
-/// also after a power loss. When `build` throws, what it wrote is removed. Throws InputError unless `out` does not
-/// exist or is an empty folder, Error when the file system fails.
+/// also after a power loss. When `build` throws, what it wrote is removed; what a process wrote that was killed, by the
+/// next one that builds `out`. Of several at a time the first that is done is kept, the others fail; they must run on
+/// one machine, since the lock of a folder does not reach others. Throws InputError unless `out` does not exist or is
+/// an empty folder, Error when the file system fails.
 void write_folder_atomically(const std::filesystem::path& out,
                              const std::function<void(const std::filesystem::path&)>& build);
 

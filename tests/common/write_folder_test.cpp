@@ -1,5 +1,9 @@
 #include "common/write_folder.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <fstream>
 #include <stdexcept>
 
@@ -43,6 +47,52 @@ TEST_F(WriteFolderTest, NothingIsLeftWhenBuildingFails) {
                                        }),
                std::runtime_error);
   EXPECT_EQ(entries(), 0);
+}
+
+TEST_F(WriteFolderTest, WhatAKilledProcessBuiltIsRemovedByTheNextOne) {
+  const pid_t killed = fork();
+  if (killed == 0) {
+    write_folder_atomically(out_, [](const fs::path& folder) {
+      std::ofstream(folder / "a") << "1";
+      raise(SIGKILL);
+    });
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(killed, &status, 0), killed);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  ASSERT_EQ(entries(), 1) << "unfinished";
+  write_folder_atomically(out_, [](const fs::path& folder) { std::ofstream(folder / "b") << "2"; });
+  EXPECT_TRUE(fs::exists(out_ / "b") && !fs::exists(out_ / "a"));
+  EXPECT_EQ(entries(), 1);
+}
+
+TEST_F(WriteFolderTest, FolderThatIsBeingBuiltIsLeftAlone) {
+  EXPECT_THROW(write_folder_atomically(out_,
+                                       [&](const fs::path& first) {
+                                         std::ofstream(first / "first") << "1";
+                                         write_folder_atomically(out_, [](const fs::path& second) {
+                                           std::ofstream(second / "second") << "2";
+                                         });
+                                         EXPECT_TRUE(fs::exists(first / "first"));
+                                       }),
+               Error);
+  EXPECT_TRUE(fs::exists(out_ / "second"));
+  EXPECT_EQ(entries(), 1) << "what comes late is removed";
+}
+
+TEST_F(WriteFolderTest, FolderOfSimilarNameIsNotTakenForAnUnfinishedOne) {
+  for (const char* const name : {"out.unfinished-notes", "out.unfinished", "other.unfinished-0123456789abcdef"}) {
+    fs::create_directories(parent_ / name);
+  }
+  write_folder_atomically(out_, [](const fs::path&) {});
+  EXPECT_EQ(entries(), 4);
+}
+
+TEST_F(WriteFolderTest, FolderHasThePermissionsOfAnyNewOne) {
+  fs::create_directory(parent_ / "other");
+  write_folder_atomically(out_, [](const fs::path&) {});
+  EXPECT_EQ(fs::status(out_).permissions(), fs::status(parent_ / "other").permissions());
 }
 
 TEST_F(WriteFolderTest, FolderThatHoldsSomethingIsRefused) {
