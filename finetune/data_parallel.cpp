@@ -59,10 +59,11 @@ c10d::TCPStoreOptions store_options(const ProcessPlace& place) {
 }  // namespace
 
 struct DataParallel::Store {
-  explicit Store(const ProcessPlace& place) : tcp(place.host, store_options(place)) {}
+  explicit Store(const ProcessPlace& place)
+      : prefix(fmt::format("longrope/{}", place.restart)), tcp(place.host, store_options(place)) {}
 
-  static std::string key(std::int64_t round, std::int64_t rank, std::size_t piece) {
-    return fmt::format("longrope/{}/{}/{}", round, rank, piece);
+  std::string key(std::int64_t round, std::int64_t rank, std::size_t piece) const {
+    return fmt::format("{}/{}/{}/{}", prefix, round, rank, piece);
   }
 
   void send(std::int64_t round, std::int64_t rank, std::span<const std::uint8_t> bytes) {
@@ -86,7 +87,7 @@ struct DataParallel::Store {
 
   /// Called by every process; the last one finds that all have read, and removes what they sent.
   void forget(std::int64_t round, std::int64_t processes, std::size_t bytes) {
-    const std::string readers = fmt::format("longrope/{}/readers", round);
+    const std::string readers = fmt::format("{}/{}/readers", prefix, round);
     if (tcp.add(readers, 1) < processes) return;
     for (std::int64_t rank = 0; rank < processes; ++rank) {
       for (std::size_t begin = 0; begin < bytes; begin += kPieceBytes) {
@@ -96,6 +97,7 @@ struct DataParallel::Store {
     tcp.deleteKey(readers);
   }
 
+  std::string prefix;  // of all keys: torchrun's store keeps those of processes that it started before
   c10d::TCPStore tcp;
 };
 
@@ -132,7 +134,7 @@ double DataParallel::sum(double value) {
 
 void DataParallel::finish() {
   if (place_.alone()) return;
-  store_->tcp.barrier("longrope/finished", place_.count, std::chrono::seconds(kPatienceSeconds));
+  store_->tcp.barrier(store_->prefix + "/finished", place_.count, std::chrono::seconds(kPatienceSeconds));
 }
 
 }  // namespace longrope

@@ -13,6 +13,7 @@ namespace longrope {
 namespace {
 
 constexpr std::int64_t kMaxProcesses = 4096;
+constexpr std::int64_t kMaxRestarts = 1'000'000;
 
 std::string variable(const char* name) {
   const char* const value = std::getenv(name);
@@ -44,6 +45,8 @@ ProcessPlace process_place_from_environment() {
   place.port = static_cast<std::uint16_t>(number("MASTER_PORT", 1, std::numeric_limits<std::uint16_t>::max()));
   const char* const torchruns = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
   place.store_is_there = torchruns != nullptr && std::string_view(torchruns) == "True";
+  constexpr const char* kRestarts = "TORCHELASTIC_RESTART_COUNT";
+  if (std::getenv(kRestarts) != nullptr) place.restart = number(kRestarts, 0, kMaxRestarts);
   return place;
 }
 

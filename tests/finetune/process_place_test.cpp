@@ -20,8 +20,8 @@ class ProcessPlaceTest : public testing::Test {
 
   static void set(const char* name, const char* value) { ::setenv(name, value, /*overwrite=*/1); }
   static void forget() {
-    for (const char* const name :
-         {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"}) {
+    for (const char* const name : {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE",
+                                   "TORCHELASTIC_RESTART_COUNT"}) {
       ::unsetenv(name);
     }
   }
@@ -59,6 +59,13 @@ TEST_F(ProcessPlaceTest, TheVariablesOfTorchrunSayThePlace) {
   EXPECT_TRUE(process_place_from_environment().store_is_there);
 }
 
+TEST_F(ProcessPlaceTest, RestartIsThatOfTorchrunOrTheFirst) {
+  set_second_of_three();
+  EXPECT_EQ(process_place_from_environment().restart, 0);
+  set("TORCHELASTIC_RESTART_COUNT", "2");
+  EXPECT_EQ(process_place_from_environment().restart, 2);
+}
+
 TEST_F(ProcessPlaceTest, WhatIsMissingIsNamed) {
   for (const char* const name : {"RANK", "MASTER_ADDR", "MASTER_PORT"}) {
     set_second_of_three();
@@ -76,6 +83,11 @@ TEST_F(ProcessPlaceTest, WhatIsOutOfRangeIsRefusedWithItsValue) {
   set_second_of_three();
   set("MASTER_PORT", "65536");
   expect_refused("MASTER_PORT must be from 1 to 65535: 65536");
+  set_second_of_three();
+  set("TORCHELASTIC_RESTART_COUNT", "-1");
+  expect_refused("TORCHELASTIC_RESTART_COUNT must be from 0 to 1000000: -1");
+  set("TORCHELASTIC_RESTART_COUNT", "one");
+  expect_refused("TORCHELASTIC_RESTART_COUNT must be from 0 to 1000000: one");
   set("WORLD_SIZE", "0");
   expect_refused("WORLD_SIZE must be from 1 to 4096: 0");
 }
