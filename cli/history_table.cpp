@@ -6,6 +6,8 @@
 #include <ostream>
 
 #include "cli/csv_field.h"
+#include "common/error.h"
+#include "coordinator/store/column_text.h"
 
 namespace longrope {
 namespace {
@@ -54,7 +56,7 @@ void write_json(const std::vector<HistoryRow>& rows, bool timing, std::ostream& 
                                     {"perplexity", or_null(row.perplexity)},
                                     {"best_so_far", or_null(row.best_so_far)},
                                     {"heldout_perplexity", or_null(row.heldout_perplexity)},
-                                    {"lambda", nlohmann::ordered_json::parse(row.lambda)}};
+                                    {"lambda", doubles_from_json(row.lambda)}};
     if (timing) {
       entry["seconds"] = row.seconds;
       entry["workers"] = row.workers;
@@ -71,10 +73,11 @@ void write_table(const std::vector<HistoryRow>& rows, bool timing, std::ostream&
   out << (timing ? fmt::format(" {:>9}\n", "seconds") : std::string("\n"));
   const auto rounded = [](const std::optional<double>& value) { return value ? fmt::format("{:.5f}", *value) : "-"; };
   for (const HistoryRow& row : rows) {
-    out << fmt::format("{:<10} {:>9} {:<22} {:>9} {:<6} {:>5} {:>7} {:>12} {:>12} {:>12}", row.stage, row.index,
-                       row.origin, joined(row.parents), row.attention_policy, row.n_hat, number(row.document_passes),
-                       row.state == "told" ? rounded(row.perplexity) : row.state, rounded(row.best_so_far),
-                       rounded(row.heldout_perplexity));
+    out << fmt::format("{:<10} {:>9} {:<22} {:>9} {:<6} {:>5} {:>7} {:>12} {:>12} {:>12}", printable_text(row.stage),
+                       row.index, printable_text(row.origin), joined(row.parents), printable_text(row.attention_policy),
+                       row.n_hat, number(row.document_passes),
+                       row.state == "told" ? rounded(row.perplexity) : printable_text(row.state),
+                       rounded(row.best_so_far), rounded(row.heldout_perplexity));
     if (timing) out << fmt::format(" {:>9.2f}", row.seconds);
     out << '\n';
   }

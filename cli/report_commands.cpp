@@ -41,27 +41,30 @@ void show_status(const ReportArguments& arguments) {
   }
   const StoreReader reader(search_database_of(arguments.database, arguments.stage));
   const RunInfo run = reader.run();
-  fmt::print("search {}  seed {}  model {} ({})  {}, {} angles, {} threads a worker\n\n", run.name, run.seed,
-             run.model_name, run.model_digest.substr(0, 12), run.dtype, run.angles, run.threads_per_worker);
+  fmt::print("search {}  seed {}  model {} ({})  {}, {} angles, {} threads a worker\n\n", printable_text(run.name),
+             run.seed, printable_text(run.model_name), printable_text(run.model_digest.substr(0, 12)),
+             printable_text(run.dtype), printable_text(run.angles), run.threads_per_worker);
   fmt::print("{:<10} {:>9} {:<10} {:>11} {:>12} {:>8} {:>7} {:>7} {:>8}  {}\n", "stage", "tokens", "state",
              "told/budget", "perplexity", "passes", "pending", "leased", "active", "ended because");
   for (const StageProgress& stage : reader.progress()) {
-    fmt::print("{:<10} {:>9} {:<10} {:>11} {:>12} {:>8} {:>7} {:>7} {:>7.0f}s  {}\n", stage.name, stage.target_length,
-               stage.state, fmt::format("{}/{}", stage.told + stage.quarantined, stage.budget),
+    fmt::print("{:<10} {:>9} {:<10} {:>11} {:>12} {:>8} {:>7} {:>7} {:>7.0f}s  {}\n", printable_text(stage.name),
+               stage.target_length, printable_text(stage.state),
+               fmt::format("{}/{}", stage.told + stage.quarantined, stage.budget),
                rounded(stage.best_search_perplexity), fmt::format("{}", stage.document_passes),
                stage.evaluations_pending, stage.evaluations_leased, stage.active_seconds,
-               stage.end_reason.empty() ? "" : stage.end_reason + ": " + stage.end_detail);
+               printable_text(stage.end_reason.empty() ? "" : stage.end_reason + ": " + stage.end_detail));
   }
   fmt::print("\n{:<10} {:>11} {:>8} {:>16}\n", "kind", "evaluations", "scored", "document passes");
   for (const KindCost& cost : reader.costs()) {
-    fmt::print("{:<10} {:>11} {:>8} {:>16}\n", cost.kind, cost.evaluations, cost.scored, cost.document_passes);
+    fmt::print("{:<10} {:>11} {:>8} {:>16}\n", printable_text(cost.kind), cost.evaluations, cost.scored,
+               cost.document_passes);
   }
   fmt::print("\n{:<24} {:<10} {:>7} {:>8} {:>9} {:>10}  {}\n", "worker", "state", "leases", "results", "failures",
              "seconds", "device");
   for (const WorkerStatus& worker : reader.workers()) {
-    fmt::print("{:<24} {:<10} {:>7} {:>8} {:>9} {:>10.1f}  {}{}\n", worker.id, worker.state, worker.leases,
-               worker.results, worker.failures, worker.seconds, worker.device,
-               worker.detail.empty() ? "" : " (" + worker.detail + ")");
+    fmt::print("{:<24} {:<10} {:>7} {:>8} {:>9} {:>10.1f}  {}{}\n", printable_text(worker.id),
+               printable_text(worker.state), worker.leases, worker.results, worker.failures, worker.seconds,
+               printable_text(worker.device), printable_text(worker.detail.empty() ? "" : " (" + worker.detail + ")"));
   }
 }
 
@@ -96,7 +99,7 @@ void print_best_json(const BestFactors& best) {
 }
 
 void print_best_table(const BestFactors& best) {
-  fmt::print("stage {}: candidate {} ({}){}\n", best.stage, best.index, best.origin,
+  fmt::print("stage {}: candidate {} ({}){}\n", printable_text(best.stage), best.index, printable_text(best.origin),
              best.final ? "" : ", best so far: the stage has not chosen yet");
   fmt::print("attention factor {} ({}), n_hat {}, search perplexity {}\n", best.factors.attention.value,
              to_string(best.factors.attention.policy), best.factors.n_hat, rounded(best.search_perplexity));

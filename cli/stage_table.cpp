@@ -5,17 +5,19 @@
 #include <ostream>
 
 #include "cli/duration.h"
+#include "common/error.h"
+#include "common/strict_json.h"
 
 namespace longrope {
 
 void write_stage_table(const PipelineRecord& pipeline, std::ostream& out) {
-  out << fmt::format("pipeline {}\n\n{:<16} {:<9} {:<9} {:>9}  {}\n", pipeline.name, "stage", "kind", "state", "time",
-                     "output");
+  out << fmt::format("pipeline {}\n\n{:<16} {:<9} {:<9} {:>9}  {}\n", printable_text(pipeline.name), "stage", "kind",
+                     "state", "time", "output");
   for (const PipelineStageRecord& stage : pipeline.stages) {
     out << fmt::format(
-        "{:<16} {:<9} {:<9} {:>9}  {}\n", stage.name, to_string(stage.kind), to_string(stage.state),
+        "{:<16} {:<9} {:<9} {:>9}  {}\n", printable_text(stage.name), to_string(stage.kind), to_string(stage.state),
         stage.active_milliseconds == 0 ? "-" : duration_text(static_cast<double>(stage.active_milliseconds) / 1000.0),
-        stage.detail.empty() ? stage.output.string() : stage.detail);
+        printable_text(stage.detail.empty() ? stage.output.string() : stage.detail));
   }
 }
 
@@ -25,7 +27,7 @@ nlohmann::ordered_json stage_json(const PipelineStageRecord& stage) {
           {"state", to_string(stage.state)},
           {"model", stage.model},
           {"factors", stage.factors},
-          {"settings", nlohmann::ordered_json::parse(stage.settings)},
+          {"settings", parse_strict_json(stage.settings, fmt::format("settings of stage {}", stage.name))},
           {"inputs", stage.inputs},
           {"output", stage.output.string()},
           {"output_digest", stage.output_digest},

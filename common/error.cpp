@@ -21,8 +21,9 @@ std::string shortened(std::string_view text) {
   return fmt::format("{} … {}", text.substr(0, head), text.substr(tail));
 }
 
-std::string printable(std::string_view message) {
-  const std::string text = shortened(message);
+}  // namespace
+
+std::string printable_text(std::string_view text) {
   std::string result;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
@@ -41,8 +42,6 @@ std::string printable(std::string_view message) {
   return result;
 }
 
-}  // namespace
-
-Error::Error(std::string_view message) : std::runtime_error(printable(message)) {}
+Error::Error(std::string_view message) : std::runtime_error(printable_text(shortened(message))) {}
 
 }  // namespace longrope

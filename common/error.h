@@ -1,14 +1,20 @@
 #pragma once
 
 #include <stdexcept>
+#include <string>
 #include <string_view>
 
 namespace longrope {
 
+/// `text` as one line that a terminal only shows: control characters are written as `\u001b`, line breaks and tabs as a
+/// space. For text of peers, databases and files, which could otherwise move the cursor or forge what stands beside it.
+/// Everything else stays as it is, bytes that are no UTF-8 too.
+[[nodiscard]] std::string printable_text(std::string_view text);
+
 /// The work cannot continue (database, network, device). Caught once, in `main`: exit code 1.
 /// Messages state the rule, then the value, then the place: `lease_timeout must be positive: -5 (demo.toml:12)`.
-/// Values may be hostile and messages go to terminals and logs: control characters are written as `\u001b`, line breaks
-/// as a space, and the middle of a message of more than 2,000 bytes is left out.
+/// Values may be hostile and messages go to terminals and logs: they are made printable, and the middle of a message of
+/// more than 2,000 bytes is left out.
 class Error : public std::runtime_error {
  public:
   explicit Error(std::string_view message);

@@ -28,6 +28,18 @@ TEST(ErrorTest, ControlCharactersDoNotReachATerminal) {
   EXPECT_STREQ(InputError("one\nline\tonly\r").what(), "one line only ");
 }
 
+TEST(ErrorTest, PrintableTextIsOneLineWithoutControlCharacters) {
+  EXPECT_EQ(printable_text("gpu \x1b]0;title\a\x7f\xc2\x9b"), R"(gpu \u001b]0;title\u0007\u007f\u009b)");
+  EXPECT_EQ(printable_text("forged\r\nline\t"), "forged  line ");
+  EXPECT_EQ(printable_text(std::string_view("\0", 1)), R"(\u0000)");
+}
+
+TEST(ErrorTest, PrintableTextIsKeptAsItIsAndWhole) {
+  const std::string text = "Bücher \xc2 \xff … " + std::string(10'000, 'k');
+  EXPECT_EQ(printable_text(text), text);
+  EXPECT_EQ(printable_text(""), "");
+}
+
 TEST(ErrorTest, LongMessageKeepsItsRuleAndItsPlace) {
   const std::string message = "key must be a known one: " + std::string(1'000'000, 'k') + " (a.json)";
   const std::string shown = InputError(message).what();
