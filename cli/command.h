@@ -34,7 +34,8 @@ void add_finetune_command(CLI::App& app);
 /// Adds --memory-budget, which sets `bytes`.
 void add_memory_budget(CLI::App& command, std::int64_t& bytes);
 
-/// Parses, runs, and turns exceptions into a message on standard error and an exit code.
+/// Parses, runs, and turns exceptions into a message on standard error and an exit code. A command whose output could
+/// not be written has failed.
 [[nodiscard]] int run_program(CLI::App& app, int argc, char** argv);
 
 }  // namespace longrope

@@ -112,6 +112,9 @@ class RetrievalFiles {
 void evaluate(const EvaluateArguments& arguments) {
   const ScoringArguments& scoring = arguments.scoring;
   // Whatever can be refused is refused before the weights are read.
+  for (const std::string& file : {arguments.json_out, arguments.markdown_out, arguments.csv_out}) {
+    if (!file.empty()) require_writable_place(file);
+  }
   const ScorerOptions options = scorer_options(scoring);
   EvaluationPlan plan;
   plan.lengths = arguments.lengths;
@@ -143,10 +146,11 @@ void evaluate(const EvaluateArguments& arguments) {
   report.model_digest = model_digest(scoring.model);
   report.device = scorer.device_description();
   evaluation.measure(scorer, report);
-  std::cout << (arguments.json ? to_json(report) : to_markdown(report)) << std::flush;
   if (!arguments.json_out.empty()) write_file_atomically(arguments.json_out, to_json(report));
   if (!arguments.markdown_out.empty()) write_file_atomically(arguments.markdown_out, to_markdown(report));
   if (!arguments.csv_out.empty()) write_file_atomically(arguments.csv_out, to_csv(report));
+  // Last: a reader that has closed its end must not cost the files.
+  std::cout << (arguments.json ? to_json(report) : to_markdown(report)) << std::flush;
 }
 
 }  // namespace

@@ -1,9 +1,29 @@
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <iostream>
 
 #include "cli/command.h"
 #include "common/error.h"
 
 namespace longrope {
+namespace {
+
+/// Throws Error unless all that a command printed was taken: on a full disk, half a result must not look like success.
+void require_printed() {
+  errno = 0;
+  std::cout.flush();
+  const bool flushed = std::fflush(stdout) == 0;
+  const int cause = errno;
+  if (flushed && std::cout && std::ferror(stdout) == 0) return;
+  // Where only an earlier write failed, its cause is gone by now.
+  throw Error(fmt::format("standard output must take what is printed: {}",
+                          cause == 0 ? "a write failed" : std::strerror(cause)));
+}
+
+}  // namespace
 
 void add_memory_budget(CLI::App& command, std::int64_t& bytes) {
   command
@@ -18,6 +38,7 @@ void add_memory_budget(CLI::App& command, std::int64_t& bytes) {
 int run_program(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
+    require_printed();
     return kExitSuccess;
   } catch (const CLI::RuntimeError& end) {  // a command's own exit code
     return end.get_exit_code();

@@ -126,6 +126,9 @@ std::vector<ScoredFactors> scored_factors(const ScoreArguments& arguments, const
 void score(const ScoreArguments& arguments) {
   const Fitness fitness = parse_fitness(arguments);
   require_lengths_and_factors(arguments, fitness);
+  for (const std::string& file : {arguments.by_position, arguments.logits_out}) {
+    if (!file.empty()) require_writable_place(file);
+  }
   ScorerOptions options = scorer_options(arguments.scoring);
   options.sliding_window = arguments.sliding_window;
   options.time_phases = arguments.timings;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -105,6 +106,22 @@ void write_file_atomically(const std::filesystem::path& path, std::span<const st
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
   write_file_atomically(path, std::as_bytes(std::span(content)));
+}
+
+void require_writable_place(const std::filesystem::path& file) {
+  std::error_code ignored;  // what cannot be looked at is no directory to us
+  if (!file.has_filename() || std::filesystem::is_directory(file, ignored)) {
+    throw InputError(fmt::format("an output must be a file, not a directory: {}", file.string()));
+  }
+  const std::filesystem::path directory = file.has_parent_path() ? file.parent_path() : ".";
+  if (!std::filesystem::is_directory(directory, ignored)) {
+    throw InputError(fmt::format("the directory of an output must exist: {} ({})", directory.string(), file.string()));
+  }
+  if (::access(directory.c_str(), W_OK | X_OK) != 0) {
+    const int cause = errno;
+    throw InputError(fmt::format("the directory of an output must be writable: {}: {} ({})", directory.string(),
+                                 std::strerror(cause), file.string()));
+  }
 }
 
 }  // namespace longrope

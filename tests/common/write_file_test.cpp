@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
@@ -77,6 +78,39 @@ TEST(WriteFileTest, ExistingPermissionsAreKeptAndNewFilesFollowTheMask) {
   directory.write("plain.txt", "as the system makes files");
   write_file_atomically(directory / "new.txt", std::string_view("new"));
   EXPECT_EQ(permissions(directory / "new.txt"), permissions(directory / "plain.txt"));
+}
+
+TEST(WriteFileTest, WritablePlaceIsADirectoryThatExists) {
+  const TemporaryDirectory directory;
+  EXPECT_NO_THROW(require_writable_place(directory / "new.json"));
+  directory.write("old.json", "old");
+  EXPECT_NO_THROW(require_writable_place(directory / "old.json"));
+  EXPECT_NO_THROW(require_writable_place("new.json"));
+  EXPECT_THAT(refusal([&] { require_writable_place(directory / "missing/a.json"); }),
+              testing::AllOf(testing::HasSubstr("must exist"), testing::EndsWith("missing/a.json)")));
+  EXPECT_THAT(refusal([&] { require_writable_place(directory / "old.json/a.json"); }),
+              testing::HasSubstr("must exist"));
+  EXPECT_EQ(files_in(directory.path()), 1U);
+}
+
+TEST(WriteFileTest, WritablePlaceIsNoDirectoryItself) {
+  const TemporaryDirectory directory;
+  EXPECT_THAT(refusal([&] { require_writable_place(directory.path()); }),
+              testing::AllOf(testing::HasSubstr("not a directory"), testing::EndsWith(directory.path().string())));
+  EXPECT_THAT(refusal([&] { require_writable_place(directory / "new/"); }), testing::HasSubstr("not a directory"));
+}
+
+TEST(WriteFileTest, WritablePlaceIsOneThatTakesNewFiles) {
+  const TemporaryDirectory directory;
+  std::filesystem::create_directory(directory / "closed");
+  std::filesystem::permissions(directory / "closed", std::filesystem::perms(0555));
+  const auto try_as_nobody = [&] {
+    constexpr uid_t kNobody = 65534;  // root may write everywhere
+    if (::geteuid() == 0 && ::setuid(kNobody) != 0) ::_exit(2);
+    std::fputs(refusal([&] { require_writable_place(directory / "closed/a.json"); }).c_str(), stderr);
+    ::_exit(0);
+  };
+  EXPECT_EXIT(try_as_nobody(), testing::ExitedWithCode(0), "must be writable: .*closed: Permission denied");
 }
 
 }  // namespace

@@ -5,10 +5,12 @@ import os
 import signal
 import sqlite3
 import struct
+import subprocess
 
 import pytest
 
-from longrope_processes import MODEL, Process, copy_model, longrope, query, scored, wait_until, write_search
+from longrope_processes import (LONGROPE, MODEL, PATIENCE_SECONDS, Process, copy_model, longrope, query, scored,
+                                wait_until, write_search)
 
 
 def refusal(*arguments):
@@ -226,3 +228,42 @@ def test_unwritable_out_is_a_failure_that_leaves_nothing(tmp_path):
                     MODEL / "text" / "search.txt", check=False)
     assert done.returncode != 0 and "missing" in done.stderr
     assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("command", [["evaluate", "--lengths", "640", "--json-out"],
+                                     ["evaluate", "--lengths", "640", "--markdown-out"],
+                                     ["evaluate", "--lengths", "640", "--csv-out"],
+                                     ["score", "--length", "640", "--by-position"],
+                                     ["score", "--length", "640", "--logits-out"]])
+def test_outputs_without_a_place_are_refused_before_anything_is_read(tmp_path, command):
+    of_nothing = ("--model", tmp_path / "no-model", "--documents", tmp_path / "no-documents")
+    message = refusal(*command, tmp_path / "missing" / "out", *of_nothing)
+    assert "directory of an output must exist" in message and str(tmp_path / "missing" / "out") in message
+    message = refusal(*command, tmp_path, *of_nothing)
+    assert "not a directory" in message and str(tmp_path) in message
+
+
+def test_output_that_standard_output_does_not_take_is_a_failure():
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([LONGROPE, "factors", "--model", MODEL, "--length", "4096", "--json"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert done.returncode == 1
+    assert "standard output must take what is printed" in done.stderr
+
+
+def test_a_hostile_database_neither_steers_the_terminal_nor_ends_its_readers(tmp_path, config):
+    database = tmp_path / "search.db"
+    longrope("run", config, "--db", database, "--workers", 2)
+    depth = 200_000
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE worker SET device = char(27) || '[2J', detail = 'one' || char(10) || 'forged'")
+        connection.execute("UPDATE stage SET name = 'short' || char(27) || ']0;x' || char(7)")
+        connection.execute("DROP TRIGGER factors_never_change")
+        connection.execute("UPDATE factors SET lambda = ?", ("[" * depth + "1" + "]" * depth,))
+    connection.close()
+    status = longrope("status", "--db", database).stdout
+    assert "\\u001b[2J (one forged)" in status and "short\\u001b]0;x\\u0007" in status and "\x1b" not in status
+    table = longrope("history", "--db", database).stdout
+    assert "short\\u001b]0;x\\u0007" in table and "\x1b" not in table
+    done = longrope("history", "--db", database, "--format", "json", check=False)
+    assert done.returncode == 1 and "JSON array of numbers" in done.stderr, (done.returncode, done.stderr)
