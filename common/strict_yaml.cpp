@@ -1,5 +1,6 @@
 #include "common/strict_yaml.h"
 
+#include <array>
 #include <cstddef>
 #include <new>
 #include <optional>
@@ -56,6 +57,28 @@ class Parser {
   const std::string& place_;
   yaml_parser_t parser_{};
 };
+
+/// Bytes of the first line and its break, where libyaml sees one.
+std::size_t first_line_bytes(std::string_view text) {
+  // The longer of two that begin alike comes first.
+  constexpr std::array<std::string_view, 6> kBreaks = {"\r\n", "\r", "\n", "\u0085", "\u2028", "\u2029"};
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    for (const std::string_view line_break : kBreaks) {
+      if (text.substr(i).starts_with(line_break)) return i + line_break.size();
+    }
+  }
+  return text.size();
+}
+
+/// libyaml compares each %TAG with all before it, and says nothing before it has read them all.
+void refuse_directives(std::string_view text, const std::string& place) {
+  for (std::size_t line = 1; !text.empty(); ++line) {
+    if (text.front() == '%') {
+      throw InputError(fmt::format("YAML must have no directives (line {} of {})", line, place));
+    }
+    text.remove_prefix(first_line_bytes(text));
+  }
+}
 
 nlohmann::json scalar_value(std::string text, bool is_plain) {
   if (!is_plain) return text;
@@ -135,6 +158,7 @@ class Document {
 }  // namespace
 
 nlohmann::json parse_strict_yaml(std::string_view text, const std::string& place) {
+  refuse_directives(text, place);
   Parser parser(text, place);
   Document document(parser);
   while (true) {

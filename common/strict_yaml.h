@@ -11,7 +11,8 @@ namespace longrope {
 /// numbers, true, false and null (also "~" and nothing), all others are text, as are all quoted ones.
 /// Throws InputError naming `place` for anything but one document of that: syntax errors (with line and column),
 /// nesting deeper than 16 levels, a key used twice in one mapping or that is no scalar, aliases and tags (neither is
-/// needed, and aliases make small files large). The caller limits the size of `text`. Thread-safe.
+/// needed, and aliases make small files large), directives. Every line that begins with '%' counts as a directive, also
+/// one inside a scalar, where YAML would allow it. The caller limits the size of `text`. Thread-safe.
 [[nodiscard]] nlohmann::json parse_strict_yaml(std::string_view text, const std::string& place);
 
 }  // namespace longrope

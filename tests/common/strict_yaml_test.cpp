@@ -62,6 +62,22 @@ TEST(StrictYamlTest, DepthLimitIsInclusive) {
   EXPECT_THAT(refusal_of(nested(17)), HasSubstr("must not nest deeper than 16 levels (line 1, column 17"));
 }
 
+TEST(StrictYamlTest, DirectivesAreRefusedByLine) {
+  EXPECT_EQ(refusal_of("%YAML 1.2\n---\na: 1\n"), "YAML must have no directives (line 1 of user.yaml)");
+  EXPECT_THAT(refusal_of("# a comment\r\n\r\n%TAG ! !a\r\n---\na: 1\n"), HasSubstr("(line 3 of user.yaml)"));
+  EXPECT_THAT(refusal_of("a: |\n  x\n%y\n"), HasSubstr("(line 3 of user.yaml)"));
+  for (const std::string line_break : {"\r", "\n", "\u0085", "\u2028", "\u2029"}) {
+    EXPECT_THAT(refusal_of("#" + line_break + "%TAG ! !a\n---\na: 1\n"), HasSubstr("no directives (line 2"));
+  }
+  EXPECT_EQ(parsed("a: 5%\nb: ' %x'\n"), nlohmann::json({{"a", "5%"}, {"b", " %x"}}));
+}
+
+TEST(StrictYamlTest, ManyDirectivesAreRefusedAtOnce) {
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += "%TAG !" + std::to_string(i) + "! !x\n";
+  EXPECT_THAT(refusal_of(text + "---\na: 1\n"), HasSubstr("no directives (line 1 of"));
+}
+
 TEST(StrictYamlTest, WhatJsonDoesNotHaveIsRefused) {
   EXPECT_THAT(refusal_of("a: &x 1\nb: *x\n"), HasSubstr("no aliases (line 2, column 4"));
   EXPECT_THAT(refusal_of("a: !!str 1\n"), HasSubstr("no tags"));
