@@ -7,12 +7,15 @@ BASE, which must be the same model. Without BASE the file holds the tensors and 
 tools/import_gguf.py reads them back.
 
 llama.cpp chooses one table for each context: the long one when its sequences may be longer than the original length.
+It knows such factors for the architectures llama, phi3, minicpm, minicpm3, deci and apertus, and refuses to load any
+other model that has them: BASE must be of one of these.
 
     tools/export_gguf.py my-llama-8k/config.json --base my-llama-q8_0.gguf --out my-llama-8k-q8_0.gguf
 """
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -26,13 +29,28 @@ TENSORS = {"rope_factors_long.weight": "long_factor", "rope_factors_short.weight
 SINGLE_TABLE = "rope_freqs.weight"  # comes before both in llama.cpp
 DEFAULT_BASE_FREQUENCY = 10000.0  # llama.cpp's, without the key
 LENGTH, BASE_FREQUENCY = "{arch}.context_length", "{arch}.rope.freq_base"
+# Whose tensors rope_factors_long and rope_factors_short llama.cpp creates (load_tensors, later load_arch_tensors). Its
+# loader refuses a file with tensors that were not created.
+ARCHITECTURES = ("llama", "phi3", "minicpm", "minicpm3", "deci", "apertus")
+LARGEST_UINT32 = 2**32 - 1
+FLOAT32 = np.finfo(np.float32)
+
+
+def is_positive(value: object) -> bool:
+    """Whether it is a positive number that stays one as a float32, in which GGUF keeps it."""
+    return (isinstance(value, int | float) and not isinstance(value, bool)
+            and float(FLOAT32.tiny) <= value <= float(FLOAT32.max))
+
+
+def is_integer(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def read_config(path: Path) -> dict:
     """The rope parameters and lengths of a config.json with longrope factors."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"a configuration must be readable JSON: {error} ({path})") from error
     rope = config.get("rope_parameters") or config.get("rope_scaling") if isinstance(config, dict) else None
     if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type")) != "longrope":
@@ -42,10 +60,18 @@ def read_config(path: Path) -> dict:
              "attention_factor": rope.get("attention_factor"),
              "rope_theta": rope.get("rope_theta", config.get("rope_theta")),
              "long_factor": rope.get("long_factor"), "short_factor": rope.get("short_factor")}
-    for key, value in found.items():
-        values = value if isinstance(value, list) and value else [value]
-        if not all(isinstance(number, int | float) and not isinstance(number, bool) and number > 0 for number in values):
-            raise InputError(f"{key} must be given, and positive: {value} ({path})")
+    for key in ("max_position_embeddings", "original_max_position_embeddings"):
+        if not is_integer(found[key], 1, LARGEST_UINT32):
+            raise InputError(f"{key} must be an integer from 1 to {LARGEST_UINT32}: {found[key]!r} ({path})")
+    for key in ("attention_factor", "rope_theta"):
+        if not is_positive(found[key]):
+            raise InputError(f"{key} must be a positive float32: {found[key]!r} ({path})")
+    for key in TENSORS.values():
+        if not isinstance(found[key], list) or not found[key]:
+            raise InputError(f"{key} must be a list of factors: {found[key]!r} ({path})")
+        for pair, factor in enumerate(found[key]):
+            if not is_positive(factor):
+                raise InputError(f"{key} must hold positive float32 numbers: pair {pair} is {factor!r} ({path})")
     if len(found["long_factor"]) != len(found["short_factor"]):
         raise InputError(f"long_factor and short_factor must have one length: {len(found['long_factor'])} and "
                          f"{len(found['short_factor'])} ({path})")
@@ -80,16 +106,38 @@ def value_of(base: gguf.GGUFReader, key: str) -> object:
         raise InputError(f"{key} must be readable: {error}") from error
 
 
-def require_same_model(base: gguf.GGUFReader, architecture: str, config: dict, path: Path) -> None:
+def integer(reader: gguf.GGUFReader, key: str, low: int, high: int, path: Path) -> int:
+    value = value_of(reader, key)
+    if not is_integer(value, low, high):
+        raise InputError(f"{key} must be an integer from {low} to {high}: {value!r} ({path})")
+    return value
+
+
+def positive(reader: gguf.GGUFReader, key: str, default: float, path: Path) -> float:
+    value = value_of(reader, key)
+    if value is None:
+        return default
+    if not is_positive(value):
+        raise InputError(f"{key} must be a positive number: {value!r} ({path})")
+    return float(str(np.float32(value)))
+
+
+def require_same_model(base: gguf.GGUFReader, architecture: object, config: dict, path: Path) -> None:
+    if architecture not in ARCHITECTURES:
+        raise InputError(f"the base must be of an architecture that llama.cpp gives factors to, one of "
+                         f"{', '.join(ARCHITECTURES)}: {architecture!r} ({path})")
     pairs = len(config["long_factor"])
-    rotated = value_of(base, gguf.Keys.Rope.DIMENSION_COUNT.format(arch=architecture))
-    if rotated is None:  # then llama.cpp rotates whole heads
-        heads = value_of(base, gguf.Keys.Attention.HEAD_COUNT.format(arch=architecture))
-        rotated = value_of(base, gguf.Keys.LLM.EMBEDDING_LENGTH.format(arch=architecture)) // heads
+    dimension_count = gguf.Keys.Rope.DIMENSION_COUNT.format(arch=architecture)
+    if value_of(base, dimension_count) is None:  # then llama.cpp rotates whole heads
+        heads = integer(base, gguf.Keys.Attention.HEAD_COUNT.format(arch=architecture), 1, LARGEST_UINT32, path)
+        width = integer(base, gguf.Keys.LLM.EMBEDDING_LENGTH.format(arch=architecture), 1, LARGEST_UINT32, path)
+        rotated = width // heads
+    else:
+        rotated = integer(base, dimension_count, 1, LARGEST_UINT32, path)
     if rotated != 2 * pairs:
         raise InputError(f"the base must have {2 * pairs} rotated channels, 2 for each factor: {rotated} ({path})")
-    frequency = value_of(base, BASE_FREQUENCY.format(arch=architecture))
-    if not np.isclose(DEFAULT_BASE_FREQUENCY if frequency is None else frequency, config["rope_theta"]):
+    frequency = positive(base, BASE_FREQUENCY.format(arch=architecture), DEFAULT_BASE_FREQUENCY, path)
+    if not math.isclose(frequency, config["rope_theta"], rel_tol=1e-5):
         raise InputError(f"the base must have the rope_theta of the configuration, {config['rope_theta']}: {frequency} "
                          f"({path})")
     for tensor in base.tensors:
@@ -109,7 +157,8 @@ def export(config: dict, base_path: Path | None, architecture: str, out: Path) -
         own = field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF.")  # the writer's
         if not own and field.name not in keys:
             array = field.types[0] == gguf.GGUFValueType.ARRAY
-            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=field.types[-1] if array else None)
+            writer.add_key_value(field.name, value_of(base, field.name), field.types[0],
+                                 sub_type=field.types[-1] if array else None)
     for key, (value, kind) in keys.items():
         writer.add_key_value(key, value, kind)
     tensors = [tensor for tensor in base.tensors if tensor.name not in TENSORS] if base is not None else []

@@ -11,7 +11,6 @@ the same float32.
 
 import argparse
 import json
-import math
 import os
 import sys
 from pathlib import Path
@@ -20,26 +19,11 @@ import gguf
 import numpy as np
 
 from document_preparation.input_error import InputError, exit_code_of
-from export_gguf import BASE_FREQUENCY, DEFAULT_BASE_FREQUENCY, LENGTH, TENSORS, read_gguf, value_of
+from export_gguf import (BASE_FREQUENCY, DEFAULT_BASE_FREQUENCY, LENGTH, TENSORS, integer, positive, read_gguf,
+                         value_of)
 
 SMALLEST_DIM, LARGEST_DIM = 4, 65536  # of a head, in schemas/factors.schema.json
 LONGEST = 2**31
-
-
-def integer(reader: gguf.GGUFReader, key: str, low: int, high: int, path: Path) -> int:
-    value = value_of(reader, key)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InputError(f"{key} must be an integer from {low} to {high}: {value!r} ({path})")
-    return value
-
-
-def positive(reader: gguf.GGUFReader, key: str, default: float, path: Path) -> float:
-    value = value_of(reader, key)
-    if value is None:
-        return default
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        raise InputError(f"{key} must be a positive number: {value!r} ({path})")
-    return float(str(np.float32(value)))
 
 
 def table(reader: gguf.GGUFReader, name: str, path: Path) -> list[float]:

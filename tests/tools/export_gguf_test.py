@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -119,10 +120,25 @@ def changed(config, change):
 
 @pytest.mark.parametrize("change, rule", [
     (lambda config: config["rope_parameters"].update(rope_type="yarn"), "rope_type longrope"),
-    (lambda config: config["rope_parameters"].pop("attention_factor"), "attention_factor must be given"),
+    (lambda config: config["rope_parameters"].pop("attention_factor"), "attention_factor must be a positive"),
+    (lambda config: config["rope_parameters"].update(attention_factor=True), "attention_factor must be a positive"),
+    (lambda config: config["rope_parameters"].update(attention_factor=1e39), "a positive float32: 1e+39"),
+    (lambda config: config["rope_parameters"].update(rope_theta=math.inf), "rope_theta must be a positive float32"),
+    (lambda config: config["rope_parameters"].update(rope_theta=10**400), "a positive float32: 1000"),
+    (lambda config: config["rope_parameters"].update(rope_theta=[10000.0]), "a positive float32: [10000.0]"),
+    (lambda config: config["rope_parameters"].update(long_factor=2.0), "long_factor must be a list of factors: 2.0"),
+    (lambda config: config["rope_parameters"].update(short_factor={"0": 1.0}), "short_factor must be a list"),
+    (lambda config: config["rope_parameters"].update(long_factor=[], short_factor=[]), "long_factor must be a list"),
     (lambda config: config["rope_parameters"]["long_factor"].pop(), "one length: 31 and 32"),
-    (lambda config: config["rope_parameters"]["long_factor"].__setitem__(3, -1), "long_factor must be given, and positive"),
-    (lambda config: config.pop("original_max_position_embeddings"), "original_max_position_embeddings must be given"),
+    (lambda config: config["rope_parameters"]["long_factor"].__setitem__(3, -1), "float32 numbers: pair 3 is -1"),
+    (lambda config: config["rope_parameters"]["long_factor"].__setitem__(3, math.nan), "numbers: pair 3 is nan"),
+    (lambda config: config["rope_parameters"]["short_factor"].__setitem__(3, "1"), "numbers: pair 3 is '1'"),
+    (lambda config: config["rope_parameters"]["short_factor"].__setitem__(3, 1e-60), "numbers: pair 3 is 1e-60"),
+    (lambda config: config.pop("original_max_position_embeddings"), "integer from 1 to 4294967295: None"),
+    (lambda config: config.update(original_max_position_embeddings=0), "integer from 1 to 4294967295: 0"),
+    (lambda config: config.update(max_position_embeddings=2048.0), "integer from 1 to 4294967295: 2048.0"),
+    (lambda config: config.update(max_position_embeddings=True), "integer from 1 to 4294967295: True"),
+    (lambda config: config.update(max_position_embeddings=2**32), "integer from 1 to 4294967295: 4294967296"),
     (lambda config: config["rope_parameters"].update(long_factor=[1.0] * 16, short_factor=[1.0] * 16),
      "32 rotated channels, 2 for each factor: 64"),
     (lambda config: config["rope_parameters"].update(rope_theta=5e5), "rope_theta of the configuration, 500000.0"),
@@ -132,6 +148,50 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(base, config, tmp_path,
     before = sorted(tmp_path.iterdir())
     done = export(config, "--base", base[1], "--out", tmp_path / "out.gguf")
     assert done.returncode == 2 and rule in done.stderr, done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_configuration_nested_too_deeply_is_refused(base, config, tmp_path):
+    config.write_text("[" * 200_000)
+    done = export(config, "--base", base[1], "--out", tmp_path / "out.gguf")
+    assert done.returncode == 2 and "readable JSON" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def write_base(path, architecture, keys):
+    writer = gguf.GGUFWriter(path, architecture)
+    for key, value in keys.items():
+        writer.add_key_value(f"{architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
+    writer.add_tensor("token_embd.weight", np.zeros((2, 128), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("architecture", ["llama", "phi3", "minicpm", "minicpm3", "deci", "apertus"])
+def test_bases_whose_factors_llama_cpp_reads_are_accepted(config, tmp_path, architecture):
+    base = write_base(tmp_path / "base.gguf", architecture, {"attention.head_count": 2, "embedding_length": 128})
+    done = export(config, "--base", base, "--out", tmp_path / "out.gguf")
+    assert done.returncode == 0, done.stderr
+    assert gguf.GGUFReader(tmp_path / "out.gguf").get_field("general.architecture").contents() == architecture
+
+
+@pytest.mark.parametrize("architecture, keys, rule", [
+    ("qwen2", {"rope.dimension_count": 64}, "llama, phi3, minicpm, minicpm3, deci, apertus: 'qwen2'"),
+    ("phimoe", {"rope.dimension_count": 64}, "an architecture that llama.cpp gives factors to"),
+    ("llama", {}, "llama.attention.head_count must be an integer from 1 to 4294967295: None"),
+    ("llama", {"attention.head_count": 2}, "llama.embedding_length must be an integer from 1 to 4294967295: None"),
+    ("llama", {"attention.head_count": 0, "embedding_length": 128}, "head_count must be an integer from 1"),
+    ("deci", {"attention.head_count": [2, 2], "embedding_length": 128}, "integer from 1 to 4294967295: [2, 2]"),
+    ("llama", {"rope.dimension_count": "64"}, "llama.rope.dimension_count must be an integer from 1"),
+    ("llama", {"rope.dimension_count": 64, "rope.freq_base": "10000"}, "llama.rope.freq_base must be a positive"),
+])
+def test_a_base_that_does_not_fit_is_refused(config, tmp_path, architecture, keys, rule):
+    base = write_base(tmp_path / "base.gguf", architecture, keys)
+    before = sorted(tmp_path.iterdir())
+    done = export(config, "--base", base, "--out", tmp_path / "out.gguf")
+    assert done.returncode == 2 and rule in done.stderr and "base.gguf" in done.stderr, done.stderr
     assert sorted(tmp_path.iterdir()) == before
 
 
