@@ -13,8 +13,9 @@ MEBIBYTE = 2**20
 @pytest.fixture(scope="module")
 def deep_model(tmp_path_factory):
     """A random Llama whose weights, 141 MiB of float32, are most of what scoring takes."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch", reason="NOT RUN: torch is not installed (tools/install_dependencies.sh test)")
+    transformers = pytest.importorskip("transformers", reason="NOT RUN: transformers is not installed "
+                                       "(tools/install_dependencies.sh test)")
     torch.manual_seed(1)
     config = transformers.LlamaConfig(vocab_size=258, hidden_size=256, intermediate_size=704, num_hidden_layers=50,
                                       num_attention_heads=4, num_key_value_heads=2, head_dim=64,

@@ -3,10 +3,14 @@
 import csv
 import json
 import math
+import os
+import pty
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from longrope_processes import LONGROPE, MODEL, ROOT, copy_model, longrope
 
@@ -132,13 +136,11 @@ def test_accuracy_counts_answers_that_are_right_in_every_token(passkeys, tmp_pat
     low, high = total["accuracy_interval"]
     assert 0.0 <= low <= total["accuracy"] == total["right_answers"] / 20 <= high <= 1.0
     # Against logits of the first document, read independently.
-    numpy = pytest.importorskip("numpy")
-    load_file = pytest.importorskip("safetensors.numpy").load_file
     name = found["documents"][0]["name"]
     score(passkeys, "--length", 510, "--count", 1, "--logits-out", tmp_path / "logits.safetensors")
     arrays = load_file(passkeys)
     likeliest = load_file(tmp_path / "logits.safetensors")["logits"].argmax(axis=1)
-    answer = numpy.flatnonzero(arrays[name + ".scored"])
+    answer = np.flatnonzero(arrays[name + ".scored"])
     right = bool((likeliest[answer - 1] == arrays[name][answer]).all())
     assert found["documents"][0]["right_answers"] == int(right)
     assert f"{total['right_answers']}/20" in score(passkeys, "--length", 510, "--fitness", "accuracy")
@@ -183,9 +185,6 @@ def test_short_runs_say_nothing_on_standard_error(documents):
 
 
 def test_a_terminal_sees_progress_and_its_line_is_cleared(documents):
-    pty = pytest.importorskip("pty")
-    import os
-
     ours, theirs = pty.openpty()
     process = subprocess.Popen([LONGROPE, "score", "--model", MODEL, "--documents", documents, "--length", "5000"],
                                stdout=subprocess.DEVNULL, stderr=theirs)

@@ -17,8 +17,9 @@ TEXT = (MODEL / "text" / "heldout.txt").read_text(encoding="ascii")[:3000]
 
 @pytest.fixture(scope="session")
 def evaluator():
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch", reason="NOT RUN: torch is not installed (tools/install_dependencies.sh test)")
+    transformers = pytest.importorskip("transformers", reason="NOT RUN: transformers is not installed "
+                                       "(tools/install_dependencies.sh test)")
     model = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
 
     def log_probabilities(ids):
