@@ -155,6 +155,17 @@ bool has_rope(const nlohmann::json& config) {
   return config.contains("rope_scaling") || config.contains("rope_parameters");
 }
 
+/// A config.json or overrides of it: the short_factor, and how far it reaches.
+std::optional<ShortFactors> short_factors_of(const std::string& text, const std::string& place) {
+  const bool is_yaml = has_engine_overrides(text);
+  if (!is_yaml && !is_json(text)) return std::nullopt;
+  const nlohmann::json config = is_yaml ? parse_engine_overrides(text, "short", place) : parse_strict_json(text, place);
+  if (!has_rope(config)) return std::nullopt;
+  const std::optional<std::int64_t> max_length = parse_hugging_face_short_length(config, place);
+  if (!max_length) return std::nullopt;
+  return ShortFactors{.factors = parse_hugging_face_short_factors(config, place), .max_length = *max_length};
+}
+
 }  // namespace
 
 FactorsFile::Model factors_model(const ModelDescription& model, std::string sha256) {
@@ -204,6 +215,10 @@ void write_factors_csv(const RescaleFactors& factors, const std::filesystem::pat
 RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std::int64_t> total_length) {
   const std::string place = path.string();
   const std::string text = read_file(path, kMaxFileBytes);
+  if (total_length) {
+    std::optional<ShortFactors> found = short_factors_of(text, place);
+    if (found && *total_length <= found->max_length) return std::move(found->factors);
+  }
   if (has_engine_overrides(text)) return parse_hugging_face_factors(parse_engine_overrides(text, "long", place), place);
   if (!is_json(text)) return parse_factors_csv(text, place);
   const nlohmann::json document = parse_strict_json(text, place);
@@ -216,15 +231,7 @@ RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std
 }
 
 std::optional<ShortFactors> read_short_factors(const std::filesystem::path& path) {
-  const std::string place = path.string();
-  const std::string text = read_file(path, kMaxFileBytes);
-  const bool is_yaml = has_engine_overrides(text);
-  if (!is_yaml && !is_json(text)) return std::nullopt;
-  const nlohmann::json config = is_yaml ? parse_engine_overrides(text, "short", place) : parse_strict_json(text, place);
-  if (!has_rope(config)) return std::nullopt;
-  const std::optional<std::int64_t> max_length = parse_hugging_face_short_length(config, place);
-  if (!max_length) return std::nullopt;
-  return ShortFactors{.factors = parse_hugging_face_short_factors(config, place), .max_length = *max_length};
+  return short_factors_of(read_file(path, kMaxFileBytes), path.string());
 }
 
 }  // namespace longrope

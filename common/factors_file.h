@@ -60,11 +60,12 @@ void write_factors_csv(const RescaleFactors& factors, const std::filesystem::pat
 
 /// λ, n_hat and attention factor from a canonical JSON (its entry for `total_length`: entry_for() of
 /// length_schedule.h), a Hugging Face config.json with rope_scaling or rope_parameters of type longrope (its
-/// long_factor), overrides of it for vLLM or axolotl (engine_overrides.h), or a CSV; told apart by content.
+/// short_factor where that reaches `total_length`, else its long_factor), overrides of it for vLLM or axolotl
+/// (engine_overrides.h), or a CSV; told apart by content.
 [[nodiscard]] RescaleFactors read_factors(const std::filesystem::path& path,
                                           std::optional<std::int64_t> total_length = std::nullopt);
 
-/// The short_factor of a config.json or of overrides for vLLM, and the longest sequence that takes it.
+/// The short_factor of a config.json or of overrides of it, and the longest sequence that takes it.
 struct ShortFactors {
   RescaleFactors factors;
   std::int64_t max_length = 0;

@@ -148,6 +148,15 @@ TEST(FactorsFileTest, PublishedModelsAreReadFromTheirConfig) {
   }
 }
 
+TEST(FactorsFileTest, ConfigGivesTheTableForTheLength) {
+  const TemporaryDirectory directory;
+  const auto path = directory.write("config.json", R"({"original_max_position_embeddings": 512, "rope_parameters": {
+      "rope_type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [1.0, 4.0], "attention_factor": 1.25}})");
+  EXPECT_EQ(read_factors(path, 512).lambda, (std::vector<double>{1.0, 1.5}));
+  EXPECT_EQ(read_factors(path, 513).lambda, (std::vector<double>{1.0, 4.0}));
+  EXPECT_EQ(read_factors(path).lambda, (std::vector<double>{1.0, 4.0}));
+}
+
 TEST(FactorsFileTest, EveryFieldSurvivesTheRoundTrip) {
   const TemporaryDirectory directory;
   const FactorsFile written = example_file();
