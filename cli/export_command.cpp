@@ -120,13 +120,13 @@ void export_factors(const ExportArguments& arguments) {
     return;
   }
   if (const auto sentence = tables_left_out(file, original_length)) warn(*sentence);
+  const HuggingFaceTarget target = parse_hugging_face_target(arguments.target);
   if (arguments.format == "vllm") {
-    write_file_atomically(arguments.out, vllm_config(arguments.model, tables));
+    write_file_atomically(arguments.out, vllm_config(arguments.model, tables, target));
   } else if (arguments.format == "axolotl") {
-    write_file_atomically(arguments.out, axolotl_config(arguments.model, tables));
+    write_file_atomically(arguments.out, axolotl_config(arguments.model, tables, target));
   } else {
-    export_hugging_face(arguments.model, tables, arguments.out,
-                        arguments.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
+    export_hugging_face(arguments.model, tables, arguments.out, target);
   }
   fmt::print("{}\n", arguments.out);
 }
@@ -150,7 +150,7 @@ void add_export_command(CLI::App& app) {
       ->required()
       ->check(CLI::IsMember({"hf", "csv", "json", "vllm", "axolotl"}));
   command->add_option("--out", arguments->out, "File, or new directory for hf")->required();
-  command->add_option("--target", arguments->target, "transformers version of hf: hf5 or hf4")
+  command->add_option("--target", arguments->target, "transformers of hf, vllm and axolotl: hf5 or hf4")
       ->check(CLI::IsMember({"hf4", "hf5"}))
       ->capture_default_str();
   command->add_option("--layers", arguments->layers,

@@ -61,7 +61,7 @@ void finetune(FinetuneArguments arguments) {
   options.dtype = parse_compute_dtype(arguments.dtype);
   options.angles = parse_angle_mode(arguments.angles);
   if (arguments.init == "random") options.random_weights = arguments.initializer_range;
-  options.target = arguments.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5;
+  options.target = parse_hugging_face_target(arguments.target);
   if (options.target_length == 0) options.target_length = options.length;
   if (!arguments.short_samples.documents.empty()) options.short_samples = arguments.short_samples;
   if (!arguments.factors.empty()) {

@@ -68,7 +68,9 @@ OrderedJson phi3_rope_scaling(const RopeTables& tables) {
 void disable_sliding_window(OrderedJson& config, const ModelDescription& model) {
   if (model.sliding_window() == 0) return;
   config["sliding_window"] = nullptr;  // absent would be a default of thousands of tokens
-  config.erase("layer_types");
+  if (const auto types = config.find("layer_types"); types != config.end()) {
+    *types = std::vector<std::string>(static_cast<std::size_t>(model.layers), "full_attention");
+  }
   if (config.contains("use_sliding_window")) config["use_sliding_window"] = false;
 }
 
@@ -182,6 +184,12 @@ OrderedJson fine_tuned_config(const FineTunedModel& fine_tuned, const ModelDescr
 
 }  // namespace
 
+HuggingFaceTarget parse_hugging_face_target(std::string_view name) {
+  if (name == "hf5") return HuggingFaceTarget::k5;
+  if (name == "hf4") return HuggingFaceTarget::k4;
+  throw InputError(fmt::format("target must be hf5 or hf4: {}", name));
+}
+
 void export_hugging_face(const fs::path& model_directory, const EngineTables& tables, const fs::path& out,
                          HuggingFaceTarget target) {
   const ModelDescription model = describe_model(model_directory);
@@ -200,10 +208,12 @@ void export_hugging_face(const fs::path& model_directory, const RescaleFactors& 
                       target);
 }
 
-OrderedJson config_overrides(const fs::path& model_directory, const EngineTables& tables) {
+OrderedJson config_overrides(const fs::path& model_directory, const EngineTables& tables, HuggingFaceTarget target) {
   const OrderedJson untouched = read_config(model_directory / kConfigFile);
-  const OrderedJson config = searched_config(describe_model(model_directory), tables, HuggingFaceTarget::k5);
+  const OrderedJson config = searched_config(describe_model(model_directory), tables, target);
   OrderedJson overrides = OrderedJson::object();
+  const auto old = untouched.find("rope_scaling");
+  if (target == HuggingFaceTarget::k5 && old != untouched.end() && !old->is_null()) overrides["rope_scaling"] = nullptr;
   for (const auto& [key, value] : config.items()) {
     if (!untouched.contains(key) || untouched.at(key) != value) overrides[key] = value;
   }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -15,6 +16,8 @@ namespace longrope {
 /// Major version of `transformers` that config.json is written for: the place of the rotary parameters differs.
 /// k4: rope_scaling, with rope_theta at top level (4.43 and later; also vLLM). k5: rope_parameters, which holds it too.
 enum class HuggingFaceTarget { k4, k5 };
+/// "hf4" or "hf5", as options and configurations call them.
+[[nodiscard]] HuggingFaceTarget parse_hugging_face_target(std::string_view name);
 
 /// Writes the directory `out`: the model with rope_type "longrope". long_factor is the long table and short_factor the
 /// short one; engines change from one to the other at original_max_position_embeddings, the short table's length.
@@ -39,11 +42,12 @@ void export_hugging_face(const std::filesystem::path& model_directory, const Eng
 void export_hugging_face(const std::filesystem::path& model_directory, const RescaleFactors& factors,
                          std::int64_t target_length, const std::filesystem::path& out, HuggingFaceTarget target);
 
-/// The keys of config.json that such a directory has anew or changed, in the form of transformers 5: what engines take
-/// as overrides of the untouched model's. attention_factor is the long table's. Throws InputError for what
+/// The keys of config.json that such a directory has anew or changed, in the form of that transformers: what engines
+/// take as overrides of the untouched model's. rope_scaling is null first where the untouched one has it and
+/// transformers 5 would prefer it. attention_factor is the long table's. Throws InputError for what
 /// require_expressible() refuses.
 [[nodiscard]] nlohmann::ordered_json config_overrides(const std::filesystem::path& model_directory,
-                                                      const EngineTables& tables);
+                                                      const EngineTables& tables, HuggingFaceTarget target);
 
 /// A checkpoint whose new weights were trained from those of `model_directory`.
 struct FineTunedModel {

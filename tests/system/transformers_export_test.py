@@ -41,12 +41,12 @@ def python_of(target):
     return python
 
 
-def logits_of(python, model, tokens, folder):
+def logits_of(python, model, tokens, folder, overrides=None):
     """What the transformers of that Python computes."""
     save_file({"tokens": tokens}, folder / "tokens.safetensors")
     script = pathlib.Path(__file__).with_name("transformers_logits.py")
-    done = subprocess.run([python, "-B", script, model, folder / "tokens.safetensors", folder / "theirs.safetensors"],
-                          capture_output=True, text=True)
+    done = subprocess.run([python, "-B", script, model, folder / "tokens.safetensors", folder / "theirs.safetensors",
+                           json.dumps(overrides or {})], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return load_file(folder / "theirs.safetensors")["logits"]
 
@@ -135,12 +135,27 @@ def logits(model, length):
         return model.eval()(tokens).logits
 
 
-def exported_config(searched, tmp_path, kind):
+def exported_config(searched, tmp_path, kind, target="hf5"):
     import yaml
 
     path = tmp_path / f"{kind}.yaml"
-    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", kind, "--out", path)
+    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", kind, "--target", target, "--out", path)
     return yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("kind", ["vllm", "axolotl"])
+@pytest.mark.parametrize("target", ["hf5", "hf4"])
+def test_overrides_are_in_the_form_of_the_transformers_they_are_for(searched, tmp_path, kind, target):
+    python = python_of(target)
+    written = exported_config(searched, tmp_path, kind, target)
+    overrides = json.loads(written["hf-overrides"]) if kind == "vllm" else written["overrides_of_model_config"]
+    exported = tmp_path / "exported"
+    longrope("export", "--db", searched / "search.db", "--model", MODEL, "--format", "hf", "--target", target, "--out",
+             exported)
+    tokens = np.frombuffer((MODEL / "text" / "heldout.txt").read_bytes()[:ORIGINAL + 1], dtype=np.uint8).astype(np.int64)
+    expected = logits_of(python, exported, tokens, tmp_path)
+    assert np.array_equal(logits_of(python, MODEL, tokens, tmp_path, overrides), expected)
+    assert not np.array_equal(logits_of(python, MODEL, tokens, tmp_path), expected)
 
 
 def test_vllm_overrides_make_the_exported_model_of_the_untouched_one(searched, tmp_path):

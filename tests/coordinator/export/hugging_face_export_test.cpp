@@ -126,7 +126,7 @@ TEST_F(HuggingFaceExportTest, SlidingWindowsAreSwitchedOffAsInScoring) {
   const nlohmann::json config = exported(HuggingFaceTarget::k4);
   EXPECT_TRUE(config.at("sliding_window").is_null());
   EXPECT_EQ(config.at("use_sliding_window"), false);
-  EXPECT_FALSE(config.contains("layer_types"));
+  EXPECT_EQ(config.at("layer_types"), nlohmann::json({"full_attention", "full_attention"}));
 }
 
 TEST_F(HuggingFaceExportTest, PartialRotaryFactorOutlivesTheRopeParametersThatHeldIt) {
