@@ -84,7 +84,7 @@ TomlKeys<FinetuneStage> finetune_keys() {
        }},
       {"command",
        [](S& stage, const TomlValue& value) {
-         for (const TomlValue& word : value.elements()) stage.command.push_back(word.text());
+         stage.command = value.words();
          if (stage.command.empty()) value.refuse("must name a program");
        }},
       {"by_hand", [](S& stage, const TomlValue& value) { stage.by_hand = value.flag(); }},
@@ -223,10 +223,13 @@ std::int64_t FinetuneStage::number(std::string_view name, std::int64_t otherwise
   return text ? std::stoll(*text) : otherwise;  // written as an integer
 }
 
+std::int64_t factors_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage) {
+  return std::get<StageConfig>(std::ranges::find(pipeline, stage.factors, &PipelineStage::name)->work).target_length;
+}
+
 std::int64_t sample_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage) {
   const std::int64_t own = std::get<FinetuneStage>(stage.work).length;
-  if (own != 0) return own;
-  return std::get<StageConfig>(std::ranges::find(pipeline, stage.factors, &PipelineStage::name)->work).target_length;
+  return own != 0 ? own : factors_length(pipeline, stage);
 }
 
 std::vector<PipelineStage> read_pipeline(const TomlValue& stages) {

@@ -60,6 +60,9 @@ struct PipelineStage {
   std::string place;  // " (progressive.toml:31)"
 };
 
+/// Target length of the factors that `stage` takes, which are those of a search of `pipeline`.
+[[nodiscard]] std::int64_t factors_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage);
+
 /// Tokens of a sample of the finetune stage `stage`: its own, or as many as the factors are for that it takes.
 [[nodiscard]] std::int64_t sample_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage);
 

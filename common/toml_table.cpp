@@ -77,6 +77,14 @@ void require_few_dots_in_lines(std::string_view text, const std::filesystem::pat
   }
 }
 
+std::string without_control_characters(const TomlValue& value) {
+  if (!value.node.is_string()) value.refuse("must be a string");
+  const std::string& text = value.node.as_string()->get();
+  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20U || c == 0x7F; };
+  if (std::any_of(text.begin(), text.end(), control)) value.refuse("must not hold control characters");
+  return text;
+}
+
 }  // namespace
 
 std::string TomlValue::place() const { return line_of(file, node.source()); }
@@ -110,11 +118,8 @@ bool TomlValue::flag() const {
 }
 
 std::string TomlValue::text() const {
-  if (!node.is_string()) refuse("must be a string");
-  const std::string& value = node.as_string()->get();
+  std::string value = without_control_characters(*this);
   if (value.empty()) refuse("must not be empty");
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20U || c == 0x7F; };
-  if (std::any_of(value.begin(), value.end(), control)) refuse("must not hold control characters");
   return value;
 }
 
@@ -135,6 +140,16 @@ std::vector<TomlValue> TomlValue::elements() const {
   std::sort(seen.begin(), seen.end());
   if (std::adjacent_find(seen.begin(), seen.end()) != seen.end()) refuse("must not hold a value twice");
   return values;
+}
+
+std::vector<std::string> TomlValue::words() const {
+  if (!node.is_array()) refuse("must be an array");
+  std::vector<std::string> words;
+  for (const toml::node& element : *node.as_array()) {
+    const TomlValue word{name, element, file};
+    words.push_back(words.empty() ? word.text() : without_control_characters(word));
+  }
+  return words;
 }
 
 void refuse_unknown_keys(const TomlValue& table, const std::vector<std::string_view>& known) {

@@ -40,6 +40,8 @@ struct TomlValue {
   [[nodiscard]] std::chrono::milliseconds seconds() const;  // 0.001 to a week
   /// The elements of an array, each under the array's name; none twice.
   [[nodiscard]] std::vector<TomlValue> elements() const;
+  /// A command line: the strings of an array, without control characters. The first is not empty, if there is one.
+  [[nodiscard]] std::vector<std::string> words() const;
 
   /// What `parse`, which knows no place, makes of the text.
   template <typename Parse>

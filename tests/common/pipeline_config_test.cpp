@@ -100,6 +100,20 @@ TEST_F(PipelineConfigTest, FineTuningKeepsItsOptionsAsTheCommandLineHasThem) {
   EXPECT_EQ(tune.number("batch_size", 32), 32);
 }
 
+TEST_F(PipelineConfigTest, CommandKeepsItsWordsAsTheyAreWritten) {
+  const auto stage = [](const std::string& command) {
+    return std::string(kSearches) + "[[stage]]\nkind = \"finetune\"\nname = \"t\"\ncommand = " + command + "\n";
+  };
+  const Config config =
+      load(stage(R"(["torchrun", "--nproc-per-node", "8", "train.py", "--batch", "8", "--note", ""])"));
+  EXPECT_THAT(std::get<FinetuneStage>(config.pipeline[2].work).command,
+              ElementsAre("torchrun", "--nproc-per-node", "8", "train.py", "--batch", "8", "--note", ""));
+  EXPECT_THAT(refusal(stage("[]")), HasSubstr("command must name a program"));
+  EXPECT_THAT(refusal(stage(R"(["", "train.py"])")), HasSubstr("command must not be empty"));
+  EXPECT_THAT(refusal(stage(R"(["python", 8])")), HasSubstr("command must be a string: 8"));
+  EXPECT_THAT(refusal(stage(R"(["python", "a\tb"])")), HasSubstr("command must not hold control characters"));
+}
+
 TEST_F(PipelineConfigTest, RecoveryIsASearchOfItsOwnKind) {
   const Config config = load(std::string(kSearches) + R"([[stage]]
 kind = "recover"
