@@ -12,6 +12,7 @@
 #include "common/memory_estimate.h"
 #include "common/overloaded.h"
 #include "coordinator/core/stage_run.h"
+#include "coordinator/pipeline/stage_training.h"
 #include "coordinator/search/search_algorithm.h"
 #include "finetune/training_memory.h"
 
@@ -50,24 +51,9 @@ void add_search(const StageConfig& stage, const Config& config, const ModelDescr
   cost.memory_bytes = scoring_memory(model, config.dtype, stage.target_length);
 }
 
-TrainingOptions training_options(const FinetuneStage& stage, std::int64_t length) {
-  TrainingOptions options;
-  options.length = length;
-  options.batch_size = stage.number("batch_size", options.batch_size);
-  options.micro_batch_size = stage.number("micro_batch_size", options.micro_batch_size);
-  if (const std::int64_t short_length = stage.number("short_length", 0); short_length > 0) {
-    options.short_samples =
-        ShortSamples{.documents = {}, .length = short_length, .batch_size = stage.number("short_batch_size", 0)};
-  }
-  if (stage.option("dtype") == "bf16") options.dtype = ComputeDtype::kBf16;
-  options.recompute = stage.option("recompute").has_value();
-  return options;
-}
-
-void add_finetune(const FinetuneStage& stage, std::int64_t length, const ModelDescription& model, StageCost& cost) {
-  const TrainingOptions options = training_options(stage, length);
-  const std::int64_t steps = stage.number("steps", 0);
-  add_passes(cost, model, length, steps * options.batch_size);
+void add_finetune(const TrainingOptions& options, const ModelDescription& model, StageCost& cost) {
+  const std::int64_t steps = options.schedule.steps;
+  add_passes(cost, model, options.length, steps * options.batch_size);
   if (const auto& samples = options.short_samples)
     add_passes(cost, model, samples->length, steps * samples->batch_size);
   cost.operations *= kTrainingOverForward;
@@ -118,9 +104,7 @@ std::vector<StageCost> plan_run(const Config& config) {
   for (const PipelineStage& stage : config.pipeline) {
     StageCost& cost = stages.emplace_back(StageCost{.name = stage.name, .kind = std::string(to_string(stage.kind))});
     std::visit(Overloaded{[&](const StageConfig& search) { add_search(search, config, model, cost); },
-                          [&](const FinetuneStage& finetune) {
-                            add_finetune(finetune, sample_length(config.pipeline, stage), model, cost);
-                          },
+                          [&](const FinetuneStage&) { add_finetune(training_options(config, stage), model, cost); },
                           [&](const EvaluateStage& evaluate) {
                             add_evaluation(evaluate, config, evaluate.untouched && !stage.model.empty(), model, cost);
                           },

@@ -10,9 +10,9 @@ constexpr std::int64_t kParameter = 4 * kFloat;  // value, gradient, both moment
 
 std::int64_t product_bytes(const TrainingOptions& options) { return options.dtype == ComputeDtype::kBf16 ? 2 : kFloat; }
 
-/// Of one token: what the graph of one layer holds until its way back.
+/// Of one token: what the graph of one layer holds until its way back. Counted, and corrected by what was measured.
 std::int64_t layer_graph(const ModelDescription& model, std::int64_t product) {
-  const std::int64_t stream = 2 * model.hidden_size * kFloat;             // the input, and after attention
+  const std::int64_t stream = 3 * model.hidden_size * kFloat;             // the input, after attention, and one more
   const std::int64_t norms = 2 * model.hidden_size * (kFloat + product);  // before the norm's weight, and after it
   const bool grouped = model.query_heads != model.key_value_heads;        // then keys and values are repeated
   const std::int64_t attention =
@@ -23,11 +23,11 @@ std::int64_t layer_graph(const ModelDescription& model, std::int64_t product) {
 std::int64_t activations(const ModelDescription& model, const TrainingOptions& options, std::int64_t tokens) {
   const std::int64_t product = product_bytes(options);
   const std::int64_t row = model.hidden_size * kFloat;
-  // On the way back through the feed-forward its gradients come to as much as it kept.
-  const std::int64_t way_back = 2 * row + 4 * model.intermediate_size * product;
+  // Most is held on the way back through the feed-forward: gradients of the layer's output and input, of gate and up.
+  const std::int64_t way_back = 2 * row + 2 * model.intermediate_size * product;
   const std::int64_t graph = layer_graph(model, product);
-  // Between the layers and their way back: logits of some rows, their log-probabilities, the gradient.
-  const std::int64_t logits = std::min(tokens, kLossRows) * model.vocabulary * 3 * kFloat;
+  // Between the layers and their way back: logits of some rows, their log-probabilities, the gradients of both.
+  const std::int64_t logits = std::min(tokens, kLossRows) * model.vocabulary * 4 * kFloat;
   if (options.recompute) return tokens * model.layers * row + std::max(tokens * (graph + way_back), logits);
   return tokens * model.layers * graph + std::max(tokens * way_back, logits);
 }

@@ -1,6 +1,7 @@
 #include "coordinator/pipeline/preflight.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
@@ -12,11 +13,10 @@
 #include "common/error.h"
 #include "common/model_description.h"
 #include "common/overloaded.h"
+#include "coordinator/pipeline/stage_training.h"
 
 namespace longrope {
 namespace {
-
-constexpr std::int64_t kShortestSample = 2;  // tokens, of which one can be scored
 
 using PlaceByDigest = std::map<std::string, std::string>;  // "NAME (FILE)"
 
@@ -26,16 +26,11 @@ class Preflight {
 
   void check(const PipelineStage& stage) {
     std::visit(Overloaded{[&](const StageConfig& search) {
-                            usable(search.search_documents, search.target_length);
-                            usable(search.heldout_documents, search.target_length, &judging_);
+                            usable(search.search_documents, search.target_length, search.search_count);
+                            usable(search.heldout_documents, search.target_length, search.heldout_count, &judging_);
                           },
                           [&](const FinetuneStage& finetune) { check_training(finetune, stage); },
-                          [&](const EvaluateStage& evaluate) {
-                            usable(evaluate.documents, *std::ranges::max_element(evaluate.lengths), &judging_);
-                            for (const auto* files : {&evaluate.passkey, &evaluate.needle}) {
-                              for (const std::filesystem::path& file : *files) usable_whole(file);
-                            }
-                          },
+                          [&](const EvaluateStage& evaluate) { check_evaluation(evaluate, stage); },
                           [](const ExportStage&) {}},
                stage.work);
   }
@@ -51,16 +46,29 @@ class Preflight {
 
  private:
   /// Documents that are measured from end to end.
-  void usable_whole(const std::filesystem::path& file) const {
+  void usable_whole(const std::filesystem::path& file, std::int64_t longest) const {
     const std::vector<Document> documents = read_documents_for(file, config_.model).documents;
     for (const Document& document : documents) {
-      require_scorable({&document, 1}, file, static_cast<std::int64_t>(document.tokens.size()), model_.vocabulary);
+      const auto length = static_cast<std::int64_t>(document.tokens.size());
+      require_scorable({&document, 1}, file, length, model_.vocabulary);
+      require_table(length, longest, fmt::format(" ({} of {})", document.name, file.string()));
     }
   }
 
-  void usable(const std::filesystem::path& file, std::int64_t length, PlaceByDigest* places = nullptr) const {
+  static void require_table(std::int64_t length, std::int64_t longest, const std::string& place) {
+    if (length <= longest) return;
+    throw InputError(fmt::format("what is evaluated must be within the {} tokens of the longest table: {}{}", longest,
+                                 length, place));
+  }
+
+  void usable(const std::filesystem::path& file, std::int64_t length, std::optional<std::int64_t> count = std::nullopt,
+              PlaceByDigest* places = nullptr) const {
     const std::vector<Document> documents = read_documents_for(file, config_.model).documents;
     require_scorable(documents, file, length, model_.vocabulary);
+    if (count && *count > std::ssize(documents)) {
+      throw InputError(fmt::format("a stage must take at most the documents there are, {}: {} ({})", documents.size(),
+                                   *count, file.string()));
+    }
     if (places == nullptr) return;
     for (const Document& document : documents) {
       places->emplace(digest(document), fmt::format("{} ({})", document.name, file.string()));
@@ -68,10 +76,31 @@ class Preflight {
   }
 
   void check_training(const FinetuneStage& finetune, const PipelineStage& stage) {
-    if (finetune.documents.empty()) return;  // the user has their own
-    usable(finetune.documents, sample_length(config_.pipeline, stage), &trained_);
-    if (const std::optional<std::string> short_documents = finetune.option("short_documents")) {
-      usable(*short_documents, finetune.number("short_length", kShortestSample), &trained_);
+    const TrainingOptions options = training_options(config_, stage);
+    const bool built_in = !finetune.by_hand && finetune.command.empty();
+    if (built_in) require_consistent(options);
+    if (!finetune.documents.empty()) usable(finetune.documents, options.length, std::nullopt, &trained_);
+    if (const auto& samples = options.short_samples) {
+      const std::int64_t original = model_.geometry.original_length;
+      if (samples->length > original) {
+        throw InputError(fmt::format("short_length must be at most the {} tokens that the model was trained at: {}",
+                                     original, samples->length));
+      }
+      usable(samples->documents, samples->length, std::nullopt, &trained_);
+    }
+  }
+
+  void check_evaluation(const EvaluateStage& evaluate, const PipelineStage& stage) {
+    // A checkpoint reaches as far as the factors that it was trained with.
+    const auto trained = std::ranges::find(config_.pipeline, stage.model, &PipelineStage::name);
+    const std::int64_t reached =
+        trained == config_.pipeline.end() ? model_.scaling.reached_length : factors_length(config_.pipeline, *trained);
+    const std::int64_t longest = std::max(reached, factors_length(config_.pipeline, stage));
+    const std::int64_t length = *std::ranges::max_element(evaluate.lengths);
+    require_table(length, longest, "");
+    usable(evaluate.documents, length, evaluate.count, &judging_);
+    for (const auto* files : {&evaluate.passkey, &evaluate.needle}) {
+      for (const std::filesystem::path& file : *files) usable_whole(file, longest);
     }
   }
 
@@ -83,7 +112,7 @@ class Preflight {
 
 }  // namespace
 
-void require_usable_documents(const Config& config) {
+void require_feasible(const Config& config) {
   Preflight preflight(config);
   for (const PipelineStage& stage : config.pipeline) {
     try {

@@ -59,6 +59,15 @@ TEST(RunPlanTest, EveryStageIsCountedInPasses) {
   EXPECT_EQ(stages[2].passes, 0);
 }
 
+TEST(RunPlanTest, TrainingTakesTheModelsDtypeUnlessItHasItsOwn) {
+  Config config = road();
+  const std::int64_t in_float32 = plan_run(config)[1].memory_bytes;
+  config.dtype = ComputeDtype::kBf16;
+  EXPECT_LT(plan_run(config)[1].memory_bytes, in_float32);
+  std::get<FinetuneStage>(config.pipeline[1].work).options.emplace_back("dtype", "fp32");
+  EXPECT_EQ(plan_run(config)[1].memory_bytes, in_float32);
+}
+
 TEST(RunPlanTest, DevicesShareTheHours) {
   const StageCost cost{.operations = 3.6e18};
   EXPECT_DOUBLE_EQ(cost.hours(100.0, 1), 10.0);

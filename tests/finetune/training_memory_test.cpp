@@ -37,6 +37,7 @@ struct Case {
   bool recompute = false;
   std::int64_t length = 512;
   std::int64_t vocabulary = 258;
+  bool tied_embeddings = true;
 };
 
 ModelDescription random_model(const Case& shape) {
@@ -49,7 +50,7 @@ ModelDescription random_model(const Case& shape) {
   model.key_value_heads = shape.key_value_heads;
   model.head_dim = 32;
   model.geometry = {.rotary_dim = 32, .rope_theta = 10000.0, .original_length = 512};
-  model.tied_embeddings = true;
+  model.tied_embeddings = shape.tied_embeddings;
   model.rms_norm_epsilon = 1e-5;
   return model;
 }
@@ -93,7 +94,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{.name = "GroupedAndRecomputed", .key_value_heads = 1, .recompute = true, .length = 2048},
                       Case{.name = "Bf16", .dtype = ComputeDtype::kBf16, .length = 64},
                       Case{.name = "Bf16Recomputed", .dtype = ComputeDtype::kBf16, .recompute = true, .length = 64},
-                      Case{.name = "LargeVocabulary", .recompute = true, .vocabulary = 8192}),
+                      Case{.name = "LargeVocabulary", .recompute = true, .vocabulary = 8192},
+                      Case{.name = "UntiedEmbeddings", .length = 64, .vocabulary = 8192, .tied_embeddings = false}),
     [](const auto& tested) { return tested.param.name; });
 
 }  // namespace

@@ -23,6 +23,7 @@ class PreflightTest : public testing::Test {
     write_to(final_, {document_of("f", 8)});
     FinetuneStage finetune;
     finetune.documents = train_;
+    finetune.options = {{"steps", "10"}};
     EvaluateStage evaluate;
     evaluate.documents = final_;
     evaluate.lengths = {512, kPreparedLength};
@@ -32,7 +33,7 @@ class PreflightTest : public testing::Test {
   }
   [[nodiscard]] std::string refusal() const {
     try {
-      require_usable_documents(config_);
+      require_feasible(config_);
     } catch (const InputError& error) {
       return error.what();
     }
@@ -55,6 +56,30 @@ TEST_F(PreflightTest, MissingFileOfALateStageIsRefusedBeforeTheFirst) {
 TEST_F(PreflightTest, DocumentShorterThanItsStageNeedsIsRefused) {
   write_to(train_, {document_of("t", 7, kPreparedLength - 1)});
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tune: "), HasSubstr("599"), HasSubstr("train.safetensors")));
+}
+
+TEST_F(PreflightTest, MoreDocumentsThanThereAreAreRefused) {
+  std::get<StageConfig>(config_.pipeline.front().work).heldout_count = 100;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage 600: "), HasSubstr(": 100 ("), HasSubstr("heldout.safetensors")));
+}
+
+TEST_F(PreflightTest, NumbersThatATrainingWouldRefuseAreRefused) {
+  auto& options = std::get<FinetuneStage>(config_.pipeline[1].work).options;
+  options.emplace_back("warmup_steps", "11");
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tune: "), HasSubstr("warm-up must lie in [0, 10] steps: 11")));
+  options = {{"steps", "10"}, {"batch_size", "4"}, {"micro_batch_size", "3"}};
+  EXPECT_THAT(refusal(), HasSubstr("micro-batch size must divide"));
+  options = {{"steps", "10"}, {"short_length", "64"}};
+  EXPECT_THAT(refusal(), HasSubstr("must be given together: 1 of 3"));
+  options = {{"steps", "10"}, {"short_documents", train_}, {"short_length", "600"}, {"short_batch_size", "1"}};
+  EXPECT_THAT(refusal(), HasSubstr("short_length must be at most the 512 tokens"));
+}
+
+TEST_F(PreflightTest, EvaluationBeyondTheLongestTableIsRefused) {
+  write_to(final_, {document_of("f", 8, kPreparedLength + 1)});
+  std::get<EvaluateStage>(config_.pipeline.back().work).lengths = {512, kPreparedLength + 1};
+  EXPECT_THAT(refusal(),
+              HasSubstr("stage tables: what is evaluated must be within the 600 tokens of the longest table"));
 }
 
 TEST_F(PreflightTest, TokenOutsideTheVocabularyIsRefused) {
