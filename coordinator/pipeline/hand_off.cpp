@@ -24,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kModelFolder = "model";
+constexpr const char* kTokenizerFile = "tokenizer.json";
 
 void link_weights(const fs::path& model, const fs::path& folder) {
   std::vector<fs::path> files = weight_files(model);
@@ -40,6 +41,7 @@ nlohmann::ordered_json manifest(const HandOff& hand_off, const fs::path& folder)
           {"factors", {{"json", "factors.json"}, {"csv", "factors.csv"}, {"digest", digest(hand_off.factors)}}},
           {"documents", hand_off.documents.empty() ? nlohmann::ordered_json()
                                                    : nlohmann::ordered_json(fs::absolute(hand_off.documents).string())},
+          {"transformers", hand_off.target == HuggingFaceTarget::k4 ? 4 : 5},
           {"target_length", hand_off.target_length},
           {"sample_length", hand_off.length},
           {"settings", std::move(settings)},
@@ -120,6 +122,14 @@ void require_same_factors(const ModelDescription& handed, const ModelDescription
   }
 }
 
+void require_same_tokenizer(const fs::path& handed, const fs::path& checkpoint) {
+  const fs::path wanted = handed / kTokenizerFile;
+  const fs::path found = checkpoint / kTokenizerFile;
+  if (!fs::exists(wanted) || (fs::exists(found) && sha256_of_file(found) == sha256_of_file(wanted))) return;
+  throw InputError(fmt::format("{} must be the one handed off, which documents are known by: {} (copy {} there)",
+                               kTokenizerFile, fs::exists(found) ? "another" : "none", wanted.string()));
+}
+
 }  // namespace
 
 void write_hand_off(const HandOff& hand_off, const fs::path& out) {
@@ -129,7 +139,7 @@ void write_hand_off(const HandOff& hand_off, const fs::path& out) {
                                .factors = hand_off.factors,
                                .mixed_windows = false,
                                .target_length = hand_off.target_length,
-                               .target = HuggingFaceTarget::k5};
+                               .target = hand_off.target};
     export_fine_tuned(
         model, [&](const fs::path& weights) { link_weights(hand_off.model, weights); }, folder / kModelFolder);
     write_factor_files(hand_off, folder);
@@ -145,6 +155,7 @@ void require_trained_from(const fs::path& folder, const fs::path& checkpoint) {
     throw InputError(fmt::format("architecture must be that of the model handed off, {}: {} ({})", wanted.architecture,
                                  found.architecture, checkpoint.string()));
   }
+  require_same_tokenizer(handed, checkpoint);
   require_same_factors(wanted, found);
   require_same_tensors(wanted, found);
   const auto weights = [](const fs::path& model) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/rescale_factors.h"
+#include "coordinator/export/hugging_face_export.h"
 
 namespace longrope {
 
@@ -20,6 +21,7 @@ struct HandOff {
   std::int64_t target_length = 0;
   std::int64_t length = 0;                                    // tokens of a sample
   std::vector<std::pair<std::string, std::string>> settings;  // of `longrope finetune`, by name: recommended
+  HuggingFaceTarget target = HuggingFaceTarget::k5;           // of the trainer: k4 where it is transformers 4
   std::string completion;                                     // the command that takes the checkpoint back
 };
 
@@ -30,7 +32,8 @@ struct HandOff {
 void write_hand_off(const HandOff& hand_off, const std::filesystem::path& out);
 
 /// Throws InputError, naming the rule, unless `checkpoint` can have been trained from the hand-off in `folder`: the
-/// same architecture, tensors and shapes, factors and original length; and weights that are not those handed off.
+/// same architecture, tensors and shapes, factors and original length; weights that are not those handed off; and the
+/// tokenizer.json handed off, if there is one, byte for byte: documents are known by it.
 void require_trained_from(const std::filesystem::path& folder, const std::filesystem::path& checkpoint);
 
 }  // namespace longrope

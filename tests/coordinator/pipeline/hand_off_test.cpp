@@ -136,6 +136,28 @@ TEST_F(HandOffTest, CheckpointWithOtherFactorsIsRefused) {
   EXPECT_THAT(refusal(hand_off_.model), HasSubstr("must have been trained with the factors handed off"));
 }
 
+TEST_F(HandOffTest, TokenizerMustComeBackAsItWas) {
+  const fs::path checkpoint = trained(train);
+  std::ofstream(handed_ / "model" / "tokenizer.json") << R"({"version": "1.0"})";
+  EXPECT_THAT(refusal(checkpoint), HasSubstr("tokenizer.json must be the one handed off, which documents are known by: "
+                                             "none (copy "));
+  std::ofstream(checkpoint / "tokenizer.json") << R"({ "version": "1.0" })";
+  EXPECT_THAT(refusal(checkpoint), HasSubstr("known by: another"));
+  fs::copy_file(handed_ / "model" / "tokenizer.json", checkpoint / "tokenizer.json",
+                fs::copy_options::overwrite_existing);
+  EXPECT_EQ(refusal(checkpoint), "(not refused)");
+}
+
+TEST_F(HandOffTest, TrainerOnTransformers4GetsItsForm) {
+  hand_off_.target = HuggingFaceTarget::k4;
+  const fs::path folder = folder_ / "for-4";
+  write_hand_off(hand_off_, folder);
+  const nlohmann::json config = json(folder / "model" / "config.json");
+  EXPECT_EQ(config.at("rope_scaling").at("long_factor").get<std::vector<double>>(), hand_off_.factors.lambda);
+  EXPECT_FALSE(config.contains("rope_parameters"));
+  EXPECT_EQ(json(folder / "manifest.json").at("transformers"), 4);
+}
+
 TEST_F(HandOffTest, WeightsThatWereHandedOffAreRefused) {
   EXPECT_THAT(refusal(handed_ / "model"), HasSubstr("must have new weights"));
 }
