@@ -1,7 +1,9 @@
 #include "cli/pipeline_places.h"
 
-#include <algorithm>
+#include <iostream>
+#include <map>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,9 +14,10 @@
 namespace longrope {
 namespace {
 
-std::filesystem::path stages_folder(const std::filesystem::path& database) {
-  std::filesystem::path folder = database;
-  return folder.replace_extension(".stages");
+/// Of NAME.db it is NAME.stages; another ending stays, so that a.1 and a.2 do not share one.
+std::filesystem::path stages_folder(std::filesystem::path database) {
+  if (database.extension() == ".db") database.replace_extension();
+  return database += ".stages";
 }
 
 bool searches(const PipelineStageRecord& stage) {
@@ -40,6 +43,19 @@ FactorsFile::Entry PipelinePlaces::winning_factors(std::string_view stage) const
 }
 std::filesystem::path PipelinePlaces::output(const PipelineStageRecord& stage) const { return base_ / stage.output; }
 
+void PipelinePlaces::set_aside(std::string_view stage) const {
+  const std::filesystem::path taken = folder(stage);
+  if (!std::filesystem::exists(taken)) return;
+  std::filesystem::path aside;
+  for (int number = 1; aside.empty() || std::filesystem::exists(aside); ++number) {
+    aside = folder(fmt::format("{}.{}", stage, number));
+  }
+  std::error_code error;
+  std::filesystem::rename(taken, aside, error);
+  if (error) throw Error(fmt::format("cannot keep {} as {}: {}", taken.string(), aside.string(), error.message()));
+  std::cerr << "kept: " << aside.string() << '\n';
+}
+
 std::filesystem::path PipelinePlaces::recorded(const std::filesystem::path& output) const {
   const std::filesystem::path relative = std::filesystem::absolute(output).lexically_relative(base_);
   return relative.empty() || *relative.begin() == ".." ? std::filesystem::absolute(output) : relative;
@@ -58,27 +74,44 @@ std::filesystem::path PipelinePlaces::checkpoint(const std::string& finetune_sta
 
 FactorsFile PipelinePlaces::schedule(const PipelineStageRecord& stage) const {
   const ModelDescription model = describe_model(checkpoint(stage.model));
+  std::map<std::int64_t, FactorsFile::Entry> by_length;
+  const auto add_own = [&](const char* ending, std::int64_t length, const RescaleFactors& factors) {
+    FactorsFile::Entry own;
+    own.id = model.name + ending;
+    own.target_length = length;
+    own.factors = factors;
+    by_length.insert_or_assign(length, std::move(own));
+  };
+  const RopeScaling& scaling = model.scaling;
+  if (scaling.up_to_original != scaling.beyond_original) {
+    add_own("-short", model.geometry.original_length, scaling.up_to_original);
+  }
+  if (scaling.scaled()) add_own("", scaling.reached_length, scaling.beyond_original);
+  // What was searched comes before what the checkpoint has for that length.
+  for (const std::string& recovery : recoveries_before(stage)) {
+    FactorsFile::Entry found = winning_factors(recovery);
+    by_length.insert_or_assign(found.target_length, std::move(found));
+  }
+  FactorsFile::Entry longest = winning_factors(stage.factors);
+  by_length.insert_or_assign(longest.target_length, std::move(longest));
   FactorsFile file;
   file.model = factors_model(model, stage.inputs.at("model"));
-  for (const PipelineStageRecord& recovery : stages_) {
-    if (recovery.id >= stage.id || recovery.kind != StageKind::kRecover || recovery.model != stage.model ||
-        recovery.state != PipelineStageState::kFinished) {
-      continue;
-    }
-    file.entries.push_back(winning_factors(recovery.name));
+  for (auto& [length, entry] : by_length) {
+    file.schedule.push_back({length, entry.id});
+    file.entries.push_back(std::move(entry));
   }
-  const FactorsFile::Entry longest = winning_factors(stage.factors);
-  if (model.scaling.scaled() && model.scaling.reached_length < longest.target_length) {
-    FactorsFile::Entry own;
-    own.id = model.name;
-    own.target_length = model.scaling.reached_length;
-    own.factors = model.scaling.beyond_original;
-    file.entries.push_back(std::move(own));
-  }
-  file.entries.push_back(longest);
-  std::ranges::sort(file.entries, {}, &FactorsFile::Entry::target_length);
-  for (const FactorsFile::Entry& entry : file.entries) file.schedule.push_back({entry.target_length, entry.id});
   return file;
+}
+
+std::vector<std::string> PipelinePlaces::recoveries_before(const PipelineStageRecord& stage) const {
+  std::vector<std::string> names;
+  for (const PipelineStageRecord& recovery : stages_) {
+    if (recovery.id < stage.id && recovery.kind == StageKind::kRecover && recovery.model == stage.model &&
+        recovery.state == PipelineStageState::kFinished) {
+      names.push_back(recovery.name);
+    }
+  }
+  return names;
 }
 
 std::filesystem::path search_database_of(const std::filesystem::path& database,

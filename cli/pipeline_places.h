@@ -18,7 +18,7 @@ inline constexpr const char* kEvaluatedUntouched = "untouched";
 inline constexpr const char* kEvaluationFile = "evaluation.json";
 
 /// Where the stages of a pipeline keep what they give, and what they take from each other. NAME.db has the folder
-/// NAME.stages beside it, with a folder for each stage.
+/// NAME.stages beside it (a file with another ending keeps it: NAME.1.stages), with a folder for each stage.
 class PipelinePlaces {
  public:
   /// `stages` outlives this.
@@ -31,6 +31,9 @@ class PipelinePlaces {
   [[nodiscard]] std::filesystem::path winner(std::string_view stage) const;
   [[nodiscard]] FactorsFile::Entry winning_factors(std::string_view stage) const;  // read from it
   [[nodiscard]] std::filesystem::path output(const PipelineStageRecord& stage) const;
+  /// Moves the folder of a stage, if there is one, out of the way: it is kept as NAME.1, NAME.2, … Throws Error when it
+  /// cannot.
+  void set_aside(std::string_view stage) const;
   /// As PipelineStageRecord::output has it.
   [[nodiscard]] std::filesystem::path recorded(const std::filesystem::path& output) const;
 
@@ -38,9 +41,12 @@ class PipelinePlaces {
   [[nodiscard]] std::filesystem::path checkpoint(const std::string& finetune_stage) const;
   [[nodiscard]] const std::filesystem::path& untouched_model() const { return untouched_model_; }
 
-  /// All tables for the checkpoint of `stage`, by length: those of the recoveries before it, the checkpoint's own, and
-  /// that of `stage.factors`. `stage.inputs` has the checkpoint's digest.
+  /// All tables for the checkpoint of `stage`, by length: the checkpoint's own up to the length that it reaches, those
+  /// of the recoveries before the stage in their places, and that of `stage.factors`. `stage.inputs` has the
+  /// checkpoint's digest.
   [[nodiscard]] FactorsFile schedule(const PipelineStageRecord& stage) const;
+  /// The finished recoveries before `stage` on its checkpoint.
+  [[nodiscard]] std::vector<std::string> recoveries_before(const PipelineStageRecord& stage) const;
 
  private:
   std::filesystem::path base_;    // the database's folder

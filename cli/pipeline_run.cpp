@@ -1,12 +1,15 @@
 #include "cli/pipeline_run.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cli/duration.h"
 #include "cli/pipeline_stages.h"
@@ -33,9 +36,36 @@ class ActiveTime {
   std::chrono::milliseconds begun_;
 };
 
+/// Nothing has been touched when it is thrown.
+class ChangedInputs : public InputError {
+ public:
+  using InputError::InputError;
+};
+
+/// What lies in a stage's folder was made by its row from the inputs that the row has, or it is put aside: it may be
+/// another database's, or of a retry that was killed.
+void claim_folder(const PipelineStageRecord& record, const std::map<std::string, std::string>& inputs,
+                  const PipelinePlaces& places) {
+  if (record.state == PipelineStageState::kPending) return places.set_aside(record.name);
+  if (record.inputs.empty() || record.inputs == inputs) return;
+  if (record.state == PipelineStageState::kFailed) return places.set_aside(record.name);
+  std::vector<std::string> changed;
+  for (const auto& [what, digest] : inputs) {
+    if (const auto known = record.inputs.find(what); known == record.inputs.end() || known->second != digest) {
+      changed.push_back(what);
+    }
+  }
+  throw ChangedInputs(
+      fmt::format("a stage that has begun must keep its inputs: {} of {} changed; longrope stage retry {} "
+                  "begins it anew",
+                  fmt::join(changed, ", "), record.name, record.name));
+}
+
 StageWork work_on(const PipelineStage& stage, PipelineStageRecord& record, const PipelineContext& context,
                   PipelineStore& store) {
-  record.inputs = stage_inputs(stage, record, context);
+  std::map<std::string, std::string> inputs = stage_inputs(stage, record, context);
+  claim_folder(record, inputs, context.places);
+  record.inputs = std::move(inputs);
   record.state = PipelineStageState::kRunning;
   record.detail.clear();
   if (record.started_at == 0) record.started_at = read_clocks().unix_milliseconds;
@@ -66,7 +96,8 @@ PipelineRecord pipeline_record(const Config& config) {
   pipeline.name = config.name;
   pipeline.config_file = config.file.string();
   pipeline.config_text = config.text;
-  pipeline.settings = nlohmann::json({{"seed", config.seed},
+  pipeline.settings = nlohmann::json({{"name", config.name},  // outputs are called by it
+                                      {"seed", config.seed},
                                       {"dtype", to_string(config.dtype)},
                                       {"angles", to_string(config.angles)},
                                       {"threads", config.threads_per_worker},
@@ -88,7 +119,7 @@ PipelineRecord pipeline_record(const Config& config) {
 
 PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database,
                          std::optional<std::int64_t> workers) {
-  require_usable_documents(config);
+  require_feasible(config);
   PipelineStore store(database, pipeline_record(config));
   const PipelinePlaces places(database, config.model, store.stages());
   const PipelineContext context{config, database, places, workers};
@@ -100,6 +131,8 @@ PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& data
     StageWork work;
     try {
       work = work_on(stage, record, context, store);
+    } catch (const ChangedInputs&) {
+      throw;
     } catch (const Error& error) {
       record.state = PipelineStageState::kFailed;
       record.detail = error.what();

@@ -18,7 +18,8 @@ enum class PipelineEnd { kFinished, kStopped, kWaiting };
 /// stop, or a stage waits for the user. What is done stays done, whatever ends this process: each stage can be
 /// interrupted anywhere, goes on from what it has on disk and gives the same output, which appears whole. Searches use
 /// `workers` local processes. Throws Error or InputError when a stage cannot be done; its row says why, and the next
-/// run tries it again. All documents are read first: what could not be used later is refused at once.
+/// run tries it again. What could not be done later is refused at once, as far as require_feasible() knows it
+/// (preflight.h).
 PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database,
                          std::optional<std::int64_t> workers);
 

@@ -157,19 +157,23 @@ StageWork hand_off_training(const PipelineStage& stage, const PipelineStageRecor
                   .target_length = factors.target_length,
                   .length = sample_length(context.config.pipeline, stage),
                   .settings = finetune_settings(finetune, context),
+                  .target = parse_hugging_face_target(finetune.option("target").value_or("hf5")),
                   .completion = completion},
                  hand_off);
   if (finetune.by_hand) {
     return {WorkEnd::kWaiting, {}, fmt::format("fine-tune {}, then: {}", (hand_off / "model").string(), completion)};
   }
+  if (fs::exists(out)) return done(out);
+  // Under another name until the command has ended well: what one that was killed left there may be half a model.
+  const fs::path unfinished = out.string() + ".unfinished";
   const Child command = {
       .command = finetune.command,
       .folder = hand_off,
       .log = folder / "log",
-      .environment = {{"LONGROPE_HAND_OFF", hand_off.string()}, {"LONGROPE_CHECKPOINT", out.string()}}};
-  // What is there was left by the command of an earlier process.
-  if (!fs::exists(out) && !run_to_end(command, "the command failed", record)) return stopped();
-  require_trained_from(hand_off, out);
+      .environment = {{"LONGROPE_HAND_OFF", hand_off.string()}, {"LONGROPE_CHECKPOINT", unfinished.string()}}};
+  if (!run_to_end(command, "the command failed", record)) return stopped();
+  require_trained_from(hand_off, unfinished);
+  fs::rename(unfinished, out);
   return done(out);
 }
 
@@ -234,17 +238,39 @@ StageWork do_evaluate(const EvaluateStage& stage, const PipelineStageRecord& rec
   return done(out);
 }
 
+/// Hugging Face has one attention factor for both tables. What a recovery searched was searched with it; a checkpoint's
+/// own factors have what they were trained with.
+void share_attention_factor(EngineTables& tables) {
+  RescaleFactors& own = tables.short_table->factors;
+  if (own.attention.value == tables.factors.attention.value) return;
+  std::cerr << fmt::format(
+      "longrope: warning: up to {0} tokens the checkpoint's own factors get the attention factor of the long ones, {1} "
+      "for {2}; a recovery for {0} tokens searches better ones\n",
+      tables.short_table->max_length, tables.factors.attention.value, own.attention.value);
+  own.attention = tables.factors.attention;
+}
+
 StageWork do_export(const ExportStage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
   const fs::path out = context.places.folder(record.name) / fmt::format("{}-{}", context.config.name, record.name);
   if (fs::exists(out)) return done(out);
   const fs::path checkpoint = context.places.checkpoint(record.model);
+  const ModelDescription model = describe_model(checkpoint);
   const FactorsFile schedule = context.places.schedule(record);
-  const std::int64_t original_length = describe_model(checkpoint).geometry.original_length;
+  const std::int64_t original_length = model.geometry.original_length;
   if (const auto warning = tables_left_out(schedule, original_length)) {
     std::cerr << "longrope: warning: " << *warning << '\n';
   }
-  export_hugging_face(checkpoint, engine_tables(schedule, original_length, "stage " + record.name), out,
-                      stage.target == "hf4" ? HuggingFaceTarget::k4 : HuggingFaceTarget::k5);
+  EngineTables tables = engine_tables(schedule, original_length, "stage " + record.name);
+  const RopeScaling& own = model.scaling;
+  if (!tables.short_table && own.reached_length >= tables.target_length) {
+    // The checkpoint was trained for all that it is exported for.
+    tables.short_table = {.factors = own.up_to_original, .max_length = original_length};
+  }
+  if (tables.short_table &&
+      (tables.short_table->factors == own.up_to_original || tables.short_table->factors == own.beyond_original)) {
+    share_attention_factor(tables);
+  }
+  export_hugging_face(checkpoint, tables, out, parse_hugging_face_target(stage.target));
   return done(out);
 }
 
@@ -260,6 +286,9 @@ std::map<std::string, std::string> stage_inputs(const PipelineStage& stage, cons
   std::visit(Overloaded{[&](const StageConfig& search) {
                           add("search_documents", search.search_documents);
                           add("heldout_documents", search.heldout_documents);
+                          for (const std::string& seed : search.seed_stages) {
+                            add("seed " + seed, context.places.winner(seed));
+                          }
                         },
                         [&](const FinetuneStage& finetune) {
                           add("documents", finetune.documents);
@@ -274,6 +303,11 @@ std::map<std::string, std::string> stage_inputs(const PipelineStage& stage, cons
                         },
                         [](const ExportStage&) {}},
              stage.work);
+  if (stage.kind == StageKind::kEvaluate || stage.kind == StageKind::kExport) {
+    for (const std::string& recovery : context.places.recoveries_before(record)) {
+      add("recovery " + recovery, context.places.winner(recovery));
+    }
+  }
   return inputs;
 }
 

@@ -14,6 +14,8 @@
 #include "cli/stage_table.h"
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/json_object.h"
+#include "common/strict_json.h"
 #include "coordinator/pipeline/hand_off.h"
 
 namespace longrope {
@@ -42,30 +44,31 @@ void show(const StageArguments& arguments) {
   std::cout << stage_json(stage_named(pipeline.stages, arguments.name)).dump(1) << std::endl;
 }
 
+/// The searches that a search begins with the winners of.
+std::vector<std::string> seed_stages(const PipelineStageRecord& stage) {
+  const nlohmann::json settings = parse_strict_json(stage.settings, "settings of stage " + stage.name);
+  return settings.is_object() && settings.contains("seed_stages")
+             ? JsonObject(settings, stage.name).texts("seed_stages")
+             : std::vector<std::string>{};
+}
+
 /// `name` and every stage that takes, directly or not, what it gives.
 std::set<std::string> with_dependents(const std::vector<PipelineStageRecord>& stages, const std::string& name) {
   std::set<std::string> found = {name};
+  const auto is_found = [&](const std::string& other) { return found.contains(other); };
   for (const PipelineStageRecord& stage : stages) {  // what a stage takes comes before it
-    const bool depends = found.contains(stage.model) || found.contains(stage.factors);
     // Tables of recoveries go into all schedules after them.
     const bool scheduled =
         (stage.kind == StageKind::kEvaluate || stage.kind == StageKind::kExport) &&
         std::ranges::any_of(stages, [&](const PipelineStageRecord& recovery) {
           return recovery.kind == StageKind::kRecover && recovery.id < stage.id && found.contains(recovery.name);
         });
-    if (depends || scheduled) found.insert(stage.name);
+    if (is_found(stage.model) || is_found(stage.factors) || scheduled ||
+        std::ranges::any_of(seed_stages(stage), is_found)) {
+      found.insert(stage.name);
+    }
   }
   return found;
-}
-
-/// Out of the way, but kept: NAME.1, NAME.2, …
-void set_aside(const std::filesystem::path& folder) {
-  if (!std::filesystem::exists(folder)) return;
-  int number = 1;
-  while (std::filesystem::exists(fmt::format("{}.{}", folder.string(), number))) ++number;
-  const std::string aside = fmt::format("{}.{}", folder.string(), number);
-  std::filesystem::rename(folder, aside);
-  std::cerr << "kept: " << aside << '\n';
 }
 
 void retry(const StageArguments& arguments) {
@@ -84,7 +87,7 @@ void retry(const StageArguments& arguments) {
     record.model = stored.model;
     record.factors = stored.factors;
     store.write(record);
-    set_aside(places.folder(stored.name));
+    places.set_aside(stored.name);
     fmt::print("{} is pending again\n", stored.name);
   }
 }

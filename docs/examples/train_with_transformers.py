@@ -18,6 +18,7 @@ Needs transformers, accelerate and safetensors.
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 
 import torch
@@ -48,11 +49,10 @@ def main() -> None:
         trainer = Trainer(model=model, args=arguments,
                           train_dataset=samples(pathlib.Path(manifest["documents"]), manifest["sample_length"]))
         trainer.train()
-    # Under another name first: the pipeline takes what is there for finished.
     checkpoint = pathlib.Path(os.environ["LONGROPE_CHECKPOINT"])
-    unfinished = checkpoint.with_name(checkpoint.name + ".unfinished")
-    model.save_pretrained(unfinished)
-    unfinished.rename(checkpoint)
+    model.save_pretrained(checkpoint)
+    for file in (hand_off / manifest["model"]["folder"]).glob("tokenizer*"):
+        shutil.copyfile(file, checkpoint / file.name)  # documents are known by the bytes of tokenizer.json
 
 
 if __name__ == "__main__":

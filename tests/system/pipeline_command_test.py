@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -58,6 +59,11 @@ name = "evaluate"
 documents = "heldout.safetensors"
 lengths = [512, 768]
 count = 1
+[[stage]]
+kind = "export"
+name = "export"
+"""
+EXPORT = """
 [[stage]]
 kind = "export"
 name = "export"
@@ -187,6 +193,102 @@ def test_retried_stage_and_its_dependents_give_the_same_again(undisturbed, folde
     assert digests(database) == expected
 
 
+def removed(database):
+    for ending in ("", "-wal", "-shm", ".lock"):
+        database.with_name(database.name + ending).unlink(missing_ok=True)
+
+
+def test_outputs_of_a_database_that_is_gone_are_kept_but_not_taken(folder):
+    config, database = folder / "lone.toml", folder / "lone.db"
+    config.write_text(HEAD + search(640) + EXPORT)
+    longrope("run", config, "--db", database)
+    removed(database)
+    config.write_text(HEAD.replace("seed = 3", "seed = 4") + search(640) + EXPORT)
+    assert "lone.stages/640.1" in longrope("run", config, "--db", database).stderr
+    seeds = [query(folder / "lone.stages" / name / "search.db", "SELECT seed FROM run") for name in ("640.1", "640")]
+    assert seeds == [[("3",)], [("4",)]]
+
+
+def test_databases_of_other_endings_have_folders_of_their_own(folder):
+    config = folder / "ending.toml"
+    config.write_text(HEAD + search(640) + EXPORT)
+    for name in ("ending.1", "ending.2"):
+        longrope("run", config, "--db", folder / name)
+        assert (folder / f"{name}.stages" / "640" / "factors.json").exists()
+
+
+def test_inputs_of_a_stage_that_has_begun_must_stay(folder, tmp_path):
+    config, database, documents = folder / "inputs.toml", folder / "inputs.db", tmp_path / "search.safetensors"
+    shutil.copy(folder / "search.safetensors", documents)
+    config.write_text(HEAD + search(640, iterations=1).replace('"search.safetensors"', f'"{documents}"') + EXPORT)
+    with Process("run", config, "--db", database, "--workers", 1) as run:
+        wait_until(lambda: running(database, "640"), "stage 640 runs")
+        run.kill(signal.SIGTERM)
+        run.finish()
+    shutil.copy(folder / "train.safetensors", documents)
+    for _ in range(2):  # it stays as it is
+        refused = longrope("run", config, "--db", database, check=False)
+        assert refused.returncode == 2 and "search_documents of 640 changed" in refused.stderr
+        assert "longrope stage retry 640" in refused.stderr and states(database)["640"] == "running"
+    longrope("stage", "retry", "640", "--db", database)
+    longrope("run", config, "--db", database)
+    assert states(database) == {"640": "finished", "export": "finished"}
+
+
+def test_failed_stage_with_other_inputs_begins_anew(folder, tmp_path):
+    documents, database = tmp_path / "train.safetensors", folder / "renewed.db"
+    shutil.copy(folder / "train.safetensors", documents)
+    trainer = tmp_path / "trainer"
+    trainer.write_text("#!/bin/sh\nexit 1\n")
+    trainer.chmod(0o755)
+    config = write_road(folder, "renewed.toml", '[[stage]]\nkind = "finetune"\nname = "tune"\n'
+                        f'documents = "{documents}"\ncommand = ["{trainer}"]\n')
+    assert longrope("run", config, "--db", database, check=False).returncode == 1
+    longrope("documents", "--length", 640, "--count", 2, "--out", documents, MODEL / "text" / "train.txt")
+    trainer.write_text(TRAINER)
+    assert "renewed.stages/tune.1" in longrope("run", config, "--db", database).stderr
+    assert list(digests(database)) == STAGES
+
+
+def test_what_a_failed_command_left_is_no_checkpoint(folder, tmp_path):
+    trainer = tmp_path / "trainer"
+    trainer.write_text('#!/bin/sh\ncp -r "$LONGROPE_HAND_OFF/model" "$LONGROPE_CHECKPOINT"\nexit 1\n')
+    trainer.chmod(0o755)
+    config = write_road(folder, "left.toml", f'[[stage]]\nkind = "finetune"\nname = "tune"\ncommand = ["{trainer}"]\n')
+    database = folder / "left.db"
+    assert longrope("run", config, "--db", database, check=False).returncode == 1
+    trainer.write_text(TRAINER)
+    longrope("run", config, "--db", database)
+    assert list(digests(database)) == STAGES
+
+
+def test_checkpoint_that_was_trained_for_its_length_is_exported_with_its_own_tables(folder):
+    config, database = folder / "mixed.toml", folder / "mixed.db"
+    mixed = 'short_documents = "train.safetensors"\nshort_length = 64\nshort_batch_size = 1\n'
+    config.write_text(HEAD + search(640) + FINETUNE + mixed + TABLES.replace("768", "640"))
+    longrope("run", config, "--db", database)
+    found = json.loads((folder / "mixed.stages/640/factors.json").read_text())["factors"][0]["lambda"]
+    exported = json.loads((folder / "mixed.stages/export/road-export/config.json").read_text())
+    trained = json.loads((folder / "mixed.stages/tune/road-tune/config.json").read_text())
+    assert exported["rope_parameters"] == trained["rope_parameters"]
+    assert exported["rope_parameters"]["long_factor"] == found
+    # What it was trained with up to 512 tokens is what is measured there.
+    schedule = json.loads((folder / "mixed.stages/evaluate/evaluation/longrope.json").read_text())
+    assert [(entry["target_len"], entry["lambda"]) for entry in schedule["factors"]] == [(512, [1.0] * 32), (640, found)]
+
+
+def test_checkpoint_without_recovery_shares_the_attention_factor_of_the_long_table(folder):
+    config, database = folder / "plain.toml", folder / "plain.db"
+    keys = 'attention_policies = ["su"]'
+    config.write_text(HEAD + search(640, keys=keys) + FINETUNE + search(768, keys=keys) + TABLES)
+    done = longrope("run", config, "--db", database)
+    assert "the checkpoint's own factors get the attention factor of the long ones" in done.stderr
+    long = json.loads((folder / "plain.stages/768/factors.json").read_text())["factors"][0]
+    rope = json.loads((folder / "plain.stages/export/road-export/config.json").read_text())["rope_parameters"]
+    assert rope["long_factor"] == long["lambda"] and rope["attention_factor"] == long["mscale"]["value"]
+    assert rope["short_factor"] == json.loads((folder / "plain.stages/640/factors.json").read_text())["factors"][0]["lambda"]
+
+
 def test_failure_is_kept_in_the_database_and_tried_again(folder, tmp_path):
     trainer = tmp_path / "trainer"
     trainer.write_text("#!/bin/sh\necho no space on the device >&2\nexit 1\n")
@@ -216,6 +318,7 @@ import os, pathlib, shutil, struct, json
 handed = pathlib.Path(os.environ["LONGROPE_HAND_OFF"])
 assert json.loads((handed / "manifest.json").read_text())["schema"] == "longrope-hand-off/1"
 out = pathlib.Path(os.environ["LONGROPE_CHECKPOINT"])
+shutil.rmtree(out, ignore_errors=True)  # of a trainer that failed
 shutil.copytree(handed / "model", out)
 weights = out / "model.safetensors"
 content = bytearray(weights.read_bytes())
@@ -300,6 +403,9 @@ def test_search_begins_with_the_rescaled_winner_of_another(folder):
         folder / "warm.stages/768/search.db", "SELECT lambda FROM v_history WHERE origin = 'seed:published:1'")]
     assert len(begun) == 1
     assert max(abs(found - wanted) for found, wanted in zip(begun[0], rescaled)) < 1e-12
+    assert "seed 640" in stage(database, "768")["inputs"]
+    longrope("stage", "retry", "640", "--db", database)
+    assert states(database) == {"640": "pending", "768": "pending"}, "it was seeded by the other"
 
 
 def test_second_process_on_one_pipeline_is_refused(folder):
