@@ -102,7 +102,7 @@ install_test_requirements() {
 }
 
 install_bench_requirements() {
-  say "compiling llama.cpp to measure against"
+  say "compiling llama.cpp, to read exports with and to measure against"
   pip_install .venv -r tools/requirements-bench.txt
 }
 

@@ -90,7 +90,7 @@ def test_without_a_base_the_file_holds_factors_and_keys_alone(config, tmp_path):
 @pytest.mark.parametrize("length", [ORIGINAL, TARGET])
 def test_llama_cpp_reads_the_copy_with_the_workers_perplexity(base, config, tmp_path, length):
     if importlib.util.find_spec("llama_cpp") is None:
-        pytest.skip("NOT RUN: llama-cpp-python is not installed (tools/install_dependencies.sh bench)")
+        pytest.skip("NOT RUN: llama-cpp-python is not installed (make test without CI=1 does)")
     folder, path = base
     documents = tmp_path / "documents.safetensors"
     subprocess.run([LONGROPE, "documents", "--length", str(TARGET), "--count", "1", "--out", documents,
