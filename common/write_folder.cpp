@@ -37,26 +37,23 @@ bool is_unfinished_name(const std::string& name, const fs::path& out) {
          name.find_first_not_of("0123456789abcdef", beginning.size()) == std::string::npos;
 }
 
-/// The descriptor of a folder, locked until it is closed or the process dies. Negative, with errno, when that cannot
-/// be.
-int open_locked(const fs::path& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (descriptor < 0 || ::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
-  const int cause = errno;
-  ::close(descriptor);
-  errno = cause;
-  return -1;
+int open_folder(const fs::path& folder) {
+  return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
+
+/// Until the descriptor is closed or the process dies. False also where folders cannot be locked, as on NFS: there
+/// nobody removes what was abandoned.
+bool lock(int folder) { return ::flock(folder, LOCK_EX | LOCK_NB) == 0; }
 
 /// What processes left that were killed while they built `out`.
 void remove_abandoned(const fs::path& out) {
   std::error_code ignored;  // what cannot be removed costs space, not the work
   for (const fs::directory_entry& entry : fs::directory_iterator(out.parent_path(), ignored)) {
     if (!is_unfinished_name(entry.path().filename().string(), out)) continue;
-    const int lock = open_locked(entry.path());
-    if (lock < 0) continue;  // its builder lives
-    fs::remove_all(entry.path(), ignored);
-    ::close(lock);
+    const int folder = open_folder(entry.path());
+    if (folder < 0) continue;
+    if (lock(folder)) fs::remove_all(entry.path(), ignored);  // else its builder lives
+    ::close(folder);
   }
 }
 
@@ -65,10 +62,11 @@ class UnfinishedDirectory {
  public:
   explicit UnfinishedDirectory(const fs::path& out) : path_(unfinished_name(out)) {
     if (!fs::create_directory(path_)) throw Error(fmt::format("folder must not exist: {}", path_.string()));
-    descriptor_ = open_locked(path_);
+    descriptor_ = open_folder(path_);
     if (descriptor_ < 0) {
-      throw Error(fmt::format("cannot lock a folder: {} ({})", std::strerror(errno), path_.string()));
+      throw Error(fmt::format("cannot open a folder: {} ({})", std::strerror(errno), path_.string()));
     }
+    static_cast<void>(lock(descriptor_));
   }
   ~UnfinishedDirectory() {
     std::error_code ignored;
