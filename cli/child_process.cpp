@@ -14,6 +14,7 @@
 #include <cstring>
 #include <iostream>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -83,34 +84,34 @@ class ErrorStream {
 /// The process group of a child: what a launcher started is in it too, and outlives the launcher.
 class ChildGroup {
  public:
-  ChildGroup(pid_t leader, std::chrono::milliseconds patience) : leader_(leader), patience_(patience) {}
+  explicit ChildGroup(pid_t leader) : leader_(leader) {}
 
-  /// To be called each tick until nothing runs.
-  void stop() {
-    if (!told_to_stop_) {
-      told_to_stop_ = true;
-      kill_at_ = Clock::now() + patience_;
-      kill(-leader_, SIGTERM);
-    } else if (Clock::now() >= kill_at_) {
-      kill(-leader_, SIGKILL);
-      killed_ = true;
-    }
+  /// Asks all of it to end, once. The leader has all the time it needs: to finish an update of hours and save its
+  /// state.
+  void terminate() {
+    if (!std::exchange(told_to_stop_, true)) kill(-leader_, SIGTERM);
   }
   [[nodiscard]] bool told_to_stop() const { return told_to_stop_; }
-  /// For a leader that has been waited for.
-  [[nodiscard]] bool runs() const {
-    // Orphans that have ended count until they are reaped.
-    while (waitpid(-leader_, nullptr, WNOHANG) > 0) {
+  /// For a leader that has been waited for: what it left is killed if it does not end within `patience`.
+  void end_rest(std::chrono::milliseconds patience, ErrorStream& errors) {
+    terminate();
+    for (const Clock::time_point deadline = Clock::now() + patience; runs(); errors.wait()) {
+      if (Clock::now() < deadline) continue;
+      kill(-leader_, SIGKILL);
+      return;
     }
-    return !killed_ && kill(-leader_, 0) == 0;
   }
 
  private:
+  [[nodiscard]] bool runs() const {
+    // In a container this process is the init that gets the orphans: those that have ended count until they are reaped.
+    while (waitpid(-leader_, nullptr, WNOHANG) > 0) {
+    }
+    return kill(-leader_, 0) == 0;
+  }
+
   pid_t leader_;
-  std::chrono::milliseconds patience_;
   bool told_to_stop_ = false;
-  Clock::time_point kill_at_;  // once it was told
-  bool killed_ = false;
 };
 
 /// Waits for what an earlier start left: a process that was killed needs its time to go. False when it was stopped.
@@ -159,10 +160,10 @@ ChildEnd run_child(const Child& child) {
   write_end.close();
 
   ErrorStream errors(read_end.value(), log_file.value());
-  ChildGroup group(process, child.stop_patience);
+  ChildGroup group(process);
   int status = 0;
   while (waitpid(process, &status, WNOHANG) == 0) {
-    if (stop_requested()) group.stop();
+    if (stop_requested()) group.terminate();
     errors.wait();
   }
   errors.drain();
@@ -171,10 +172,7 @@ ChildEnd run_child(const Child& child) {
                .last_line = errors.last_line()};
   if (!end.success) end.last_line = reason(status, end.last_line);
   // The next start must not meet what a launcher that failed or was stopped left.
-  while ((!end.success || end.stopped) && group.runs()) {
-    group.stop();
-    errors.wait();
-  }
+  if (!end.success || end.stopped) group.end_rest(child.rest_patience, errors);
   return end;
 }
 

@@ -46,15 +46,14 @@ class ChangedInputs : public InputError {
 /// another database's, or of a retry that was killed.
 void claim_folder(const PipelineStageRecord& record, const std::map<std::string, std::string>& inputs,
                   const PipelinePlaces& places) {
-  if (record.state == PipelineStageState::kPending) return places.set_aside(record.name);
-  if (record.inputs.empty() || record.inputs == inputs) return;
-  if (record.state == PipelineStageState::kFailed) return places.set_aside(record.name);
+  // A row without inputs failed before it claimed anything.
+  if (record.state == PipelineStageState::kPending || record.inputs.empty()) return places.set_aside(record.name);
   std::vector<std::string> changed;
-  for (const auto& [what, digest] : inputs) {
-    if (const auto known = record.inputs.find(what); known == record.inputs.end() || known->second != digest) {
-      changed.push_back(what);
-    }
+  for (const auto& [what, digest] : record.inputs) {
+    if (const auto found = inputs.find(what); found == inputs.end() || found->second != digest) changed.push_back(what);
   }
+  if (changed.empty()) return;
+  if (record.state == PipelineStageState::kFailed) return places.set_aside(record.name);
   throw ChangedInputs(
       fmt::format("a stage that has begun must keep its inputs: {} of {} changed; longrope stage retry {} "
                   "begins it anew",
@@ -96,8 +95,7 @@ PipelineRecord pipeline_record(const Config& config) {
   pipeline.name = config.name;
   pipeline.config_file = config.file.string();
   pipeline.config_text = config.text;
-  pipeline.settings = nlohmann::json({{"name", config.name},  // outputs are called by it
-                                      {"seed", config.seed},
+  pipeline.settings = nlohmann::json({{"seed", config.seed},
                                       {"dtype", to_string(config.dtype)},
                                       {"angles", to_string(config.angles)},
                                       {"threads", config.threads_per_worker},

@@ -163,7 +163,6 @@ StageWork hand_off_training(const PipelineStage& stage, const PipelineStageRecor
   if (finetune.by_hand) {
     return {WorkEnd::kWaiting, {}, fmt::format("fine-tune {}, then: {}", (hand_off / "model").string(), completion)};
   }
-  if (fs::exists(out)) return done(out);
   // Under another name until the command has ended well: what one that was killed left there may be half a model.
   const fs::path unfinished = out.string() + ".unfinished";
   const Child command = {
@@ -171,9 +170,16 @@ StageWork hand_off_training(const PipelineStage& stage, const PipelineStageRecor
       .folder = hand_off,
       .log = folder / "log",
       .environment = {{"LONGROPE_HAND_OFF", hand_off.string()}, {"LONGROPE_CHECKPOINT", unfinished.string()}}};
-  if (!run_to_end(command, "the command failed", record)) return stopped();
-  require_trained_from(hand_off, unfinished);
-  fs::rename(unfinished, out);
+  if (!fs::exists(out)) {
+    if (!run_to_end(command, "the command failed", record)) return stopped();
+    if (!fs::exists(unfinished)) {
+      throw InputError(fmt::format("the command must leave a model directory at LONGROPE_CHECKPOINT: none ({})",
+                                   unfinished.string()));
+    }
+    fs::rename(unfinished, out);
+  }
+  // At each start: what is refused can be repaired there, and is not trained again.
+  require_trained_from(hand_off, out);
   return done(out);
 }
 

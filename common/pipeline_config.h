@@ -30,6 +30,7 @@ struct FinetuneStage {
   std::vector<std::string> command;  // program and arguments, run in the hand-off directory; empty: built in
   bool by_hand = false;              // waits for `longrope stage complete`
 
+  [[nodiscard]] bool built_in() const { return command.empty() && !by_hand; }
   [[nodiscard]] std::optional<std::string> option(std::string_view name) const;
   /// The value of an option that is an integer, or `otherwise`.
   [[nodiscard]] std::int64_t number(std::string_view name, std::int64_t otherwise) const;

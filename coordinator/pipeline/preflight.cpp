@@ -77,12 +77,11 @@ class Preflight {
 
   void check_training(const FinetuneStage& finetune, const PipelineStage& stage) {
     const TrainingOptions options = training_options(config_, stage);
-    const bool built_in = !finetune.by_hand && finetune.command.empty();
-    if (built_in) require_consistent(options);
+    if (finetune.built_in()) require_consistent(options);
     if (!finetune.documents.empty()) usable(finetune.documents, options.length, std::nullopt, &trained_);
     if (const auto& samples = options.short_samples) {
       const std::int64_t original = model_.geometry.original_length;
-      if (samples->length > original) {
+      if (finetune.built_in() && samples->length > original) {
         throw InputError(fmt::format("short_length must be at most the {} tokens that the model was trained at: {}",
                                      original, samples->length));
       }
@@ -98,7 +97,7 @@ class Preflight {
     const std::int64_t longest = std::max(reached, factors_length(config_.pipeline, stage));
     const std::int64_t length = *std::ranges::max_element(evaluate.lengths);
     require_table(length, longest, "");
-    usable(evaluate.documents, length, evaluate.count, &judging_);
+    usable(evaluate.documents, length, std::nullopt, &judging_);  // its count is at most, not exactly
     for (const auto* files : {&evaluate.passkey, &evaluate.needle}) {
       for (const std::filesystem::path& file : *files) usable_whole(file, longest);
     }

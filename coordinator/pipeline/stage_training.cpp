@@ -15,7 +15,7 @@ namespace {
 std::optional<ShortSamples> short_samples(const FinetuneStage& finetune) {
   constexpr std::array<const char*, 3> kKeys{"short_documents", "short_length", "short_batch_size"};
   const auto given = std::ranges::count_if(kKeys, [&](const char* key) { return finetune.option(key).has_value(); });
-  if (given == 0) return std::nullopt;
+  if (given == 0 || (given < std::ssize(kKeys) && !finetune.built_in())) return std::nullopt;
   if (given < std::ssize(kKeys)) {
     throw InputError(
         fmt::format("short_documents, short_length and short_batch_size must be given together: {} of 3", given));

@@ -1,7 +1,6 @@
 #include "coordinator/store/pipeline_store.h"
 
 #include <algorithm>
-#include <optional>
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <SQLiteCpp/VariadicBind.h>
@@ -142,13 +141,10 @@ struct PipelineStore::Implementation {
   }
 
   void adopt(const PipelineRecord& pipeline) {
-    RowReader row(*database, "SELECT settings FROM pipeline");
-    const std::optional<std::string> settings = row.next() ? std::optional(row.text()) : std::nullopt;
-    if (settings && *settings != pipeline.settings) {
-      throw InputError(
-          fmt::format("a database continues the pipeline it was created for: settings are {} here but {} "
-                      "in the database ({}); start another in a new file",
-                      pipeline.settings, *settings, file.string()));
+    RowReader row(*database, "SELECT name, settings FROM pipeline");
+    if (row.next()) {
+      require_same("name", pipeline.name, row.text());  // outputs are called by it
+      require_same("settings", pipeline.settings, row.text());
     }
     std::vector<PipelineStageRecord> next = adopted(stages, pipeline.stages, file);
     SQLite::Transaction transaction(*database, SQLite::TransactionBehavior::IMMEDIATE);
@@ -163,6 +159,14 @@ struct PipelineStore::Implementation {
     for (const PipelineStageRecord& stage : next) upsert(*database, stage);
     transaction.commit();
     stages = std::move(next);
+  }
+
+  void require_same(const char* what, const std::string& here, const std::string& stored) const {
+    if (here == stored) return;
+    throw InputError(
+        fmt::format("a database continues the pipeline it was created for: {} is {} here but {} in the "
+                    "database ({}); start another in a new file",
+                    what, here, stored, file.string()));
   }
 
   std::filesystem::path file;

@@ -117,7 +117,7 @@ TEST_F(ChildProcessTest, StopKillsWhatTheCommandStartedAndIgnoresIt) {
   const Descriptor alive = fifo("alive", O_RDONLY | O_NONBLOCK);
   Child child = script(
       "mkfifo up; (trap '' TERM; exec < held 3> alive; echo > up; read line) & read line < up; kill -TERM $PPID; wait");
-  child.stop_patience = std::chrono::milliseconds(0);
+  child.rest_patience = std::chrono::milliseconds(0);
   EXPECT_EXIT(run_to_a_stop(child), ExitedWithCode(0), "");
   EXPECT_TRUE(loses_its_writers(alive));
 }

@@ -262,6 +262,22 @@ def test_what_a_failed_command_left_is_no_checkpoint(folder, tmp_path):
     assert list(digests(database)) == STAGES
 
 
+def test_checkpoint_that_is_refused_is_repaired_and_not_trained_again(folder, tmp_path, monkeypatch):
+    trainer = tmp_path / "trainer"
+    trainer.write_text('#!/bin/sh\ncp -r "$LONGROPE_HAND_OFF/model" "$LONGROPE_CHECKPOINT"\n')
+    trainer.chmod(0o755)
+    config = write_road(folder, "repaired.toml", f'[[stage]]\nkind = "finetune"\nname = "tune"\ncommand = ["{trainer}"]\n')
+    database, place = folder / "repaired.db", folder / "repaired.stages" / "tune"
+    refused = longrope("run", config, "--db", database, check=False)
+    assert refused.returncode == 2 and "must have new weights" in refused.stderr
+    trainer.write_text("#!/bin/sh\nexit 1\n")
+    monkeypatch.setenv("LONGROPE_HAND_OFF", str(place / "hand-off"))
+    monkeypatch.setenv("LONGROPE_CHECKPOINT", str(place / "road-tune"))
+    exec(compile(TRAINER, "trainer", "exec"), {})
+    longrope("run", config, "--db", database)
+    assert list(digests(database)) == STAGES
+
+
 def test_checkpoint_that_was_trained_for_its_length_is_exported_with_its_own_tables(folder):
     config, database = folder / "mixed.toml", folder / "mixed.db"
     mixed = 'short_documents = "train.safetensors"\nshort_length = 64\nshort_batch_size = 1\n'

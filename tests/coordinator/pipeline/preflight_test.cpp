@@ -71,6 +71,9 @@ TEST_F(PreflightTest, NumbersThatATrainingWouldRefuseAreRefused) {
   EXPECT_THAT(refusal(), HasSubstr("micro-batch size must divide"));
   options = {{"steps", "10"}, {"short_length", "64"}};
   EXPECT_THAT(refusal(), HasSubstr("must be given together: 1 of 3"));
+  std::get<FinetuneStage>(config_.pipeline[1].work).command = {"trainer"};
+  EXPECT_EQ(refusal(), "(not refused)") << "to others they are settings like any";
+  std::get<FinetuneStage>(config_.pipeline[1].work).command.clear();
   options = {{"steps", "10"}, {"short_documents", train_}, {"short_length", "600"}, {"short_batch_size", "1"}};
   EXPECT_THAT(refusal(), HasSubstr("short_length must be at most the 512 tokens"));
 }
