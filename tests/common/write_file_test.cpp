@@ -105,12 +105,13 @@ TEST(WriteFileTest, WritablePlaceIsOneThatTakesNewFiles) {
   std::filesystem::create_directory(directory / "closed");
   std::filesystem::permissions(directory / "closed", std::filesystem::perms(0555));
   const auto try_as_nobody = [&] {
-    constexpr uid_t kNobody = 65534;  // root may write everywhere
+    constexpr uid_t kNobody = 65534;                // root may write everywhere
+    std::filesystem::current_path(directory / "");  // which nobody need not reach from the root
     if (::geteuid() == 0 && ::setuid(kNobody) != 0) ::_exit(2);
-    std::fputs(refusal([&] { require_writable_place(directory / "closed/a.json"); }).c_str(), stderr);
+    std::fputs(refusal([] { require_writable_place("closed/a.json"); }).c_str(), stderr);
     ::_exit(0);
   };
-  EXPECT_EXIT(try_as_nobody(), testing::ExitedWithCode(0), "must be writable: .*closed: Permission denied");
+  EXPECT_EXIT(try_as_nobody(), testing::ExitedWithCode(0), "must be writable: closed: Permission denied");
 }
 
 }  // namespace
