@@ -1,9 +1,9 @@
-// The TOML configuration of a search.
+// The TOML configuration of a search or a pipeline.
 #include "common/config.h"
 
 #include "tests/fuzz/fuzz_target.h"
 
 void longrope::read_hostile_input(std::string_view input) {
   const Config config = load_config(hostile_file("search.toml", input));
-  require_promise(!config.stages.empty(), "a configuration must have a stage");
+  require_promise(config.stages.empty() != config.pipeline.empty(), "a configuration must have stages of one kind");
 }
