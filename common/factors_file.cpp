@@ -155,11 +155,8 @@ bool has_rope(const nlohmann::json& config) {
   return config.contains("rope_scaling") || config.contains("rope_parameters");
 }
 
-/// A config.json or overrides of it: the short_factor, and how far it reaches.
-std::optional<ShortFactors> short_factors_of(const std::string& text, const std::string& place) {
-  const bool is_yaml = has_engine_overrides(text);
-  if (!is_yaml && !is_json(text)) return std::nullopt;
-  const nlohmann::json config = is_yaml ? parse_engine_overrides(text, "short", place) : parse_strict_json(text, place);
+/// Of a config.json or overrides of it.
+std::optional<ShortFactors> short_factors_of(const nlohmann::json& config, const std::string& place) {
   if (!has_rope(config)) return std::nullopt;
   const std::optional<std::int64_t> max_length = parse_hugging_face_short_length(config, place);
   if (!max_length) return std::nullopt;
@@ -215,23 +212,30 @@ void write_factors_csv(const RescaleFactors& factors, const std::filesystem::pat
 RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std::int64_t> total_length) {
   const std::string place = path.string();
   const std::string text = read_file(path, kMaxFileBytes);
-  if (total_length) {
-    std::optional<ShortFactors> found = short_factors_of(text, place);
-    if (found && *total_length <= found->max_length) return std::move(found->factors);
+  const auto short_for_length = [&](const nlohmann::json& config) {
+    std::optional<ShortFactors> found = total_length ? short_factors_of(config, place) : std::nullopt;
+    return found && *total_length <= found->max_length ? std::optional(std::move(found->factors)) : std::nullopt;
+  };
+  if (has_engine_overrides(text)) {  // which may have an attention factor for each table
+    if (auto found = short_for_length(parse_engine_overrides(text, "short", place))) return *std::move(found);
+    return parse_hugging_face_factors(parse_engine_overrides(text, "long", place), place);
   }
-  if (has_engine_overrides(text)) return parse_hugging_face_factors(parse_engine_overrides(text, "long", place), place);
   if (!is_json(text)) return parse_factors_csv(text, place);
   const nlohmann::json document = parse_strict_json(text, place);
   if (document.contains("schema")) {
     return entry_for(parse_factors_json(document, place), total_length, place).factors;
   }
+  if (auto found = short_for_length(document)) return *std::move(found);
   if (has_rope(document)) return parse_hugging_face_factors(document, place);
   throw InputError(fmt::format(
       "JSON must be a {} file or a config.json with rope_scaling or rope_parameters: neither ({})", kSchema, place));
 }
 
 std::optional<ShortFactors> read_short_factors(const std::filesystem::path& path) {
-  return short_factors_of(read_file(path, kMaxFileBytes), path.string());
+  const std::string place = path.string();
+  const std::string text = read_file(path, kMaxFileBytes);
+  if (has_engine_overrides(text)) return short_factors_of(parse_engine_overrides(text, "short", place), place);
+  return is_json(text) ? short_factors_of(parse_strict_json(text, place), place) : std::nullopt;
 }
 
 }  // namespace longrope
