@@ -47,9 +47,8 @@ void show(const StageArguments& arguments) {
 /// The searches that a search begins with the winners of.
 std::vector<std::string> seed_stages(const PipelineStageRecord& stage) {
   const nlohmann::json settings = parse_strict_json(stage.settings, "settings of stage " + stage.name);
-  return settings.is_object() && settings.contains("seed_stages")
-             ? JsonObject(settings, stage.name).texts("seed_stages")
-             : std::vector<std::string>{};
+  const JsonObject object(settings, stage.name);
+  return object.has("seed_stages") ? object.texts("seed_stages") : std::vector<std::string>{};
 }
 
 /// `name` and every stage that takes, directly or not, what it gives.

@@ -26,8 +26,8 @@ class Preflight {
 
   void check(const PipelineStage& stage) {
     std::visit(Overloaded{[&](const StageConfig& search) {
-                            usable(search.search_documents, search.target_length, search.search_count);
-                            usable(search.heldout_documents, search.target_length, search.heldout_count, &judging_);
+                            usable(search.search_documents, search.target_length, nullptr, search.search_count);
+                            usable(search.heldout_documents, search.target_length, &judging_, search.heldout_count);
                           },
                           [&](const FinetuneStage& finetune) { check_training(finetune, stage); },
                           [&](const EvaluateStage& evaluate) { check_evaluation(evaluate, stage); },
@@ -61,8 +61,8 @@ class Preflight {
                                  length, place));
   }
 
-  void usable(const std::filesystem::path& file, std::int64_t length, std::optional<std::int64_t> count = std::nullopt,
-              PlaceByDigest* places = nullptr) const {
+  void usable(const std::filesystem::path& file, std::int64_t length, PlaceByDigest* places,
+              std::optional<std::int64_t> count = std::nullopt) const {
     const std::vector<Document> documents = read_documents_for(file, config_.model).documents;
     require_scorable(documents, file, length, model_.vocabulary);
     if (count && *count > std::ssize(documents)) {
@@ -78,14 +78,14 @@ class Preflight {
   void check_training(const FinetuneStage& finetune, const PipelineStage& stage) {
     const TrainingOptions options = training_options(config_, stage);
     if (finetune.built_in()) require_consistent(options);
-    if (!finetune.documents.empty()) usable(finetune.documents, options.length, std::nullopt, &trained_);
+    if (!finetune.documents.empty()) usable(finetune.documents, options.length, &trained_);
     if (const auto& samples = options.short_samples) {
       const std::int64_t original = model_.geometry.original_length;
       if (finetune.built_in() && samples->length > original) {
         throw InputError(fmt::format("short_length must be at most the {} tokens that the model was trained at: {}",
                                      original, samples->length));
       }
-      usable(samples->documents, samples->length, std::nullopt, &trained_);
+      usable(samples->documents, samples->length, &trained_);
     }
   }
 
@@ -97,7 +97,7 @@ class Preflight {
     const std::int64_t longest = std::max(reached, factors_length(config_.pipeline, stage));
     const std::int64_t length = *std::ranges::max_element(evaluate.lengths);
     require_table(length, longest, "");
-    usable(evaluate.documents, length, std::nullopt, &judging_);  // its count is at most, not exactly
+    usable(evaluate.documents, length, &judging_);  // its count is at most, not exactly
     for (const auto* files : {&evaluate.passkey, &evaluate.needle}) {
       for (const std::filesystem::path& file : *files) usable_whole(file, longest);
     }

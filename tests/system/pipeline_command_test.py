@@ -52,6 +52,11 @@ batch_size = 1
 learning_rate = 1e-4
 checkpoint_interval = 1
 """
+EXPORT = """
+[[stage]]
+kind = "export"
+name = "export"
+"""
 TABLES = """
 [[stage]]
 kind = "evaluate"
@@ -59,15 +64,7 @@ name = "evaluate"
 documents = "heldout.safetensors"
 lengths = [512, 768]
 count = 1
-[[stage]]
-kind = "export"
-name = "export"
-"""
-EXPORT = """
-[[stage]]
-kind = "export"
-name = "export"
-"""
+""" + EXPORT
 STAGES = ["640", "tune", "768", "512", "evaluate", "export"]
 
 

@@ -65,7 +65,7 @@ struct Transformer::Stream {
 struct Transformer::Tile {
   Tile(const ModelDescription& model, std::int64_t tokens, bool shared, const at::TensorOptions& options)
       : normed(at::empty({tokens, model.hidden_size}, options)),
-        projected(at::empty({tokens, (model.query_heads + 2 * model.key_value_heads) * model.head_dim}, options)),
+        projected(at::empty({tokens, model.query_width() + 2 * model.key_value_width()}, options)),
         attended(at::empty({tokens, model.query_width()}, options)),
         gate_up(at::empty({tokens, 2 * model.intermediate_size}, options)),
         gated(at::empty({tokens, model.intermediate_size}, options)),
