@@ -140,6 +140,9 @@ def require_same_model(base: gguf.GGUFReader, architecture: object, config: dict
     if not math.isclose(frequency, config["rope_theta"], rel_tol=1e-5):
         raise InputError(f"the base must have the rope_theta of the configuration, {config['rope_theta']}: {frequency} "
                          f"({path})")
+    if value_of(base, gguf.Keys.Split.LLM_KV_SPLIT_COUNT) not in (None, 0, 1):
+        raise InputError(f"the base must be one file: it is a part of several; merge them with llama.cpp's gguf-split "
+                         f"({path})")
     for tensor in base.tensors:
         if tensor.name == SINGLE_TABLE:
             raise InputError(f"the base must not have factors of its own: {SINGLE_TABLE} ({path})")
@@ -152,6 +155,8 @@ def export(config: dict, base_path: Path | None, architecture: str, out: Path) -
         require_same_model(base, architecture, config, base_path)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     writer = gguf.GGUFWriter(temporary, architecture, endianess=gguf.GGUFEndian.LITTLE if base is None else base.endianess)
+    if base is not None:
+        writer.data_alignment = base.alignment  # general.alignment is among the keys that are copied
     keys = new_keys(config, architecture)
     for field in base.fields.values() if base is not None else []:
         own = field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF.")  # the writer's

@@ -157,8 +157,12 @@ def test_a_configuration_nested_too_deeply_is_refused(base, config, tmp_path):
     assert done.returncode == 2 and "readable JSON" in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-def write_base(path, architecture, keys):
+def write_base(path, architecture, keys, alignment=None, parts=None):
     writer = gguf.GGUFWriter(path, architecture)
+    if alignment is not None:
+        writer.add_custom_alignment(alignment)
+    if parts is not None:
+        writer.add_uint16(gguf.Keys.Split.LLM_KV_SPLIT_COUNT, parts)
     for key, value in keys.items():
         writer.add_key_value(f"{architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
     writer.add_tensor("token_embd.weight", np.zeros((2, 128), dtype=np.float32))
@@ -169,9 +173,29 @@ def write_base(path, architecture, keys):
     return path
 
 
+HEADS = {"attention.head_count": 2, "embedding_length": 128}
+
+
+def test_the_copy_keeps_the_alignment_of_the_base(config, tmp_path):
+    base = write_base(tmp_path / "base.gguf", "llama", HEADS, alignment=256)
+    done = export(config, "--base", base, "--out", tmp_path / "out.gguf")
+    assert done.returncode == 0, done.stderr
+    copy = gguf.GGUFReader(tmp_path / "out.gguf")
+    assert copy.alignment == 256 and all(tensor.data_offset % 256 == 0 for tensor in copy.tensors)
+    tensors = {tensor.name: tensor.data.tolist() for tensor in copy.tensors}
+    assert tensors["rope_factors_short.weight"] == [1.0] * 32 and len(tensors) == 3
+
+
+def test_a_part_of_several_files_is_refused(config, tmp_path):
+    base = write_base(tmp_path / "part.gguf", "llama", HEADS, parts=2)
+    refused = export(config, "--base", base, "--out", tmp_path / "out.gguf")
+    assert refused.returncode == 2 and "must be one file" in refused.stderr and "part.gguf" in refused.stderr
+    assert not (tmp_path / "out.gguf").exists()
+
+
 @pytest.mark.parametrize("architecture", ["llama", "phi3", "minicpm", "minicpm3", "deci", "apertus"])
 def test_bases_whose_factors_llama_cpp_reads_are_accepted(config, tmp_path, architecture):
-    base = write_base(tmp_path / "base.gguf", architecture, {"attention.head_count": 2, "embedding_length": 128})
+    base = write_base(tmp_path / "base.gguf", architecture, HEADS)
     done = export(config, "--base", base, "--out", tmp_path / "out.gguf")
     assert done.returncode == 0, done.stderr
     assert gguf.GGUFReader(tmp_path / "out.gguf").get_field("general.architecture").contents() == architecture
