@@ -9,7 +9,7 @@ tokens spelled out in a text are encoded as ordinary text. A document is LENGTH 
   --kind needle   a text as filler around a magic number, which is asked for at the end (LongRoPE2)
   --kind passkey  the same with a pass key among sentences that need no TEXT (Landmark attention)
 
-Texts that are too short are left out and counted. The masks of needles and pass keys count the answer's digits only.
+Texts that are too short are left out and named. The masks of needles and pass keys count the answer's digits only.
 """
 
 import argparse
@@ -109,12 +109,12 @@ class Preparation:
         documents: list[Document] = []
         names: set[str] = set()
         places: dict[str, str] = {}  # where each document came from, by digest
-        too_short = 0
+        too_short: list[str] = []  # places
         for text in self.texts():
             try:  # all of a text or nothing of it
                 made = list(self.of_text(text, length))
             except TooShort:
-                too_short += 1
+                too_short.append(text.place)
                 continue
             for document in made:
                 require_name(document.name, names, text.place)
@@ -122,11 +122,12 @@ class Preparation:
                 if earlier != text.place:
                     raise InputError(f"documents must differ: {document.name} has the tokens of {earlier} ({text.place})")
             documents += made
-        print(f"{len(documents)} documents of {length} tokens; {too_short} left out as shorter")
+        left_out = f" ({listed(too_short)})" if too_short else ""
+        print(f"{len(documents)} documents of {length} tokens; {len(too_short)} left out as shorter{left_out}")
         if not documents and self.masks is not None:
             raise InputError(f"a text must have a key token: none of {length} tokens has (--evaluator)")
         if not documents:
-            raise InputError(f"a text must have at least {length} tokens: none of {too_short} has")
+            raise InputError(f"a text must have at least {length} tokens: none of {len(too_short)} has ({listed(too_short)})")
         return documents
 
     def source(self) -> str:
@@ -152,6 +153,10 @@ class Preparation:
         for path, part in parts.items():
             write_documents(part, path, self.tokens.digest, self.source())
             print(f"{path}: {len(part)} documents")
+
+
+def listed(places: list[str], most: int = 5) -> str:
+    return ", ".join(places[:most]) + (f" and {len(places) - most} more" if len(places) > most else "")
 
 
 def named(path: Path, name: str) -> Path:

@@ -31,7 +31,8 @@ def test_every_format_gives_the_same_documents(tmp_path, tokenizer_directory, tr
         (tmp_path / "d.txt").write_text(LONG[3:])
         result = run(tokenizer_directory, out, path, tmp_path / "d.txt")
         assert result.returncode == 0, result.stderr
-        assert "3 documents of 16 tokens; 1 left out as shorter" in result.stdout
+        assert "3 documents of 16 tokens; 1 left out as shorter (" in result.stdout
+        assert f"{path}, row 1)" in result.stdout or f"{path}:2)" in result.stdout
         documents, metadata = read(out)
         stem = path.name[0]
         assert set(documents) == {f"{stem}-0000", f"{stem}-0002", "d-0000"}
@@ -173,13 +174,13 @@ def test_malformed_split_is_refused(split):
 
 
 @pytest.mark.parametrize(("name", "content", "words"), [
-    ("a.txt", b"In the \xff beginning", ["UTF-8", "0xff", "offset 7", "a.txt"]),
-    ("a.txt", b"In", ["at least 16 tokens"]),
+    ("a.txt", b"In the\n\xff beginning", ["UTF-8", "0xff", "a.txt:2"]),
+    ("a.txt", b"In", ["at least 16 tokens", "none of 1 has (", "a.txt)"]),
     ("a.jsonl", b'{"text": "x"}\n{"text": \n', ["one JSON object", "a.jsonl:2"]),
     ("a.jsonl", b'{"text": "x"}\n{"body": "x"}\n', ['"text"', "a.jsonl:2"]),
     ("a.jsonl", b'{"text": 5}', ["must be a string: int", "a.jsonl:1"]),
     ("a.jsonl", b'{"text": "\\ud800"}', ["lone surrogate", "a.jsonl:1"]),
-    ("a.jsonl", b'{"text": "\xff"}', ["UTF-8", "a.jsonl:1"]),
+    ("a.jsonl", b'{"text": "x"}\n{"text": "\xff"}', ["UTF-8", "a.jsonl:2"]),
     ("a.jsonl", b"[" * 100_000, ["one JSON object", "a.jsonl:1"]),
     ("a.jsonl.gz", b"no gzip", ["readable", "a.jsonl.gz"]),
     ("a.jsonl.gz", gzip.compress(b'{"text": "' + b"x" * 1000)[:-12], ["readable", "a.jsonl.gz"]),

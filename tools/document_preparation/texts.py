@@ -17,11 +17,12 @@ class Text:
     place: str  # for messages
 
 
-def decode_utf8(raw: bytes, place: str) -> str:
+def decode_utf8(raw: bytes, path: Path, first_line: int = 1) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"text must be UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start} ({place})") from error
+        line = first_line + raw.count(b"\n", 0, error.start)
+        raise InputError(f"text must be UTF-8: byte 0x{raw[error.start]:02x} ({path}:{line})") from error
 
 
 def texts_of_lines(lines: Iterator[bytes], stem: str, path: Path, key: str) -> Iterator[Text]:
@@ -30,7 +31,7 @@ def texts_of_lines(lines: Iterator[bytes], stem: str, path: Path, key: str) -> I
             continue
         place = f"{path}:{index + 1}"
         try:
-            record = json.loads(decode_utf8(raw, place))
+            record = json.loads(decode_utf8(raw, path, index + 1))
         except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"a line must be one JSON object: {error} ({place})") from error
         if not isinstance(record, dict) or key not in record:
@@ -68,7 +69,7 @@ def require_text(value: object, key: str, place: str) -> str:
 
 def read_texts(path: Path, key: str) -> Iterator[Text]:
     readers = {
-        ".txt": lambda stem: iter([Text(f"{stem}-0000", decode_utf8(path.read_bytes(), str(path)), str(path))]),
+        ".txt": lambda stem: iter([Text(f"{stem}-0000", decode_utf8(path.read_bytes(), path), str(path))]),
         ".jsonl": lambda stem: lines_of(path, open, stem, key),
         ".jsonl.gz": lambda stem: lines_of(path, gzip.open, stem, key),
         ".parquet": lambda stem: texts_of_parquet(stem, path, key),
