@@ -19,7 +19,9 @@
 namespace longrope {
 namespace {
 
-constexpr double kTrainingOverForward = 3.0;  // the way back costs two
+// Of a forward pass: the way back costs two, and with recomputation another one forward.
+constexpr double kTraining = 3.0;
+constexpr double kRecomputingTraining = 4.0;
 
 std::int64_t parameters(const ModelDescription& model) {
   return model.layers * model.layer_weights() + model.vocabulary * model.hidden_size;
@@ -56,7 +58,7 @@ void add_finetune(const TrainingOptions& options, const ModelDescription& model,
   add_passes(cost, model, options.length, steps * options.batch_size);
   if (const auto& samples = options.short_samples)
     add_passes(cost, model, samples->length, steps * samples->batch_size);
-  cost.operations *= kTrainingOverForward;
+  cost.operations *= options.recompute ? kRecomputingTraining : kTraining;
   cost.memory_bytes = estimate_training_memory(model, options);
 }
 

@@ -68,6 +68,16 @@ TEST(RunPlanTest, TrainingTakesTheModelsDtypeUnlessItHasItsOwn) {
   EXPECT_EQ(plan_run(config)[1].memory_bytes, in_float32);
 }
 
+TEST(RunPlanTest, TrainingCostsThreePassesAndFourWhenItRecomputes) {
+  Config config = road();
+  const auto passes = [&] {
+    return plan_run(config)[1].operations / (3200 * forward_operations(describe_model(config.model), 4096));
+  };
+  EXPECT_NEAR(passes(), 3.0, 1e-9);
+  std::get<FinetuneStage>(config.pipeline[1].work).options.emplace_back("recompute", "");
+  EXPECT_NEAR(passes(), 4.0, 1e-9);
+}
+
 TEST(RunPlanTest, DevicesShareTheHours) {
   const StageCost cost{.operations = 3.6e18};
   EXPECT_DOUBLE_EQ(cost.hours(100.0, 1), 10.0);
