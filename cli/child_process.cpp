@@ -167,8 +167,10 @@ ChildEnd run_child(const Child& child) {
     errors.wait();
   }
   errors.drain();
-  ChildEnd end{.success = WIFEXITED(status) && WEXITSTATUS(status) == kExitSuccess,
-               .stopped = group.told_to_stop(),
+  const bool success = WIFEXITED(status) && WEXITSTATUS(status) == kExitSuccess;
+  // The signal may have gone to the child too, as from a terminal or Slurm, and ended it before it was passed on.
+  ChildEnd end{.success = success,
+               .stopped = group.told_to_stop() || (!success && stop_requested()),
                .last_line = errors.last_line()};
   if (!end.success) end.last_line = reason(status, end.last_line);
   // The next start must not meet what a launcher that failed or was stopped left.
