@@ -97,12 +97,25 @@ void require_same_tensors(const ModelDescription& handed, const ModelDescription
   }
 }
 
+/// Numbers that no shape shows: with others the same weights are another model.
+void require_same_numbers(const ModelDescription& handed, const ModelDescription& trained) {
+  const auto same = [&](const char* name, auto wanted, auto found) {
+    if (found == wanted) return;
+    throw InputError(fmt::format("{} must be that of the model handed off, {}: {} ({})", name, wanted, found,
+                                 trained.directory.string()));
+  };
+  same("architecture", handed.architecture, trained.architecture);
+  same("original_max_position_embeddings", handed.geometry.original_length, trained.geometry.original_length);
+  same("max_position_embeddings", handed.scaling.reached_length, trained.scaling.reached_length);
+  same("rope_theta", handed.geometry.rope_theta, trained.geometry.rope_theta);
+  same("num_attention_heads", handed.query_heads, trained.query_heads);
+  same("num_key_value_heads", handed.key_value_heads, trained.key_value_heads);
+  same("head_dim", handed.head_dim, trained.head_dim);
+  same("rms_norm_eps", handed.rms_norm_epsilon, trained.rms_norm_epsilon);
+}
+
 void require_same_factors(const ModelDescription& handed, const ModelDescription& trained) {
   const std::string place = trained.directory.string();
-  if (trained.geometry.original_length != handed.geometry.original_length) {
-    throw InputError(fmt::format("original_max_position_embeddings must stay {}: {} ({})",
-                                 handed.geometry.original_length, trained.geometry.original_length, place));
-  }
   constexpr double kTolerance = 1e-6;  // of trainers that write seven digits
   const auto differs = [](double wanted, double found) { return std::abs(found - wanted) > kTolerance * wanted; };
   for (const auto member : {&RopeScaling::up_to_original, &RopeScaling::beyond_original}) {
@@ -151,12 +164,9 @@ void require_trained_from(const fs::path& folder, const fs::path& checkpoint) {
   const fs::path handed = folder / kModelFolder;
   const ModelDescription wanted = describe_model(handed);
   const ModelDescription found = describe_model(checkpoint);
-  if (found.architecture != wanted.architecture) {
-    throw InputError(fmt::format("architecture must be that of the model handed off, {}: {} ({})", wanted.architecture,
-                                 found.architecture, checkpoint.string()));
-  }
   require_same_tokenizer(handed, checkpoint);
   require_same_factors(wanted, found);
+  require_same_numbers(wanted, found);
   require_same_tensors(wanted, found);
   const auto weights = [](const fs::path& model) {
     std::vector<std::string> digests;

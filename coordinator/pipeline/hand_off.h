@@ -32,8 +32,8 @@ struct HandOff {
 void write_hand_off(const HandOff& hand_off, const std::filesystem::path& out);
 
 /// Throws InputError, naming the rule, unless `checkpoint` can have been trained from the hand-off in `folder`: the
-/// same architecture, tensors and shapes, factors and original length; weights that are not those handed off; and the
-/// tokenizer.json handed off, if there is one, byte for byte: documents are known by it.
+/// same architecture, tensors and shapes, heads, rope_theta, factors, original and reached length; weights that are not
+/// those handed off; and the tokenizer.json handed off, if there is one, byte for byte: documents are known by it.
 void require_trained_from(const std::filesystem::path& folder, const std::filesystem::path& checkpoint);
 
 }  // namespace longrope

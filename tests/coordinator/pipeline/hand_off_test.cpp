@@ -136,6 +136,22 @@ TEST_F(HandOffTest, CheckpointWithOtherFactorsIsRefused) {
   EXPECT_THAT(refusal(hand_off_.model), HasSubstr("must have been trained with the factors handed off"));
 }
 
+TEST_F(HandOffTest, CheckpointWithOtherNumbersThatNoShapeShowsIsRefused) {
+  const fs::path checkpoint = trained(train);
+  const nlohmann::json handed = json(checkpoint / "config.json");
+  const auto refusal_with = [&](const auto& change) {
+    nlohmann::json config = handed;
+    change(config);
+    std::ofstream(checkpoint / "config.json") << config;
+    return refusal(checkpoint);
+  };
+  EXPECT_THAT(refusal_with([](auto& config) { config.at("rope_parameters").at("rope_theta") = 20000.0; }),
+              HasSubstr("rope_theta must be that of the model handed off, 10000: 20000 ("));
+  EXPECT_THAT(refusal_with([](auto& config) { config.at("max_position_embeddings") = 4096; }),
+              HasSubstr("max_position_embeddings must be that of the model handed off, 2048: 4096 ("));
+  EXPECT_THAT(refusal_with([](auto& config) { config.at("rms_norm_eps") = 0.5; }), HasSubstr("rms_norm_eps must be"));
+}
+
 TEST_F(HandOffTest, TokenizerMustComeBackAsItWas) {
   const fs::path checkpoint = trained(train);
   std::ofstream(handed_ / "model" / "tokenizer.json") << R"({"version": "1.0"})";
