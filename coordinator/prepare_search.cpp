@@ -80,6 +80,13 @@ std::vector<RescaleFactors> own_seeds(const ModelDescription& model, const Stage
   return {exact_factors(own, /*n_hat=*/0, attention), exact_factors(std::move(bounded), /*n_hat=*/0, attention)};
 }
 
+/// Seeds of a recovery have its attention factor, whatever theirs is: it must be that of the long table.
+RescaleFactors recovery_seed(const std::filesystem::path& file, const StageConfig& stage, std::size_t pairs) {
+  const RescaleFactors seed = read_factors(file, stage.target_length);
+  validate(seed, pairs, file.string());
+  return exact_factors(seed.lambda, seed.n_hat, {AttentionPolicy::kValue, stage.search.attention_value});
+}
+
 /// λ of a recovery replaces the model's own, so nothing is composed (spec §5.4).
 SearchSpace recovery_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
   SearchSpace space;
@@ -99,6 +106,9 @@ SearchSpace recovery_space(const StageConfig& stage, const ModelDescription& mod
   space.n_hat_choices = search.n_hat_choices;
   space.attention_policies = search.attention_policies;
   space.published_seeds = own_seeds(model, stage, space.grid.upper_bound);
+  for (const std::filesystem::path& file : stage.search.seed_files) {
+    space.published_seeds.push_back(recovery_seed(file, stage, model.geometry.pairs()));
+  }
   return space;
 }
 
@@ -205,6 +215,7 @@ PreparedSearch prepare_search(const Config& config) {
     PlannedStage planned;
     planned.config = stage;
     planned.space = search_space(stage, model, "stage " + stage.name + ", " + config.file.string());
+    planned.carried = model.scaling;
     planned.budget =
         stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates) : default_budget(stage.search);
     const auto id = static_cast<std::int64_t>(plan.stages.size()) + 1;

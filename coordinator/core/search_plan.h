@@ -20,6 +20,7 @@ struct PlannedDocument {
 struct PlannedStage {
   StageConfig config;
   SearchSpace space;
+  RopeScaling carried;                  // by the checkpoint: what baselines extend, also where the space replaces it
   std::size_t budget = 0;               // candidates
   std::vector<PlannedDocument> search;  // [documents], in file order
   std::vector<PlannedDocument> heldout;

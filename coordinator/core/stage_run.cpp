@@ -247,7 +247,7 @@ void StageRun::add_baselines(Effects& effects) {
     baseline.role = CandidateRole::kBaseline;
     baseline.index = static_cast<std::int64_t>(baselines_.size()) - 1;
     baseline.origin = name;
-    baseline.factors = extended_factors(name, planned().space.geometry, planned().space.scaling, record_.target_length);
+    baseline.factors = extended_factors(name, planned().space.geometry, planned().carried, record_.target_length);
     baseline.factors_digest = digest(baseline.factors);
     effects.writes.emplace_back(baseline);
   }

@@ -221,8 +221,10 @@ TEST_F(PrepareSearchTest, RecoverySearchesBelowItsBoundAndReplacesWhatTheModelCa
   stage_.target_length = 512;
   stage_.search.attention_policies = {AttentionPolicy::kValue};
   stage_.search.attention_value = 1.25;
-  const SearchSpace space = prepare_search(config_).plan.stages.front().space;
+  const PlannedStage stage = prepare_search(config_).plan.stages.front();
+  const SearchSpace& space = stage.space;
   EXPECT_FALSE(space.scaling.scaled()) << "nothing is composed";
+  EXPECT_EQ(stage.carried.up_to_original.lambda, std::vector<double>(32, 2.0)) << "the model as it is, for baselines";
   EXPECT_DOUBLE_EQ(space.grid.upper_bound, 3.0) << "1 + max(2, 512 / 256)";
   ASSERT_EQ(space.published_seeds.size(), 2U);
   EXPECT_EQ(space.published_seeds.front().lambda, std::vector<double>(32, 2.0)) << "the model's own";
@@ -238,6 +240,21 @@ TEST_F(PrepareSearchTest, RecoveryBeginsWithTheModelsOwnFactorsAndWithThemBelowI
   ASSERT_EQ(space.published_seeds.size(), 2U);
   EXPECT_EQ(space.published_seeds.front().lambda, std::vector<double>(32, 2.0)) << "it may be the best that there is";
   EXPECT_EQ(space.published_seeds.back().lambda, std::vector<double>(32, 1.5));
+}
+
+TEST_F(PrepareSearchTest, SeedFilesOfARecoveryGetItsAttentionFactor) {
+  stage_.recovery = true;
+  stage_.target_length = 512;
+  stage_.search.attention_value = 1.25;
+  const std::filesystem::path file = directory_ / "seed.csv";
+  write_factors_csv(exact_factors(std::vector<double>(32, 1.5), /*n_hat=*/0, {}), file);
+  stage_.search.seed_files = {file};
+  const SearchSpace space = prepare_search(config_).plan.stages.front().space;
+  ASSERT_EQ(space.published_seeds.size(), 3U);
+  EXPECT_EQ(space.published_seeds.back().lambda, std::vector<double>(32, 1.5));
+  EXPECT_DOUBLE_EQ(space.published_seeds.back().attention.value, 1.25);
+  write_factors_csv(exact_factors(std::vector<double>(31, 1.5), /*n_hat=*/0, {}), file);
+  expect_refused(config_, {"seed.csv", "31"});
 }
 
 TEST_F(PrepareSearchTest, RecoveryBeyondWhatTheModelReachesIsRefused) {

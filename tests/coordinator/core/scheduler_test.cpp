@@ -720,9 +720,9 @@ TEST_F(SchedulerTest, WinnerIsTheFinalistWithTheLowestHeldOutMeanAndBaselinesAre
 
 TEST(ScaledSchedulerTest, BaselinesExtendWhatTheCheckpointCarries) {
   SearchPlan plan = small_plan();
-  SearchSpace& space = plan.stages.front().space;
   const RescaleFactors own = exact_factors({1.0, 1.0, 1.1, 1.3, 1.6, 1.9, 2.0, 2.0}, 0, {AttentionPolicy::kYarn, 1.07});
-  space.scaling = {.type = "yarn", .up_to_original = own, .beyond_original = own, .reached_length = 1024};
+  // Also of a recovery, whose candidates replace what is carried.
+  plan.stages.front().carried = {.type = "yarn", .up_to_original = own, .beyond_original = own, .reached_length = 1024};
   SchedulerDriver driver(plan);
   (void)driver.join(kFirst);
   (void)driver.work_off({kFirst});
