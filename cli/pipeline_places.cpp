@@ -20,11 +20,11 @@ std::filesystem::path stages_folder(std::filesystem::path database) {
   return database += ".stages";
 }
 
+}  // namespace
+
 bool searches(const PipelineStageRecord& stage) {
   return stage.kind == StageKind::kSearch || stage.kind == StageKind::kRecover;
 }
-
-}  // namespace
 
 PipelinePlaces::PipelinePlaces(const std::filesystem::path& database, std::filesystem::path untouched_model,
                                const std::vector<PipelineStageRecord>& stages)
@@ -86,10 +86,10 @@ FactorsFile PipelinePlaces::schedule(const PipelineStageRecord& stage) const {
   if (scaling.up_to_original != scaling.beyond_original) {
     add_own("-short", model.geometry.original_length, scaling.up_to_original);
   }
-  if (scaling.scaled()) add_own("", scaling.reached_length, scaling.beyond_original);
+  add_own("", scaling.reached_length, scaling.beyond_original);
   // What was searched comes before what the checkpoint has for that length.
-  for (const std::string& recovery : recoveries_before(stage)) {
-    FactorsFile::Entry found = winning_factors(recovery);
+  for (const std::string& name : table_stages(stage)) {
+    FactorsFile::Entry found = winning_factors(name);
     by_length.insert_or_assign(found.target_length, std::move(found));
   }
   FactorsFile::Entry longest = winning_factors(stage.factors);
@@ -103,12 +103,14 @@ FactorsFile PipelinePlaces::schedule(const PipelineStageRecord& stage) const {
   return file;
 }
 
-std::vector<std::string> PipelinePlaces::recoveries_before(const PipelineStageRecord& stage) const {
+std::vector<std::string> PipelinePlaces::table_stages(const PipelineStageRecord& stage) const {
+  const std::int64_t longest = winning_factors(stage.factors).target_length;
   std::vector<std::string> names;
-  for (const PipelineStageRecord& recovery : stages_) {
-    if (recovery.id < stage.id && recovery.kind == StageKind::kRecover && recovery.model == stage.model &&
-        recovery.state == PipelineStageState::kFinished) {
-      names.push_back(recovery.name);
+  for (const PipelineStageRecord& other : stages_) {
+    if (other.id >= stage.id || other.model != stage.model || other.state != PipelineStageState::kFinished) continue;
+    if (other.kind == StageKind::kRecover ||
+        (other.kind == StageKind::kSearch && winning_factors(other.name).target_length < longest)) {
+      names.push_back(other.name);
     }
   }
   return names;

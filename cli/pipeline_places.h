@@ -42,11 +42,12 @@ class PipelinePlaces {
   [[nodiscard]] const std::filesystem::path& untouched_model() const { return untouched_model_; }
 
   /// All tables for the checkpoint of `stage`, by length: the checkpoint's own up to the length that it reaches, those
-  /// of the recoveries before the stage in their places, and that of `stage.factors`. `stage.inputs` has the
+  /// of table_stages() in their places, and that of `stage.factors`, the longest. `stage.inputs` has the
   /// checkpoint's digest.
   [[nodiscard]] FactorsFile schedule(const PipelineStageRecord& stage) const;
-  /// The finished recoveries before `stage` on its checkpoint.
-  [[nodiscard]] std::vector<std::string> recoveries_before(const PipelineStageRecord& stage) const;
+  /// Finished stages before `stage` on its checkpoint that found tables for its schedule: recoveries, and searches for
+  /// shorter lengths than that of `stage.factors`.
+  [[nodiscard]] std::vector<std::string> table_stages(const PipelineStageRecord& stage) const;
 
  private:
   std::filesystem::path base_;    // the database's folder
@@ -54,6 +55,9 @@ class PipelinePlaces {
   std::filesystem::path untouched_model_;
   const std::vector<PipelineStageRecord>& stages_;
 };
+
+/// Whether the stage is a search or a recovery, which give tables.
+[[nodiscard]] bool searches(const PipelineStageRecord& stage);
 
 /// The database of a search: `database` itself, or of a pipeline that of its stage `stage` (the latest search that has
 /// begun without a name). Throws InputError for a stage that is no search, or none has begun.

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,27 +43,57 @@ class ChangedInputs : public InputError {
   using InputError::InputError;
 };
 
-/// What lies in a stage's folder was made by its row from the inputs that the row has, or it is put aside: it may be
-/// another database's, or of a retry that was killed.
-void claim_folder(const PipelineStageRecord& record, const std::map<std::string, std::string>& inputs,
-                  const PipelinePlaces& places) {
-  // A row without inputs failed before it claimed anything.
-  if (record.state == PipelineStageState::kPending || record.inputs.empty()) return places.set_aside(record.name);
-  std::vector<std::string> changed;
-  for (const auto& [what, digest] : record.inputs) {
-    if (const auto found = inputs.find(what); found == inputs.end() || found->second != digest) changed.push_back(what);
+using Digests = std::map<std::string, std::string>;
+
+void require_same_inputs(const PipelineStageRecord& record, const Digests& inputs) {
+  std::set<std::string> changed;
+  for (const auto& [these, those] : {std::pair(&record.inputs, &inputs), std::pair(&inputs, &record.inputs)}) {
+    for (const auto& [what, digest] : *these) {
+      if (const auto found = those->find(what); found == those->end() || found->second != digest) changed.insert(what);
+    }
   }
   if (changed.empty()) return;
-  if (record.state == PipelineStageState::kFailed) return places.set_aside(record.name);
   throw ChangedInputs(
       fmt::format("a stage that has begun must keep its inputs: {} of {} changed; longrope stage retry {} "
                   "begins it anew",
                   fmt::join(changed, ", "), record.name, record.name));
 }
 
+/// Of what is taken by several stages each file is read once.
+const std::string& digest_of(const std::filesystem::path& input, Digests& known) {
+  const auto [digest, is_new] = known.try_emplace(input.string());
+  if (is_new) digest->second = input_digest(input);
+  return digest->second;
+}
+
+/// A finished stage was made from what lies there now, but for what has served and is gone.
+void require_still_true(const PipelineStage& stage, const PipelineStageRecord& record, const PipelinePlaces& places,
+                        Digests& known) {
+  Digests inputs;
+  for (const auto& [what, path] : stage_inputs(stage, record, places)) {
+    const auto recorded = record.inputs.find(what);
+    const bool gone = recorded != record.inputs.end() && !std::filesystem::exists(path);
+    inputs[what] = gone ? recorded->second : digest_of(path, known);
+  }
+  require_same_inputs(record, inputs);
+}
+
+/// What lies in a stage's folder was made by its row from the inputs that the row has, or it is put aside: it may be
+/// another database's, or of a retry that was killed.
+void claim_folder(const PipelineStageRecord& record, const Digests& inputs, const PipelinePlaces& places) {
+  // A row without inputs failed before it claimed anything.
+  if (record.state == PipelineStageState::kPending || record.inputs.empty()) return places.set_aside(record.name);
+  if (record.state == PipelineStageState::kFailed) {
+    if (inputs != record.inputs) places.set_aside(record.name);
+    return;
+  }
+  require_same_inputs(record, inputs);
+}
+
 StageWork work_on(const PipelineStage& stage, PipelineStageRecord& record, const PipelineContext& context,
                   PipelineStore& store) {
-  std::map<std::string, std::string> inputs = stage_inputs(stage, record, context);
+  Digests inputs;
+  for (const auto& [what, path] : stage_inputs(stage, record, context.places)) inputs[what] = input_digest(path);
   claim_folder(record, inputs, context.places);
   record.inputs = std::move(inputs);
   record.state = PipelineStageState::kRunning;
@@ -84,8 +115,14 @@ void finish(const StageWork& work, const PipelinePlaces& places, PipelineStageRe
                            record.output.string());
 }
 
-bool is_over(const PipelineStageRecord& record) {
-  return record.state == PipelineStageState::kFinished || record.state == PipelineStageState::kSkipped;
+/// Of the pipeline in `database`, if there is one already.
+std::set<std::string> finished_stages(const std::filesystem::path& database) {
+  std::set<std::string> finished;
+  if (!is_pipeline(database)) return finished;
+  for (const PipelineStageRecord& stage : read_pipeline_record(database).stages) {
+    if (stage.state == PipelineStageState::kFinished) finished.insert(stage.name);
+  }
+  return finished;
 }
 
 }  // namespace
@@ -117,14 +154,19 @@ PipelineRecord pipeline_record(const Config& config) {
 
 PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database,
                          std::optional<std::int64_t> workers) {
-  require_feasible(config);
+  require_feasible(config, finished_stages(database));
   PipelineStore store(database, pipeline_record(config));
   const PipelinePlaces places(database, config.model, store.stages());
   const PipelineContext context{config, database, places, workers};
   stop_on_signals();
+  Digests known;
   for (const PipelineStage& stage : config.pipeline) {
     PipelineStageRecord record = stage_named(store.stages(), stage.name);
-    if (is_over(record)) continue;
+    if (record.state == PipelineStageState::kSkipped) continue;
+    if (record.state == PipelineStageState::kFinished) {
+      require_still_true(stage, record, places, known);
+      continue;
+    }
     std::cerr << fmt::format("stage {} ({})\n", stage.name, to_string(stage.kind));
     StageWork work;
     try {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <initializer_list>
 #include <iostream>
 #include <thread>
 #include <utility>
@@ -140,6 +141,17 @@ Child built_in_training(const PipelineStage& stage, const PipelineStageRecord& r
   return {.command = std::move(command), .folder = ".", .log = context.places.folder(record.name) / "log"};
 }
 
+/// For other trainers: what the stage leaves open as LLaMA2-7B was trained (spec §5.2).
+std::vector<std::pair<std::string, std::string>> recommended_settings(const FinetuneStage& stage,
+                                                                      const PipelineContext& context) {
+  std::vector<std::pair<std::string, std::string>> settings = finetune_settings(stage, context);
+  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"steps", "400"}, {"batch_size", "32"}, {"learning_rate", "2e-5"}, {"schedule", "linear"}}) {
+    if (!stage.option(name)) settings.emplace_back(name, value);
+  }
+  return settings;
+}
+
 /// A command of the user's, or the user.
 StageWork hand_off_training(const PipelineStage& stage, const PipelineStageRecord& record,
                             const PipelineContext& context, const fs::path& out) {
@@ -156,7 +168,7 @@ StageWork hand_off_training(const PipelineStage& stage, const PipelineStageRecor
                   .factors = factors.factors,
                   .target_length = factors.target_length,
                   .length = sample_length(context.config.pipeline, stage),
-                  .settings = finetune_settings(finetune, context),
+                  .settings = recommended_settings(finetune, context),
                   .target = parse_hugging_face_target(finetune.option("target").value_or("hf5")),
                   .completion = completion},
                  hand_off);
@@ -189,7 +201,9 @@ StageWork do_finetune(const PipelineStage& stage, const PipelineStageRecord& rec
   if (finetune.by_hand || !finetune.command.empty()) return hand_off_training(stage, record, context, out);
   if (fs::exists(out)) return done(out);
   const Child training = built_in_training(stage, record, context, out);
-  return run_to_end(training, "fine-tuning failed", record) ? done(out) : stopped();
+  if (!run_to_end(training, "fine-tuning failed", record)) return stopped();
+  // A signal that came to it alone has stopped it, which it does not call a failure.
+  return fs::exists(out) ? done(out) : stopped();
 }
 
 /// One model's tables, in a folder that appears when they are all there. False when it was stopped.
@@ -282,19 +296,20 @@ StageWork do_export(const ExportStage& stage, const PipelineStageRecord& record,
 
 }  // namespace
 
-std::map<std::string, std::string> stage_inputs(const PipelineStage& stage, const PipelineStageRecord& record,
-                                                const PipelineContext& context) {
-  std::map<std::string, std::string> inputs = {{"model", model_digest(context.places.checkpoint(record.model))}};
-  if (!record.factors.empty()) inputs["factors"] = sha256_of_file(context.places.winner(record.factors));
+std::map<std::string, fs::path> stage_inputs(const PipelineStage& stage, const PipelineStageRecord& record,
+                                             const PipelinePlaces& places) {
+  std::map<std::string, fs::path> inputs = {{"model", places.checkpoint(record.model)}};
   const auto add = [&](const std::string& what, const fs::path& file) {
-    if (!file.empty()) inputs[what] = sha256_of_file(file);
+    if (file.empty()) return;
+    std::string name = what;
+    for (int number = 2; inputs.contains(name); ++number) name = fmt::format("{} ({})", what, number);
+    inputs.emplace(std::move(name), file);
   };
+  if (!record.factors.empty()) add("factors", places.winner(record.factors));
   std::visit(Overloaded{[&](const StageConfig& search) {
                           add("search_documents", search.search_documents);
                           add("heldout_documents", search.heldout_documents);
-                          for (const std::string& seed : search.seed_stages) {
-                            add("seed " + seed, context.places.winner(seed));
-                          }
+                          for (const std::string& seed : search.seed_stages) add("seed " + seed, places.winner(seed));
                         },
                         [&](const FinetuneStage& finetune) {
                           add("documents", finetune.documents);
@@ -310,11 +325,13 @@ std::map<std::string, std::string> stage_inputs(const PipelineStage& stage, cons
                         [](const ExportStage&) {}},
              stage.work);
   if (stage.kind == StageKind::kEvaluate || stage.kind == StageKind::kExport) {
-    for (const std::string& recovery : context.places.recoveries_before(record)) {
-      add("recovery " + recovery, context.places.winner(recovery));
-    }
+    for (const std::string& name : places.table_stages(record)) add("table " + name, places.winner(name));
   }
   return inputs;
+}
+
+std::string input_digest(const fs::path& input) {
+  return fs::is_directory(input) ? model_digest(input) : sha256_of_file(input);
 }
 
 StageWork do_stage(const PipelineStage& stage, const PipelineStageRecord& record, const PipelineContext& context) {

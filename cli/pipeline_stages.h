@@ -27,11 +27,13 @@ struct StageWork {
   std::string detail;            // kWaiting: what for
 };
 
-/// SHA-256 of everything the stage takes: checkpoints, factors, documents, by what they are of. Throws InputError for
-/// what is missing.
-[[nodiscard]] std::map<std::string, std::string> stage_inputs(const PipelineStage& stage,
-                                                              const PipelineStageRecord& record,
-                                                              const PipelineContext& context);
+/// Where everything lies that the stage takes: checkpoint, factors, documents, by what they are. Throws InputError when
+/// a stage that it builds on is not finished.
+[[nodiscard]] std::map<std::string, std::filesystem::path> stage_inputs(const PipelineStage& stage,
+                                                                        const PipelineStageRecord& record,
+                                                                        const PipelinePlaces& places);
+/// SHA-256 of a file, model_digest() of a checkpoint. Throws InputError when there is none.
+[[nodiscard]] std::string input_digest(const std::filesystem::path& input);
 
 /// Does the stage, or goes on with it. Throws Error or InputError when it cannot be done.
 [[nodiscard]] StageWork do_stage(const PipelineStage& stage, const PipelineStageRecord& record,

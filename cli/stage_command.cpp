@@ -56,11 +56,11 @@ std::set<std::string> with_dependents(const std::vector<PipelineStageRecord>& st
   std::set<std::string> found = {name};
   const auto is_found = [&](const std::string& other) { return found.contains(other); };
   for (const PipelineStageRecord& stage : stages) {  // what a stage takes comes before it
-    // Tables of recoveries go into all schedules after them.
+    // Tables go into all schedules after them.
     const bool scheduled =
         (stage.kind == StageKind::kEvaluate || stage.kind == StageKind::kExport) &&
-        std::ranges::any_of(stages, [&](const PipelineStageRecord& recovery) {
-          return recovery.kind == StageKind::kRecover && recovery.id < stage.id && found.contains(recovery.name);
+        std::ranges::any_of(stages, [&](const PipelineStageRecord& other) {
+          return searches(other) && other.id < stage.id && other.model == stage.model && found.contains(other.name);
         });
     if (is_found(stage.model) || is_found(stage.factors) || scheduled ||
         std::ranges::any_of(seed_stages(stage), is_found)) {
@@ -75,7 +75,10 @@ void retry(const StageArguments& arguments) {
   const PipelinePlaces places(arguments.database, "", store.stages());
   static_cast<void>(stage_named(store.stages(), arguments.name));
   const std::set<std::string> again = with_dependents(store.stages(), arguments.name);
-  for (const PipelineStageRecord& stored : std::vector(store.stages())) {
+  // Those that build on others first: whatever ends this, no stage counts as finished on what is made anew.
+  std::vector<PipelineStageRecord> stages = store.stages();
+  std::ranges::reverse(stages);
+  for (const PipelineStageRecord& stored : stages) {
     if (!again.contains(stored.name) || stored.state == PipelineStageState::kPending) continue;
     // The row first: without it a stage that has lost its folder would count as finished.
     PipelineStageRecord record;

@@ -265,9 +265,11 @@ nlohmann::json stage_settings(const PipelineStage& stage) {
                  [](const FinetuneStage& finetune) {
                    nlohmann::json options = nlohmann::json::object();
                    for (const auto& [name, value] : finetune.options) {
-                     // A file is known by its digest; these two change no bit.
-                     const bool no_setting =
-                         name == "short_documents" || name == "checkpoint_interval" || name == "recompute";
+                     // A file is known by its digest, and the training itself keeps its threads: by default they are
+                     // the machine's, and who goes on at another one writes down the first one's. The others change
+                     // no bit.
+                     const bool no_setting = name == "short_documents" || name == "threads" ||
+                                             name == "checkpoint_interval" || name == "recompute";
                      if (!no_setting) options[name] = value;
                    }
                    return nlohmann::json{{"length", finetune.length},

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
-#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,22 +13,20 @@
 #include "common/error.h"
 #include "common/model_description.h"
 #include "common/overloaded.h"
+#include "coordinator/pipeline/shared_text.h"
 #include "coordinator/pipeline/stage_training.h"
 
 namespace longrope {
 namespace {
 
-using PlaceByDigest = std::map<std::string, std::string>;  // "NAME (FILE)"
-
 class Preflight {
  public:
-  explicit Preflight(const Config& config) : config_(config), model_(describe_model(config.model)) {}
+  Preflight(const Config& config, const std::set<std::string>& finished)
+      : config_(config), finished_(finished), model_(describe_model(config.model)) {}
 
   void check(const PipelineStage& stage) {
-    std::visit(Overloaded{[&](const StageConfig& search) {
-                            usable(search.search_documents, search.target_length, nullptr, search.search_count);
-                            usable(search.heldout_documents, search.target_length, &judging_, search.heldout_count);
-                          },
+    is_finished_ = finished_.contains(stage.name);
+    std::visit(Overloaded{[&](const StageConfig& search) { check_search(search, stage); },
                           [&](const FinetuneStage& finetune) { check_training(finetune, stage); },
                           [&](const EvaluateStage& evaluate) { check_evaluation(evaluate, stage); },
                           [](const ExportStage&) {}},
@@ -36,19 +34,67 @@ class Preflight {
   }
 
   void require_apart() const {
-    for (const auto& [digest, place] : trained_) {
-      if (const auto judge = judging_.find(digest); judge != judging_.end()) {
-        throw InputError(fmt::format("a document that is trained on must not be held out or evaluated: {} is {}", place,
-                                     judge->second));
+    const auto finding = text_.worst();
+    if (!finding) return;
+    throw InputError(
+        fmt::format("a document that is held out or evaluated must not be trained on: {} of the {} stretches of {} "
+                    "tokens of {} are, first in {}",
+                    finding->shared, finding->stretches, SharedText::kStretch, finding->judge, finding->trained));
+  }
+
+ private:
+  [[nodiscard]] std::vector<Document> documents_of(const std::filesystem::path& file) const {
+    // When they have served they may go.
+    if (is_finished_ && !std::filesystem::exists(file)) return {};
+    return read_documents_for(file, config_.model).documents;
+  }
+
+  /// Tokens that the checkpoint reaches which `stage` takes: as far as the factors that it was trained with.
+  [[nodiscard]] std::int64_t reached(const PipelineStage& stage) const {
+    const auto trained = std::ranges::find(config_.pipeline, stage.model, &PipelineStage::name);
+    return trained == config_.pipeline.end() ? model_.scaling.reached_length
+                                             : factors_length(config_.pipeline, *trained);
+  }
+
+  void check_search(const StageConfig& search, const PipelineStage& stage) {
+    const std::int64_t reached_length = reached(stage);
+    if (search.recovery && search.target_length > reached_length) {
+      throw InputError(
+          fmt::format("target_length of a recovery must be within the {} tokens that its checkpoint "
+                      "reaches: {}",
+                      reached_length, search.target_length));
+    }
+    if (!search.recovery && search.target_length <= reached_length) {
+      throw InputError(fmt::format("target_length must exceed the {} tokens that the checkpoint reaches: {}",
+                                   reached_length, search.target_length));
+    }
+    if (search.recovery && search.search.method == SearchMethod::kAuthors) {
+      throw InputError("method of a recovery must be longrope or random: authors");
+    }
+    require_n_hat_taken(search, stage);
+    usable(search.search_documents, search.target_length, search.search_count);
+    judge(search.heldout_documents, usable(search.heldout_documents, search.target_length, search.heldout_count));
+  }
+
+  /// Leading positions that keep their angle are for a search that ends a pipeline.
+  void require_n_hat_taken(const StageConfig& search, const PipelineStage& stage) const {
+    const std::int64_t n_hat = *std::ranges::max_element(search.search.n_hat_choices);
+    if (n_hat == 0) return;
+    const auto refuse = [&](const std::string& why) {
+      throw InputError(fmt::format("n_hat must be 0 {}: {}", why, n_hat));
+    };
+    if (!stage.model.empty() || model_.scaling.scaled()) refuse("on a checkpoint that carries rope scaling");
+    for (const PipelineStage& taker : config_.pipeline) {
+      const bool writes_model = taker.kind == StageKind::kFinetune || taker.kind == StageKind::kExport;
+      if (writes_model && taker.factors == stage.name) {
+        refuse(fmt::format("for factors that go into a checkpoint, as stage {} does", taker.name));
       }
     }
   }
 
- private:
   /// Documents that are measured from end to end.
   void usable_whole(const std::filesystem::path& file, std::int64_t longest) const {
-    const std::vector<Document> documents = read_documents_for(file, config_.model).documents;
-    for (const Document& document : documents) {
+    for (const Document& document : documents_of(file)) {
       const auto length = static_cast<std::int64_t>(document.tokens.size());
       require_scorable({&document, 1}, file, length, model_.vocabulary);
       require_table(length, longest, fmt::format(" ({} of {})", document.name, file.string()));
@@ -61,63 +107,70 @@ class Preflight {
                                  length, place));
   }
 
-  void usable(const std::filesystem::path& file, std::int64_t length, PlaceByDigest* places,
-              std::optional<std::int64_t> count = std::nullopt) const {
-    const std::vector<Document> documents = read_documents_for(file, config_.model).documents;
+  std::vector<Document> usable(const std::filesystem::path& file, std::int64_t length,
+                               std::optional<std::int64_t> count = std::nullopt) const {
+    std::vector<Document> documents = documents_of(file);
     require_scorable(documents, file, length, model_.vocabulary);
-    if (count && *count > std::ssize(documents)) {
+    if (count && *count > std::ssize(documents) && !documents.empty()) {
       throw InputError(fmt::format("a stage must take at most the documents there are, {}: {} ({})", documents.size(),
                                    *count, file.string()));
     }
-    if (places == nullptr) return;
-    for (const Document& document : documents) {
-      places->emplace(digest(document), fmt::format("{} ({})", document.name, file.string()));
-    }
+    return documents;
+  }
+
+  static std::string place_of(const Document& document, const std::filesystem::path& file) {
+    return fmt::format("{} ({})", document.name, file.string());
+  }
+  void judge(const std::filesystem::path& file, const std::vector<Document>& documents) {
+    for (const Document& document : documents) text_.add_judge(document, place_of(document, file));
+  }
+  void train(const std::filesystem::path& file, const std::vector<Document>& documents) {
+    for (const Document& document : documents) text_.add_trained(document, place_of(document, file));
   }
 
   void check_training(const FinetuneStage& finetune, const PipelineStage& stage) {
     const TrainingOptions options = training_options(config_, stage);
     if (finetune.built_in()) require_consistent(options);
-    if (!finetune.documents.empty()) usable(finetune.documents, options.length, &trained_);
+    if (!finetune.documents.empty()) train(finetune.documents, usable(finetune.documents, options.length));
     if (const auto& samples = options.short_samples) {
       const std::int64_t original = model_.geometry.original_length;
       if (finetune.built_in() && samples->length > original) {
         throw InputError(fmt::format("short_length must be at most the {} tokens that the model was trained at: {}",
                                      original, samples->length));
       }
-      usable(samples->documents, samples->length, &trained_);
+      train(samples->documents, usable(samples->documents, samples->length));
     }
   }
 
   void check_evaluation(const EvaluateStage& evaluate, const PipelineStage& stage) {
-    // A checkpoint reaches as far as the factors that it was trained with.
-    const auto trained = std::ranges::find(config_.pipeline, stage.model, &PipelineStage::name);
-    const std::int64_t reached =
-        trained == config_.pipeline.end() ? model_.scaling.reached_length : factors_length(config_.pipeline, *trained);
-    const std::int64_t longest = std::max(reached, factors_length(config_.pipeline, stage));
+    const std::int64_t longest = std::max(reached(stage), factors_length(config_.pipeline, stage));
     const std::int64_t length = *std::ranges::max_element(evaluate.lengths);
     require_table(length, longest, "");
-    usable(evaluate.documents, length, &judging_);  // its count is at most, not exactly
+    judge(evaluate.documents, usable(evaluate.documents, length));  // its count is at most, not exactly
     for (const auto* files : {&evaluate.passkey, &evaluate.needle}) {
       for (const std::filesystem::path& file : *files) usable_whole(file, longest);
     }
   }
 
   const Config& config_;
+  const std::set<std::string>& finished_;
+  bool is_finished_ = false;  // the stage that is checked
   ModelDescription model_;
-  PlaceByDigest judging_;
-  PlaceByDigest trained_;
+  SharedText text_;
 };
 
 }  // namespace
 
-void require_feasible(const Config& config) {
-  Preflight preflight(config);
-  for (const PipelineStage& stage : config.pipeline) {
-    try {
-      preflight.check(stage);
-    } catch (const InputError& error) {
-      throw InputError(fmt::format("stage {}: {}", stage.name, error.what()));
+void require_feasible(const Config& config, const std::set<std::string>& finished) {
+  Preflight preflight(config, finished);
+  for (const bool trains : {false, true}) {  // what judges comes first, to be looked for in what is trained on
+    for (const PipelineStage& stage : config.pipeline) {
+      if ((stage.kind == StageKind::kFinetune) != trains) continue;
+      try {
+        preflight.check(stage);
+      } catch (const InputError& error) {
+        throw InputError(fmt::format("stage {}: {}", stage.name, error.what()));
+      }
     }
   }
   preflight.require_apart();

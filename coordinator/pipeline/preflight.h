@@ -1,5 +1,8 @@
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "common/config.h"
 
 namespace longrope {
@@ -7,9 +10,11 @@ namespace longrope {
 /// Reads every documents file that the stages of a pipeline name, and asks of the numbers of each stage what it will
 /// ask itself, so that a mistake in a late stage costs no days of the stages before it. Throws InputError naming stage,
 /// rule, value and file: no such file or not one of documents, fewer documents than the stage takes, another tokenizer
-/// than the model's, a document shorter than its stage needs, a token outside the vocabulary, a document that is
-/// trained on and also judges (held-out or evaluated); a built-in fine-tuning that require_consistent() refuses, short
-/// samples above the original length; an evaluation beyond the longest table.
-void require_feasible(const Config& config);
+/// than the model's, a document shorter than its stage needs, a token outside the vocabulary, text that is trained on
+/// and also judges (SharedText); a search that does not go beyond its checkpoint, a recovery that does or has the
+/// method "authors"; n̂ > 0 where nothing can express it; a built-in fine-tuning that require_consistent() refuses,
+/// short samples above the original length; an evaluation beyond the longest table. Stages in `finished` may have lost
+/// their documents.
+void require_feasible(const Config& config, const std::set<std::string>& finished);
 
 }  // namespace longrope

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,10 +27,15 @@ inline std::filesystem::path fresh_directory() {
 
 inline constexpr std::int64_t kPreparedLength = 600;  // the bundled model was trained at 512
 
+/// Tokens below 256; documents of two first tokens have no text in common.
 inline Document document_of(const std::string& name, std::int32_t first_token, std::int64_t length = kPreparedLength) {
   Document document;
   document.name = name;
-  document.tokens.assign(static_cast<std::size_t>(length), 32);
+  auto state = static_cast<std::uint32_t>(first_token);
+  std::generate_n(std::back_inserter(document.tokens), length, [&] {
+    state = state * 1664525U + 1013904223U;
+    return static_cast<std::int32_t>(state >> 24U);
+  });
   document.tokens.front() = first_token;
   return document;
 }

@@ -182,7 +182,8 @@ def test_retried_stage_and_its_dependents_give_the_same_again(undisturbed, folde
     config, expected = undisturbed
     database = folder / "retried.db"
     longrope("run", config, "--db", database)
-    longrope("stage", "retry", "768", "--db", database)
+    again = longrope("stage", "retry", "768", "--db", database).stdout.split()[::4]
+    assert again == ["export", "evaluate", "512", "768"], "whatever ends it, nothing stands on what is made anew"
     assert states(database) == {"640": "finished", "tune": "finished", "768": "pending", "512": "pending",
                                 "evaluate": "pending", "export": "pending"}
     assert (folder / "retried.stages/768.1/factors.json").exists(), "what was there is kept"
@@ -230,6 +231,43 @@ def test_inputs_of_a_stage_that_has_begun_must_stay(folder, tmp_path):
     longrope("stage", "retry", "640", "--db", database)
     longrope("run", config, "--db", database)
     assert states(database) == {"640": "finished", "export": "finished"}
+
+
+def test_inputs_of_a_finished_stage_must_stay(folder, tmp_path):
+    config, database, documents = folder / "later.toml", folder / "later.db", tmp_path / "final.safetensors"
+    shutil.copy(folder / "heldout.safetensors", documents)
+    road = HEAD + search(640) + TABLES.replace("768", "640").replace('"heldout.safetensors"', f'"{documents}"')
+    config.write_text(road)
+    longrope("run", config, "--db", database)
+    # Up to 512 tokens the model is as it was.
+    schedule = json.loads((folder / "later.stages/evaluate/evaluation/longrope.json").read_text())
+    assert [(entry["target_len"], set(entry["lambda"]) == {1.0}) for entry in schedule["factors"]] == [(512, True), (640, False)]
+
+    def refusal():
+        refused = longrope("run", config, "--db", database, check=False)
+        assert refused.returncode == 2 and states(database)["evaluate"] == "finished"
+        return refused.stderr
+
+    longrope("documents", "--length", 512, "--count", 1, "--out", folder / "more.safetensors", MODEL / "text" / "heldout.txt")
+    config.write_text(road.replace("lengths = [512, 640]\n", 'lengths = [512, 640]\npasskey = ["more.safetensors"]\n'))
+    assert "passkey more.safetensors of evaluate changed" in refusal()
+    config.write_text(road)
+    shutil.copy(folder / "train.safetensors", documents)
+    assert "documents of evaluate changed" in refusal()
+    documents.unlink()
+    assert "pipeline finished" in longrope("run", config, "--db", database).stdout, "what has served may go"
+
+
+def test_schedule_has_the_tables_of_shorter_searches_too(folder):
+    config, database = folder / "tables.toml", folder / "tables.db"
+    evaluate = TABLES.removesuffix(EXPORT)
+    config.write_text(HEAD + search(640) + search(768) + evaluate)
+    longrope("run", config, "--db", database)
+    schedule = json.loads((folder / "tables.stages/evaluate/evaluation/longrope.json").read_text())
+    assert [step["max_len"] for step in schedule["schedule"]] == [512, 640, 768]
+    assert "table 640" in stage(database, "evaluate")["inputs"]
+    longrope("stage", "retry", "640", "--db", database)
+    assert states(database) == {"640": "pending", "768": "finished", "evaluate": "pending"}
 
 
 def test_failed_stage_with_other_inputs_begins_anew(folder, tmp_path):
@@ -379,6 +417,7 @@ def test_fine_tuning_by_hand_waits_and_takes_only_what_was_handed_off(folder, tm
     handed = folder / "by_hand.stages/tune/hand-off"
     manifest = json.loads((handed / "manifest.json").read_text())
     assert manifest["target_length"] == 640
+    assert (manifest["settings"]["learning_rate"], manifest["settings"]["steps"]) == ("2e-5", "400"), "as published"
 
     def refusal(checkpoint):
         refused = longrope("stage", "complete", "tune", "--db", database, "--checkpoint", checkpoint, check=False)

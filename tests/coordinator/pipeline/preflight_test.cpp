@@ -33,7 +33,7 @@ class PreflightTest : public testing::Test {
   }
   [[nodiscard]] std::string refusal() const {
     try {
-      require_feasible(config_);
+      require_feasible(config_, finished_);
     } catch (const InputError& error) {
       return error.what();
     }
@@ -44,6 +44,7 @@ class PreflightTest : public testing::Test {
   std::filesystem::path train_ = directory_ / "train.safetensors";
   std::filesystem::path final_ = directory_ / "final.safetensors";
   Config config_ = small_config(directory_);
+  std::set<std::string> finished_;
 };
 
 TEST_F(PreflightTest, DocumentsThatFitAreAccepted) { EXPECT_EQ(refusal(), "(not refused)"); }
@@ -104,10 +105,56 @@ TEST_F(PreflightTest, PassKeysAreCheckedFromEndToEnd) {
 
 TEST_F(PreflightTest, DocumentThatIsTrainedOnAndJudgesIsRefused) {
   write_to(train_, {document_of("t", 7), document_of("same", 8)});
-  EXPECT_THAT(refusal(), AllOf(HasSubstr("must not be held out or evaluated: same"), HasSubstr("f ("),
-                               HasSubstr("final.safetensors")));
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("that is held out or evaluated must not be trained on: 12 of the 12 "),
+                               HasSubstr(" of f ("), HasSubstr("final.safetensors) are, first in "),
+                               HasSubstr("train.safetensors")));
   write_to(train_, {document_of("same", 3)});
   EXPECT_THAT(refusal(), HasSubstr("heldout.safetensors"));
+}
+
+TEST_F(PreflightTest, TextThatJudgesIsFoundInSamplesThatAreCutInAnotherWay) {
+  Document sample = document_of("f", 8);
+  sample.tokens.erase(sample.tokens.begin(), sample.tokens.begin() + 30);
+  sample.tokens.front() = 256;  // BOS
+  sample.tokens.insert(sample.tokens.end(), 30, 257);
+  sample.name = "cut";
+  write_to(train_, {document_of("t", 7), sample});
+  EXPECT_THAT(refusal(), AllOf(HasSubstr(" of f ("), HasSubstr("first in cut (")));
+}
+
+TEST_F(PreflightTest, FinishedStageMayHaveLostItsDocuments) {
+  std::filesystem::remove(train_);
+  EXPECT_THAT(refusal(), HasSubstr("stage tune: "));
+  finished_ = {"tune"};
+  EXPECT_EQ(refusal(), "(not refused)");
+}
+
+TEST_F(PreflightTest, SearchMustGoBeyondItsCheckpointAndRecoveryMustNot) {
+  config_.pipeline[2].model = "tune";
+  PipelineStage second = config_.pipeline.front();
+  second.name = "second";
+  second.model = "tune";
+  config_.pipeline.push_back(second);
+  EXPECT_THAT(refusal(), HasSubstr("stage second: target_length must exceed the 600 tokens"));
+  auto& search = std::get<StageConfig>(config_.pipeline.back().work);
+  search.recovery = true;
+  EXPECT_EQ(refusal(), "(not refused)");
+  search.target_length = 601;
+  EXPECT_THAT(refusal(), HasSubstr("target_length of a recovery must be within the 600 tokens"));
+  search.target_length = 512;
+  search.search.method = SearchMethod::kAuthors;
+  EXPECT_THAT(refusal(), HasSubstr("method of a recovery must be longrope or random"));
+}
+
+TEST_F(PreflightTest, LeadingPositionsAreRefusedWhereNothingExpressesThem) {
+  std::get<StageConfig>(config_.pipeline.front().work).search.n_hat_choices = {0, 4};
+  EXPECT_THAT(refusal(), HasSubstr("stage 600: n_hat must be 0 for factors that go into a checkpoint, as stage tune"));
+  config_.pipeline.erase(config_.pipeline.begin() + 1);
+  EXPECT_EQ(refusal(), "(not refused)") << "tables alone can be made of them";
+  PipelineStage second = config_.pipeline.front();
+  second.model = "tune";
+  config_.pipeline.push_back(second);
+  EXPECT_THAT(refusal(), HasSubstr("n_hat must be 0 on a checkpoint that carries rope scaling"));
 }
 
 TEST_F(PreflightTest, SearchDocumentsMayBeTrainedOn) {
