@@ -53,6 +53,9 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 target_compile_options(longrope_torch INTERFACE ${OpenMP_CXX_FLAGS})
 target_link_options(longrope_torch INTERFACE ${OpenMP_CXX_FLAGS})
 target_link_libraries(longrope_torch INTERFACE ${TORCH_LIBRARIES})
+# The wheel has c10d's Gloo, but not the headers that its own include.
+find_path(LONGROPE_GLOO_INCLUDE gloo/algorithm.h DOC "Folder of the headers of Gloo (Debian: libgloo-dev)" REQUIRED)
+target_include_directories(longrope_torch SYSTEM INTERFACE "${LONGROPE_GLOO_INCLUDE}")
 separate_arguments(longrope_torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(longrope_torch INTERFACE ${longrope_torch_flags})
 # Torch's include folder holds an fmt of its own, which comes before the system's; libfmt has none of its functions.

@@ -6,13 +6,15 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <span>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -21,19 +23,25 @@
 namespace longrope {
 namespace {
 
-constexpr std::size_t kPieceBytes = std::size_t{4} << 20U;  // the store takes 8 MiB at most
 constexpr int kBacklog = 128;
+constexpr std::chrono::seconds kPatience(DataParallel::kPatienceSeconds);
 
-/// A socket that listens on one address, not on all as the store's own would.
-int listening_socket(const ProcessPlace& place) {
+using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
+
+Addresses addresses_of_rank_0(const ProcessPlace& place, int socket_type) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_socktype = socket_type;
   addrinfo* found = nullptr;
   if (const int error = ::getaddrinfo(place.host.c_str(), std::to_string(place.port).c_str(), &hints, &found)) {
     throw Error(fmt::format("MASTER_ADDR must be an address: {} ({})", place.host, ::gai_strerror(error)));
   }
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(found, &::freeaddrinfo);
+  return {found, &::freeaddrinfo};
+}
+
+/// A socket that listens on one address, not on all as the store's own would.
+int listening_socket(const ProcessPlace& place) {
+  const Addresses found = addresses_of_rank_0(place, SOCK_STREAM);
   const int descriptor = ::socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol);
   const int yes = 1;
   if (descriptor < 0 || ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) != 0 ||
@@ -46,84 +54,94 @@ int listening_socket(const ProcessPlace& place) {
   return descriptor;
 }
 
+/// Of this machine, on the way to rank 0; nothing is sent.
+std::string own_address(const ProcessPlace& place) {
+  const Addresses found = addresses_of_rank_0(place, SOCK_DGRAM);
+  sockaddr_storage own{};
+  socklen_t size = sizeof(own);
+  std::array<char, NI_MAXHOST> text{};
+  const int descriptor = ::socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol);
+  auto* const address = reinterpret_cast<sockaddr*>(&own);
+  const bool known = descriptor >= 0 && ::connect(descriptor, found->ai_addr, found->ai_addrlen) == 0 &&
+                     ::getsockname(descriptor, address, &size) == 0 &&
+                     ::getnameinfo(address, size, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0;
+  const int cause = errno;
+  if (descriptor >= 0) ::close(descriptor);
+  if (!known) throw Error(fmt::format("there must be a way to rank 0 at {}: {}", place.host, std::strerror(cause)));
+  return text.data();
+}
+
 c10d::TCPStoreOptions store_options(const ProcessPlace& place) {
   c10d::TCPStoreOptions options;
   options.port = place.port;
   options.isServer = place.rank == 0 && !place.store_is_there;
   options.waitWorkers = false;
-  options.timeout = std::chrono::seconds(DataParallel::kPatienceSeconds);
+  options.timeout = kPatience;
   if (options.isServer) options.masterListenFd = listening_socket(place);
   return options;
 }
 
+c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> gloo_options(const ProcessPlace& place) {
+  auto options = c10d::ProcessGroupGloo::Options::create(kPatience);
+  options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(own_address(place)));
+  return options;
+}
+
+/// Gloo has exceptions of its own.
+template <typename Work>
+auto with_the_others(const ProcessPlace& place, const Work& work) {
+  try {
+    return work();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    throw Error(fmt::format("all {} processes must answer within {} s and none may end: rank {} lost one ({})",
+                            place.count, DataParallel::kPatienceSeconds, place.rank, text.substr(0, text.find('\n'))));
+  }
+}
+
 }  // namespace
 
-struct DataParallel::Store {
-  explicit Store(const ProcessPlace& place)
-      : prefix(fmt::format("longrope/{}", place.restart)), tcp(place.host, store_options(place)) {}
+struct DataParallel::Group {
+  // torchrun's store keeps the keys of processes that it started before.
+  explicit Group(const ProcessPlace& place)
+      : tcp(c10::make_intrusive<c10d::TCPStore>(place.host, store_options(place))),
+        store(c10::make_intrusive<c10d::PrefixStore>(fmt::format("longrope/{}", place.restart), tcp)),
+        gloo(c10::make_intrusive<c10d::ProcessGroupGloo>(store, static_cast<int>(place.rank),
+                                                         static_cast<int>(place.count), gloo_options(place))) {}
 
-  std::string key(std::int64_t round, std::int64_t rank, std::size_t piece) const {
-    return fmt::format("{}/{}/{}/{}", prefix, round, rank, piece);
-  }
-
-  void send(std::int64_t round, std::int64_t rank, std::span<const std::uint8_t> bytes) {
-    for (std::size_t begin = 0; begin < bytes.size(); begin += kPieceBytes) {
-      const auto piece = bytes.subspan(begin, std::min(kPieceBytes, bytes.size() - begin));
-      tcp.set(key(round, rank, begin / kPieceBytes), std::vector<std::uint8_t>(piece.begin(), piece.end()));
-    }
-  }
-
-  void receive(std::int64_t round, std::int64_t rank, std::span<std::uint8_t> bytes) {
-    for (std::size_t begin = 0; begin < bytes.size(); begin += kPieceBytes) {
-      const auto piece = bytes.subspan(begin, std::min(kPieceBytes, bytes.size() - begin));
-      const std::vector<std::uint8_t> received = tcp.get(key(round, rank, begin / kPieceBytes));
-      if (received.size() != piece.size()) {
-        throw Error(fmt::format("processes must train one model: rank {} sent {} bytes for {}", rank, received.size(),
-                                piece.size()));
-      }
-      std::ranges::copy(received, piece.begin());
-    }
-  }
-
-  /// Called by every process; the last one finds that all have read, and removes what they sent.
-  void forget(std::int64_t round, std::int64_t processes, std::size_t bytes) {
-    const std::string readers = fmt::format("{}/{}/readers", prefix, round);
-    if (tcp.add(readers, 1) < processes) return;
-    for (std::int64_t rank = 0; rank < processes; ++rank) {
-      for (std::size_t begin = 0; begin < bytes; begin += kPieceBytes) {
-        tcp.deleteKey(key(round, rank, begin / kPieceBytes));
-      }
-    }
-    tcp.deleteKey(readers);
-  }
-
-  std::string prefix;  // of all keys: torchrun's store keeps those of processes that it started before
-  c10d::TCPStore tcp;
+  c10::intrusive_ptr<c10d::TCPStore> tcp;
+  c10::intrusive_ptr<c10d::Store> store;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
 };
 
 DataParallel::DataParallel(const ProcessPlace& place) : place_(place) {
-  if (!place.alone()) store_ = std::make_unique<Store>(place);
+  if (!place.alone()) group_ = with_the_others(place, [&] { return std::make_unique<Group>(place); });
 }
 
 DataParallel::~DataParallel() = default;
 
+void DataParallel::require_same(const std::string& what, const std::string& text) {
+  if (place_.alone()) return;
+  with_the_others(place_, [&] {
+    if (place_.rank == 0) group_->store->set(what, std::vector<std::uint8_t>(text.begin(), text.end()));
+    const std::vector<std::uint8_t> found = group_->store->get(what);
+    const std::string wanted(found.begin(), found.end());
+    if (text == wanted) return;
+    throw Error(fmt::format("{} must be the same in all processes: rank {} has {}, rank 0 has {}", what, place_.rank,
+                            text, wanted));
+  });
+}
+
 void DataParallel::sum(const at::Tensor& tensor) {
   if (place_.alone()) return;
-  const std::int64_t round = round_++;
-  const at::Tensor own = tensor.to(at::kCPU).contiguous();
-  const auto bytes = own.nbytes();
-  store_->send(round, place_.rank, {static_cast<const std::uint8_t*>(own.const_data_ptr()), bytes});
-  at::Tensor total;
-  for (std::int64_t rank = 0; rank < place_.count; ++rank) {
-    at::Tensor part = own;
-    if (rank != place_.rank) {
-      part = at::empty_like(own);
-      store_->receive(round, rank, {static_cast<std::uint8_t*>(part.data_ptr()), bytes});
-    }
-    total = rank == 0 ? part.clone() : total.add_(part);
-  }
-  tensor.copy_(total);
-  store_->forget(round, place_.count, bytes);
+  const at::Tensor own = tensor.to(at::kCPU).contiguous();  // the tensor itself where it can be
+  with_the_others(place_, [&] {
+    std::vector<at::Tensor> tensors = {own};
+    group_->gloo->allreduce(tensors)->wait();
+  });
+  if (!own.is_same(tensor)) tensor.copy_(own);
 }
 
 double DataParallel::sum(double value) {
@@ -134,7 +152,9 @@ double DataParallel::sum(double value) {
 
 void DataParallel::finish() {
   if (place_.alone()) return;
-  store_->tcp.barrier(store_->prefix + "/finished", place_.count, std::chrono::seconds(kPatienceSeconds));
+  with_the_others(place_, [&] {
+    group_->tcp->barrier(fmt::format("longrope/{}/finished", place_.restart), place_.count, kPatience);
+  });
 }
 
 }  // namespace longrope

@@ -4,14 +4,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "finetune/process_place.h"
 
 namespace longrope {
 
-/// Adds tensors up over processes, through c10d's TCPStore: exact and simple, made for CPUs and small models; every
-/// byte goes through rank 0. (The LibTorch wheel has no headers for Gloo or NCCL.) Nothing is encrypted or
-/// authenticated: only on a network that is trusted. Rank 0 listens on the address of `host` alone. Not thread-safe.
+/// Adds tensors up over processes with c10d's Gloo, in the memory of the CPU: what lies on a device is copied there and
+/// back. The processes meet at the TCPStore of rank 0. Nothing is encrypted or authenticated: only on a network that is
+/// trusted. Rank 0 listens on the address of `host`, every process on that from which it reaches rank 0, and on no
+/// other. Not thread-safe.
 class DataParallel {
  public:
   /// Waits for all processes. Throws Error when they do not come within kPatienceSeconds.
@@ -20,8 +22,11 @@ class DataParallel {
   DataParallel(const DataParallel&) = delete;
   DataParallel& operator=(const DataParallel&) = delete;
 
-  /// Every process calls it with tensors of the same shape and dtype; each then holds the sum in the order of ranks,
-  /// the same bits. Throws Error when a process does not answer within kPatienceSeconds or sends another size.
+  /// Every process calls it with what must be the same in all. Throws Error, with both texts, where it is not that of
+  /// rank 0.
+  void require_same(const std::string& what, const std::string& text);
+  /// Every process calls it with tensors of the same shape and dtype; each then holds the sum, the same bits for as
+  /// many processes. Throws Error when a process has ended or does not answer within kPatienceSeconds.
   void sum(const at::Tensor& tensor);
   /// The same for a number.
   [[nodiscard]] double sum(double value);
@@ -31,11 +36,10 @@ class DataParallel {
   static constexpr std::int64_t kPatienceSeconds = 600;
 
  private:
-  struct Store;
+  struct Group;
 
   ProcessPlace place_;
-  std::unique_ptr<Store> store_;
-  std::int64_t round_ = 0;
+  std::unique_ptr<Group> group_;  // none when alone
 };
 
 }  // namespace longrope

@@ -86,6 +86,7 @@ class Training {
         pass_(model_, parameters_, {placement_.arithmetic, options.angles, options.recompute}),
         processes_(options.place) {
     state_.settings = settings_of(options, long_, short_, describe_placement(placement_, options.threads));
+    processes_.require_same("settings", state_.settings.dump());
   }
 
   /// Takes up the state on disk, if any; returns the updates done.

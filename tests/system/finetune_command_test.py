@@ -170,16 +170,17 @@ def test_recomputation_and_interval_change_no_bit(tmp_path, long_documents):
     assert digest(tmp_path / "kept") == digest(tmp_path / "again")
 
 
-def processes(count, out, documents, *arguments):
-    """The same training in `count` processes, as torchrun starts them."""
+def processes(count, out, documents, *arguments, of_last=()):
+    """The same training in `count` processes, as torchrun starts them; the last has further arguments."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environments = [{**os.environ, "RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
                      "MASTER_PORT": str(port)} for rank in range(count)]
     command = [LONGROPE, "finetune", "--model", MODEL, "--documents", documents, "--out", out, *arguments]
-    return [subprocess.Popen([str(part) for part in command], env=environment, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True) for environment in environments]
+    return [subprocess.Popen([str(part) for part in command + (list(of_last) if rank == count - 1 else [])],
+                             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for rank, environment in enumerate(environments)]
 
 
 def finish(running):
@@ -232,6 +233,27 @@ def test_a_stop_of_one_process_stops_all_and_both_go_on_with_the_same_bits(tmp_p
         codes, outputs = finish(processes(2, tmp_path / "out", long_documents, *SHARED))
         assert codes == [0, 0] and "continuing after step" in outputs[0], outputs
     assert digest(tmp_path / "out") == digest(of_two_processes)
+
+
+def test_a_process_that_is_killed_ends_the_others_and_all_go_on_with_the_same_bits(tmp_path, long_documents,
+                                                                                   of_two_processes):
+    running = processes(2, tmp_path / "out", long_documents, *SHARED[:-1], 1)
+    wait_until(lambda: (tmp_path / "out.training" / "state.safetensors").exists(), "a state")
+    running[1].kill()
+    codes, outputs = finish(running)  # long before kPatienceSeconds
+    assert codes[1] == -signal.SIGKILL
+    if not (tmp_path / "out").exists():  # else it had finished
+        assert codes[0] == 1 and "all 2 processes must answer" in outputs[0], outputs
+        codes, outputs = finish(processes(2, tmp_path / "out", long_documents, *SHARED))
+        assert codes == [0, 0] and "continuing after step" in outputs[0], outputs
+    assert digest(tmp_path / "out") == digest(of_two_processes)
+
+
+def test_processes_with_other_settings_are_refused(tmp_path, long_documents):
+    codes, outputs = finish(processes(2, tmp_path / "out", long_documents, *SHARED, of_last=["--weight-decay", "0.5"]))
+    assert codes == [1, 1], outputs
+    assert "settings must be the same in all processes: rank 1 has" in outputs[1] and "0.5" in outputs[1]
+    assert not (tmp_path / "out").exists()
 
 
 def test_processes_without_a_place_are_refused(tmp_path, long_documents):
