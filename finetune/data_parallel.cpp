@@ -83,7 +83,9 @@ c10d::TCPStoreOptions store_options(const ProcessPlace& place) {
 
 c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> gloo_options(const ProcessPlace& place) {
   auto options = c10d::ProcessGroupGloo::Options::create(kPatience);
-  options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(own_address(place)));
+  options->devices.push_back(place.interface.empty()
+                                 ? c10d::ProcessGroupGloo::createDeviceForHostname(own_address(place))
+                                 : c10d::ProcessGroupGloo::createDeviceForInterface(place.interface));
   return options;
 }
 
@@ -152,6 +154,7 @@ double DataParallel::sum(double value) {
 
 void DataParallel::finish() {
   if (place_.alone()) return;
+  static_cast<void>(sum(0.0));  // the store does not notice that a process has ended; Gloo does
   with_the_others(place_, [&] {
     group_->tcp->barrier(fmt::format("longrope/{}/finished", place_.restart), place_.count, kPatience);
   });

@@ -11,9 +11,9 @@
 namespace longrope {
 
 /// Adds tensors up over processes with c10d's Gloo, in the memory of the CPU: what lies on a device is copied there and
-/// back. The processes meet at the TCPStore of rank 0. Nothing is encrypted or authenticated: only on a network that is
-/// trusted. Rank 0 listens on the address of `host`, every process on that from which it reaches rank 0, and on no
-/// other. Not thread-safe.
+/// back. The processes meet at the TCPStore of rank 0 or torchrun. Nothing is encrypted or authenticated: only on a
+/// network that is trusted. Rank 0 listens on the address of `host`, every process on that from which it reaches rank 0
+/// or that of its `interface`, and on no other. Not thread-safe.
 class DataParallel {
  public:
   /// Waits for all processes. Throws Error when they do not come within kPatienceSeconds.

@@ -45,6 +45,7 @@ ProcessPlace process_place_from_environment() {
   place.port = static_cast<std::uint16_t>(number("MASTER_PORT", 1, std::numeric_limits<std::uint16_t>::max()));
   const char* const torchruns = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
   place.store_is_there = torchruns != nullptr && std::string_view(torchruns) == "True";
+  if (const char* const interface = std::getenv("GLOO_SOCKET_IFNAME")) place.interface = interface;
   constexpr const char* kRestarts = "TORCHELASTIC_RESTART_COUNT";
   if (std::getenv(kRestarts) != nullptr) place.restart = number(kRestarts, 0, kMaxRestarts);
   return place;

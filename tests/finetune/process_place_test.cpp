@@ -21,7 +21,7 @@ class ProcessPlaceTest : public testing::Test {
   static void set(const char* name, const char* value) { ::setenv(name, value, /*overwrite=*/1); }
   static void forget() {
     for (const char* const name : {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE",
-                                   "TORCHELASTIC_RESTART_COUNT"}) {
+                                   "TORCHELASTIC_RESTART_COUNT", "GLOO_SOCKET_IFNAME"}) {
       ::unsetenv(name);
     }
   }
@@ -57,6 +57,13 @@ TEST_F(ProcessPlaceTest, TheVariablesOfTorchrunSayThePlace) {
   EXPECT_FALSE(place.store_is_there);
   set("TORCHELASTIC_USE_AGENT_STORE", "True");
   EXPECT_TRUE(process_place_from_environment().store_is_there);
+}
+
+TEST_F(ProcessPlaceTest, InterfaceIsGloosOrTheWayToRankZero) {
+  set_second_of_three();
+  EXPECT_EQ(process_place_from_environment().interface, "");
+  set("GLOO_SOCKET_IFNAME", "eth1");
+  EXPECT_EQ(process_place_from_environment().interface, "eth1");
 }
 
 TEST_F(ProcessPlaceTest, RestartIsThatOfTorchrunOrTheFirst) {
