@@ -123,6 +123,9 @@ def positive(reader: gguf.GGUFReader, key: str, default: float, path: Path) -> f
 
 
 def require_same_model(base: gguf.GGUFReader, architecture: object, config: dict, path: Path) -> None:
+    if value_of(base, gguf.Keys.Split.LLM_KV_SPLIT_COUNT) not in (None, 0, 1):
+        raise InputError(f"the base must be one file: it is a part of several; merge them with llama.cpp's gguf-split "
+                         f"({path})")
     if architecture not in ARCHITECTURES:
         raise InputError(f"the base must be of an architecture that llama.cpp gives factors to, one of "
                          f"{', '.join(ARCHITECTURES)}: {architecture!r} ({path})")
@@ -139,9 +142,6 @@ def require_same_model(base: gguf.GGUFReader, architecture: object, config: dict
     frequency = positive(base, BASE_FREQUENCY.format(arch=architecture), DEFAULT_BASE_FREQUENCY, path)
     if not math.isclose(frequency, config["rope_theta"], rel_tol=1e-5):
         raise InputError(f"the base must have the rope_theta of the configuration, {config['rope_theta']}: {frequency} "
-                         f"({path})")
-    if value_of(base, gguf.Keys.Split.LLM_KV_SPLIT_COUNT) not in (None, 0, 1):
-        raise InputError(f"the base must be one file: it is a part of several; merge them with llama.cpp's gguf-split "
                          f"({path})")
     for tensor in base.tensors:
         if tensor.name == SINGLE_TABLE:
