@@ -168,7 +168,7 @@ ChildEnd run_child(const Child& child) {
   }
   errors.drain();
   const bool success = WIFEXITED(status) && WEXITSTATUS(status) == kExitSuccess;
-  // The signal may have gone to the child too, as from a terminal or Slurm, and ended it before it was passed on.
+  // The signal may have gone to the child too, as Slurm sends it, and ended it before it was passed on.
   ChildEnd end{.success = success,
                .stopped = group.told_to_stop() || (!success && stop_requested()),
                .last_line = errors.last_line()};

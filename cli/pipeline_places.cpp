@@ -88,8 +88,8 @@ FactorsFile PipelinePlaces::schedule(const PipelineStageRecord& stage) const {
   }
   add_own("", scaling.reached_length, scaling.beyond_original);
   // What was searched comes before what the checkpoint has for that length.
-  for (const std::string& name : table_stages(stage)) {
-    FactorsFile::Entry found = winning_factors(name);
+  for (const PipelineStageRecord* const other : table_stages(stage)) {
+    FactorsFile::Entry found = winning_factors(other->name);
     by_length.insert_or_assign(found.target_length, std::move(found));
   }
   FactorsFile::Entry longest = winning_factors(stage.factors);
@@ -103,17 +103,17 @@ FactorsFile PipelinePlaces::schedule(const PipelineStageRecord& stage) const {
   return file;
 }
 
-std::vector<std::string> PipelinePlaces::table_stages(const PipelineStageRecord& stage) const {
+std::vector<const PipelineStageRecord*> PipelinePlaces::table_stages(const PipelineStageRecord& stage) const {
   const std::int64_t longest = winning_factors(stage.factors).target_length;
-  std::vector<std::string> names;
+  std::vector<const PipelineStageRecord*> found;
   for (const PipelineStageRecord& other : stages_) {
     if (other.id >= stage.id || other.model != stage.model || other.state != PipelineStageState::kFinished) continue;
     if (other.kind == StageKind::kRecover ||
         (other.kind == StageKind::kSearch && winning_factors(other.name).target_length < longest)) {
-      names.push_back(other.name);
+      found.push_back(&other);
     }
   }
-  return names;
+  return found;
 }
 
 std::filesystem::path search_database_of(const std::filesystem::path& database,

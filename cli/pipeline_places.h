@@ -47,7 +47,7 @@ class PipelinePlaces {
   [[nodiscard]] FactorsFile schedule(const PipelineStageRecord& stage) const;
   /// Finished stages before `stage` on its checkpoint that found tables for its schedule: recoveries, and searches for
   /// shorter lengths than that of `stage.factors`.
-  [[nodiscard]] std::vector<std::string> table_stages(const PipelineStageRecord& stage) const;
+  [[nodiscard]] std::vector<const PipelineStageRecord*> table_stages(const PipelineStageRecord& stage) const;
 
  private:
   std::filesystem::path base_;    // the database's folder

@@ -116,13 +116,27 @@ void finish(const StageWork& work, const PipelinePlaces& places, PipelineStageRe
 }
 
 /// Of the pipeline in `database`, if there is one already.
-std::set<std::string> finished_stages(const std::filesystem::path& database) {
-  std::set<std::string> finished;
-  if (!is_pipeline(database)) return finished;
-  for (const PipelineStageRecord& stage : read_pipeline_record(database).stages) {
-    if (stage.state == PipelineStageState::kFinished) finished.insert(stage.name);
+StagesOver stages_over(const std::filesystem::path& database) {
+  StagesOver over;
+  if (!is_pipeline(database)) return over;
+  const PipelineStore store(database);
+  for (const PipelineStageRecord& stage : store.stages()) {
+    if (stage.state == PipelineStageState::kFinished) over.finished.insert(stage.name);
+    if (stage.state == PipelineStageState::kSkipped) over.skipped.insert(stage.name);
   }
-  return finished;
+  return over;
+}
+
+void require_all_still_true(const Config& config, const PipelineStore& store, const PipelinePlaces& places) {
+  Digests known;
+  for (const PipelineStage& stage : config.pipeline) {
+    const PipelineStageRecord& record = stage_named(store.stages(), stage.name);
+    if (record.state == PipelineStageState::kFinished) require_still_true(stage, record, places, known);
+  }
+}
+
+bool is_over(const PipelineStageRecord& record) {
+  return record.state == PipelineStageState::kFinished || record.state == PipelineStageState::kSkipped;
 }
 
 }  // namespace
@@ -154,19 +168,15 @@ PipelineRecord pipeline_record(const Config& config) {
 
 PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database,
                          std::optional<std::int64_t> workers) {
-  require_feasible(config, finished_stages(database));
+  require_feasible(config, stages_over(database));
   PipelineStore store(database, pipeline_record(config));
   const PipelinePlaces places(database, config.model, store.stages());
   const PipelineContext context{config, database, places, workers};
+  require_all_still_true(config, store, places);
   stop_on_signals();
-  Digests known;
   for (const PipelineStage& stage : config.pipeline) {
     PipelineStageRecord record = stage_named(store.stages(), stage.name);
-    if (record.state == PipelineStageState::kSkipped) continue;
-    if (record.state == PipelineStageState::kFinished) {
-      require_still_true(stage, record, places, known);
-      continue;
-    }
+    if (is_over(record)) continue;
     std::cerr << fmt::format("stage {} ({})\n", stage.name, to_string(stage.kind));
     StageWork work;
     try {

@@ -325,7 +325,10 @@ std::map<std::string, fs::path> stage_inputs(const PipelineStage& stage, const P
                         [](const ExportStage&) {}},
              stage.work);
   if (stage.kind == StageKind::kEvaluate || stage.kind == StageKind::kExport) {
-    for (const std::string& name : places.table_stages(record)) add("table " + name, places.winner(name));
+    for (const PipelineStageRecord* const other : places.table_stages(record)) {
+      const char* const kind = other->kind == StageKind::kRecover ? "recovery" : "search";
+      add(fmt::format("{} {}", kind, other->name), places.winner(other->name));
+    }
   }
   return inputs;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -11,6 +10,7 @@
 
 #include "common/documents.h"
 #include "common/error.h"
+#include "common/factors_file.h"
 #include "common/model_description.h"
 #include "common/overloaded.h"
 #include "coordinator/pipeline/shared_text.h"
@@ -21,11 +21,12 @@ namespace {
 
 class Preflight {
  public:
-  Preflight(const Config& config, const std::set<std::string>& finished)
-      : config_(config), finished_(finished), model_(describe_model(config.model)) {}
+  Preflight(const Config& config, const StagesOver& over)
+      : config_(config), over_(over), model_(describe_model(config.model)) {}
 
   void check(const PipelineStage& stage) {
-    is_finished_ = finished_.contains(stage.name);
+    if (over_.skipped.contains(stage.name)) return;
+    is_finished_ = over_.finished.contains(stage.name);
     std::visit(Overloaded{[&](const StageConfig& search) { check_search(search, stage); },
                           [&](const FinetuneStage& finetune) { check_training(finetune, stage); },
                           [&](const EvaluateStage& evaluate) { check_evaluation(evaluate, stage); },
@@ -52,11 +53,17 @@ class Preflight {
   /// Tokens that the checkpoint reaches which `stage` takes: as far as the factors that it was trained with.
   [[nodiscard]] std::int64_t reached(const PipelineStage& stage) const {
     const auto trained = std::ranges::find(config_.pipeline, stage.model, &PipelineStage::name);
-    return trained == config_.pipeline.end() ? model_.scaling.reached_length
-                                             : factors_length(config_.pipeline, *trained);
+    if (trained == config_.pipeline.end()) return model_.scaling.reached_length;
+    return over_.skipped.contains(trained->name) ? reached(*trained) : factors_length(config_.pipeline, *trained);
   }
 
   void check_search(const StageConfig& search, const PipelineStage& stage) {
+    if (!is_finished_) require_searchable(search, stage);
+    usable(search.search_documents, search.target_length, search.search_count);
+    judge(search.heldout_documents, usable(search.heldout_documents, search.target_length, search.heldout_count));
+  }
+
+  void require_searchable(const StageConfig& search, const PipelineStage& stage) const {
     const std::int64_t reached_length = reached(stage);
     if (search.recovery && search.target_length > reached_length) {
       throw InputError(
@@ -72,17 +79,19 @@ class Preflight {
       throw InputError("method of a recovery must be longrope or random: authors");
     }
     require_n_hat_taken(search, stage);
-    usable(search.search_documents, search.target_length, search.search_count);
-    judge(search.heldout_documents, usable(search.heldout_documents, search.target_length, search.heldout_count));
   }
 
   /// Leading positions that keep their angle are for a search that ends a pipeline.
   void require_n_hat_taken(const StageConfig& search, const PipelineStage& stage) const {
-    const std::int64_t n_hat = *std::ranges::max_element(search.search.n_hat_choices);
+    std::int64_t n_hat = *std::ranges::max_element(search.search.n_hat_choices);
+    for (const std::filesystem::path& file : search.search.seed_files) {
+      n_hat = std::max(n_hat, read_factors(file, search.target_length).n_hat);
+    }
     if (n_hat == 0) return;
     const auto refuse = [&](const std::string& why) {
       throw InputError(fmt::format("n_hat must be 0 {}: {}", why, n_hat));
     };
+    if (search.recovery) refuse("for a recovery, whose table goes into exports");
     if (!stage.model.empty() || model_.scaling.scaled()) refuse("on a checkpoint that carries rope scaling");
     for (const PipelineStage& taker : config_.pipeline) {
       const bool writes_model = taker.kind == StageKind::kFinetune || taker.kind == StageKind::kExport;
@@ -153,7 +162,7 @@ class Preflight {
   }
 
   const Config& config_;
-  const std::set<std::string>& finished_;
+  const StagesOver& over_;
   bool is_finished_ = false;  // the stage that is checked
   ModelDescription model_;
   SharedText text_;
@@ -161,8 +170,8 @@ class Preflight {
 
 }  // namespace
 
-void require_feasible(const Config& config, const std::set<std::string>& finished) {
-  Preflight preflight(config, finished);
+void require_feasible(const Config& config, const StagesOver& over) {
+  Preflight preflight(config, over);
   for (const bool trains : {false, true}) {  // what judges comes first, to be looked for in what is trained on
     for (const PipelineStage& stage : config.pipeline) {
       if ((stage.kind == StageKind::kFinetune) != trains) continue;

@@ -265,7 +265,7 @@ def test_schedule_has_the_tables_of_shorter_searches_too(folder):
     longrope("run", config, "--db", database)
     schedule = json.loads((folder / "tables.stages/evaluate/evaluation/longrope.json").read_text())
     assert [step["max_len"] for step in schedule["schedule"]] == [512, 640, 768]
-    assert "table 640" in stage(database, "evaluate")["inputs"]
+    assert "search 640" in stage(database, "evaluate")["inputs"]
     longrope("stage", "retry", "640", "--db", database)
     assert states(database) == {"640": "pending", "768": "finished", "evaluate": "pending"}
 

@@ -5,6 +5,8 @@
 
 #include "common/documents.h"
 #include "common/error.h"
+#include "common/factors_file.h"
+#include "common/model_description.h"
 #include "tests/support/prepared_fixture.h"
 
 namespace longrope {
@@ -33,18 +35,28 @@ class PreflightTest : public testing::Test {
   }
   [[nodiscard]] std::string refusal() const {
     try {
-      require_feasible(config_, finished_);
+      require_feasible(config_, over_);
     } catch (const InputError& error) {
       return error.what();
     }
     return "(not refused)";
   }
 
+  void write_seed_with_leading_positions() const {
+    FactorsFile file;
+    file.model = factors_model(describe_model(config_.model), std::string(64, '0'));
+    FactorsFile::Entry& entry = file.entries.emplace_back();
+    entry.id = "seed";
+    entry.target_length = kPreparedLength;
+    entry.factors = exact_factors(std::vector<double>(32, 1.5), /*n_hat=*/4, {});
+    write_factors_json(file, directory_ / "seed.json");
+  }
+
   std::filesystem::path directory_ = fresh_directory();
   std::filesystem::path train_ = directory_ / "train.safetensors";
   std::filesystem::path final_ = directory_ / "final.safetensors";
   Config config_ = small_config(directory_);
-  std::set<std::string> finished_;
+  StagesOver over_;
 };
 
 TEST_F(PreflightTest, DocumentsThatFitAreAccepted) { EXPECT_EQ(refusal(), "(not refused)"); }
@@ -125,7 +137,28 @@ TEST_F(PreflightTest, TextThatJudgesIsFoundInSamplesThatAreCutInAnotherWay) {
 TEST_F(PreflightTest, FinishedStageMayHaveLostItsDocuments) {
   std::filesystem::remove(train_);
   EXPECT_THAT(refusal(), HasSubstr("stage tune: "));
-  finished_ = {"tune"};
+  over_.finished = {"tune"};
+  EXPECT_EQ(refusal(), "(not refused)");
+}
+
+TEST_F(PreflightTest, FinishedSearchKeepsTheRulesOfItsTime) {
+  std::get<StageConfig>(config_.pipeline.front().work).search.n_hat_choices = {0, 4};
+  EXPECT_THAT(refusal(), HasSubstr("stage 600: n_hat must be 0"));
+  over_.finished = {"600"};
+  EXPECT_EQ(refusal(), "(not refused)") << "its winner may have none";
+}
+
+TEST_F(PreflightTest, AfterASkippedFineTuningTheModelBeforeItIsExtended) {
+  PipelineStage second = config_.pipeline.front();
+  second.name = "second";
+  second.model = "tune";
+  std::get<StageConfig>(second.work).recovery = true;
+  config_.pipeline.push_back(second);
+  EXPECT_EQ(refusal(), "(not refused)");
+  over_.skipped = {"tune"};
+  std::filesystem::remove(train_);
+  EXPECT_THAT(refusal(), HasSubstr("stage second: target_length of a recovery must be within the 512 tokens"));
+  std::get<StageConfig>(config_.pipeline.back().work).recovery = false;
   EXPECT_EQ(refusal(), "(not refused)");
 }
 
@@ -149,6 +182,12 @@ TEST_F(PreflightTest, SearchMustGoBeyondItsCheckpointAndRecoveryMustNot) {
 TEST_F(PreflightTest, LeadingPositionsAreRefusedWhereNothingExpressesThem) {
   std::get<StageConfig>(config_.pipeline.front().work).search.n_hat_choices = {0, 4};
   EXPECT_THAT(refusal(), HasSubstr("stage 600: n_hat must be 0 for factors that go into a checkpoint, as stage tune"));
+  write_seed_with_leading_positions();
+  auto& search = std::get<StageConfig>(config_.pipeline.front().work).search;
+  search.n_hat_choices = {0};
+  EXPECT_EQ(refusal(), "(not refused)");
+  search.seed_files = {directory_ / "seed.json"};
+  EXPECT_THAT(refusal(), HasSubstr("n_hat must be 0 for factors that go into a checkpoint")) << "of a seed";
   config_.pipeline.erase(config_.pipeline.begin() + 1);
   EXPECT_EQ(refusal(), "(not refused)") << "tables alone can be made of them";
   PipelineStage second = config_.pipeline.front();
