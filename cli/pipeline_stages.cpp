@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <initializer_list>
 #include <iostream>
 #include <thread>
 #include <utility>
@@ -102,17 +101,22 @@ StageWork do_search(const StageConfig& stage, const PipelineStageRecord& record,
   return done(winner);
 }
 
-std::vector<std::pair<std::string, std::string>> finetune_settings(const FinetuneStage& stage,
-                                                                   const PipelineContext& context) {
-  std::vector<std::pair<std::string, std::string>> settings = stage.options;
-  const auto add_unless_given = [&](const std::string& name, const std::string& value) {
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+/// What the stage says, and `defaults` for what it leaves open.
+Settings settings_of(const FinetuneStage& stage, const Settings& defaults) {
+  Settings settings = stage.options;
+  for (const auto& [name, value] : defaults) {
     if (!stage.option(name)) settings.emplace_back(name, value);
-  };
-  add_unless_given("seed", std::to_string(context.config.seed));
-  add_unless_given("angles", std::string(to_string(context.config.angles)));
-  add_unless_given("dtype", std::string(to_string(context.config.dtype)));
-  add_unless_given("threads", std::to_string(machine_threads()));
+  }
   return settings;
+}
+
+Settings run_defaults(const PipelineContext& context) {
+  return {{"seed", std::to_string(context.config.seed)},
+          {"angles", std::string(to_string(context.config.angles))},
+          {"dtype", std::string(to_string(context.config.dtype))},
+          {"threads", std::to_string(machine_threads())}};
 }
 
 /// `longrope finetune`.
@@ -133,7 +137,7 @@ Child built_in_training(const PipelineStage& stage, const PipelineStageRecord& r
                                       std::to_string(sample_length(context.config.pipeline, stage)),
                                       "--out",
                                       out.string()};
-  for (auto [name, value] : finetune_settings(finetune, context)) {
+  for (auto [name, value] : settings_of(finetune, run_defaults(context))) {
     std::ranges::replace(name, '_', '-');
     command.push_back("--" + name);
     if (!value.empty()) command.push_back(value);
@@ -141,15 +145,13 @@ Child built_in_training(const PipelineStage& stage, const PipelineStageRecord& r
   return {.command = std::move(command), .folder = ".", .log = context.places.folder(record.name) / "log"};
 }
 
-/// For other trainers: what the stage leaves open as LLaMA2-7B was trained (spec §5.2).
-std::vector<std::pair<std::string, std::string>> recommended_settings(const FinetuneStage& stage,
-                                                                      const PipelineContext& context) {
-  std::vector<std::pair<std::string, std::string>> settings = finetune_settings(stage, context);
-  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"steps", "400"}, {"batch_size", "32"}, {"learning_rate", "2e-5"}, {"schedule", "linear"}}) {
-    if (!stage.option(name)) settings.emplace_back(name, value);
-  }
-  return settings;
+/// For other trainers: as LLaMA2-7B was trained (spec §5.2).
+Settings recommended_defaults(const PipelineContext& context) {
+  Settings defaults = run_defaults(context);
+  const Settings published = {
+      {"steps", "400"}, {"batch_size", "32"}, {"learning_rate", "2e-5"}, {"schedule", "linear"}};
+  defaults.insert(defaults.end(), published.begin(), published.end());
+  return defaults;
 }
 
 /// A command of the user's, or the user.
@@ -168,7 +170,7 @@ StageWork hand_off_training(const PipelineStage& stage, const PipelineStageRecor
                   .factors = factors.factors,
                   .target_length = factors.target_length,
                   .length = sample_length(context.config.pipeline, stage),
-                  .settings = recommended_settings(finetune, context),
+                  .settings = settings_of(finetune, recommended_defaults(context)),
                   .target = parse_hugging_face_target(finetune.option("target").value_or("hf5")),
                   .completion = completion},
                  hand_off);

@@ -106,13 +106,14 @@ auto with_the_others(const ProcessPlace& place, const Work& work) {
 }  // namespace
 
 struct DataParallel::Group {
-  // torchrun's store keeps the keys of processes that it started before.
   explicit Group(const ProcessPlace& place)
-      : tcp(c10::make_intrusive<c10d::TCPStore>(place.host, store_options(place))),
-        store(c10::make_intrusive<c10d::PrefixStore>(fmt::format("longrope/{}", place.restart), tcp)),
+      : prefix(fmt::format("longrope/{}", place.restart)),
+        tcp(c10::make_intrusive<c10d::TCPStore>(place.host, store_options(place))),
+        store(c10::make_intrusive<c10d::PrefixStore>(prefix, tcp)),
         gloo(c10::make_intrusive<c10d::ProcessGroupGloo>(store, static_cast<int>(place.rank),
                                                          static_cast<int>(place.count), gloo_options(place))) {}
 
+  std::string prefix;  // of all keys: torchrun's store keeps those of processes that it started before
   c10::intrusive_ptr<c10d::TCPStore> tcp;
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
@@ -155,9 +156,7 @@ double DataParallel::sum(double value) {
 void DataParallel::finish() {
   if (place_.alone()) return;
   static_cast<void>(sum(0.0));  // the store does not notice that a process has ended; Gloo does
-  with_the_others(place_, [&] {
-    group_->tcp->barrier(fmt::format("longrope/{}/finished", place_.restart), place_.count, kPatience);
-  });
+  with_the_others(place_, [&] { group_->tcp->barrier(group_->prefix + "/finished", place_.count, kPatience); });
 }
 
 }  // namespace longrope

@@ -120,7 +120,7 @@ class Preflight {
                                std::optional<std::int64_t> count = std::nullopt) const {
     std::vector<Document> documents = documents_of(file);
     require_scorable(documents, file, length, model_.vocabulary);
-    if (count && *count > std::ssize(documents) && !documents.empty()) {
+    if (!is_finished_ && count && *count > std::ssize(documents)) {
       throw InputError(fmt::format("a stage must take at most the documents there are, {}: {} ({})", documents.size(),
                                    *count, file.string()));
     }
