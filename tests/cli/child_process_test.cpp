@@ -119,8 +119,8 @@ TEST_F(ChildProcessTest, ChildThatTheSignalEndedFirstWasStopped) {
         stop_on_signals();
         // This process stands still until the child has ended, and finds the signal and the end together.
         const ChildEnd end = shell(
-            "mkfifo gone; (read line < gone; kill -CONT $PPID) & exec 3> gone; kill -STOP $PPID; kill -TERM $PPID; "
-            "exit 7");
+            "mkfifo gone; (read line < gone; until grep -q ') Z' /proc/$$/stat; do :; done; kill -CONT $PPID) & "
+            "exec 3> gone; kill -STOP $PPID; kill -TERM $PPID; exit 7");
         std::_Exit(end.stopped ? 0 : 1);
       },
       ExitedWithCode(0), "");
