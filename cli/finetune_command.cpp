@@ -152,7 +152,7 @@ void add_finetune_command(CLI::App& app) {
       "in\n"
       "OUT.training until the model is finished.\n"
       "Several processes that see the same folders share each batch, as torchrun starts them (RANK, WORLD_SIZE,\n"
-      "MASTER_ADDR, MASTER_PORT), on a network that is trusted.\n"
+      "MASTER_ADDR, MASTER_PORT), on a network that is trusted; \"cuda\" is then for each the GPU of its LOCAL_RANK.\n"
       "Example:\n  longrope finetune --model models/byte-llama --documents train.safetensors --length 2048 --factors "
       "yarn \\\n    --steps 50 --batch-size 8 --learning-rate 1e-4 --threads 2 --out build/byte-llama-2048");
   command->callback([=] { finetune(*arguments); });

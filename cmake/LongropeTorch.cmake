@@ -56,6 +56,11 @@ target_link_libraries(longrope_torch INTERFACE ${TORCH_LIBRARIES})
 # The wheel has c10d's Gloo, but not the headers that its own include.
 find_path(LONGROPE_GLOO_INCLUDE gloo/algorithm.h DOC "Folder of the headers of Gloo (Debian: libgloo-dev)" REQUIRED)
 target_include_directories(longrope_torch SYSTEM INTERFACE "${LONGROPE_GLOO_INCLUDE}")
+if(LONGROPE_TORCH_CUDA)
+  # A CUDA wheel of Torch brings the one of NCCL.
+  find_path(LONGROPE_NCCL_INCLUDE nccl.h HINTS "${TORCH_INSTALL_PREFIX}/../nvidia/nccl/include"
+    DOC "Folder of the header of NCCL (NVIDIA's wheel, or Debian's libnccl-dev)" REQUIRED)
+endif()
 separate_arguments(longrope_torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(longrope_torch INTERFACE ${longrope_torch_flags})
 # Torch's include folder holds an fmt of its own, which comes before the system's; libfmt has none of its functions.

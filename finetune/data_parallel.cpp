@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "finetune/nccl_group.h"
 
 namespace longrope {
 namespace {
@@ -113,10 +114,18 @@ struct DataParallel::Group {
         gloo(c10::make_intrusive<c10d::ProcessGroupGloo>(store, static_cast<int>(place.rank),
                                                          static_cast<int>(place.count), gloo_options(place))) {}
 
+  /// NCCL's begins with the first tensor on a GPU.
+  c10d::Backend& of(const at::Tensor& tensor, const ProcessPlace& place) {
+    if (tensor.is_cpu()) return *gloo;
+    if (!nccl) nccl = nccl_group(c10::make_intrusive<c10d::PrefixStore>("nccl", store), place, kPatience);
+    return *nccl;
+  }
+
   std::string prefix;  // of all keys: torchrun's store keeps those of processes that it started before
   c10::intrusive_ptr<c10d::TCPStore> tcp;
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+  c10::intrusive_ptr<c10d::Backend> nccl;  // aborts what is under way when it goes first
 };
 
 DataParallel::DataParallel(const ProcessPlace& place) : place_(place) {
@@ -139,10 +148,10 @@ void DataParallel::require_same(const std::string& what, const std::string& text
 
 void DataParallel::sum(const at::Tensor& tensor) {
   if (place_.alone()) return;
-  const at::Tensor own = tensor.to(at::kCPU).contiguous();  // the tensor itself where it can be
+  const at::Tensor own = tensor.contiguous();  // the tensor itself where it can be
   with_the_others(place_, [&] {
     std::vector<at::Tensor> tensors = {own};
-    group_->gloo->allreduce(tensors)->wait();
+    group_->of(own, place_).allreduce(tensors)->wait();
   });
   if (!own.is_same(tensor)) tensor.copy_(own);
 }
@@ -156,7 +165,10 @@ double DataParallel::sum(double value) {
 void DataParallel::finish() {
   if (place_.alone()) return;
   static_cast<void>(sum(0.0));  // the store does not notice that a process has ended; Gloo does
-  with_the_others(place_, [&] { group_->tcp->barrier(group_->prefix + "/finished", place_.count, kPatience); });
+  with_the_others(place_, [&] {
+    if (group_->nccl) group_->nccl->shutdown();
+    group_->tcp->barrier(group_->prefix + "/finished", place_.count, kPatience);
+  });
 }
 
 }  // namespace longrope

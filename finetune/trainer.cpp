@@ -39,6 +39,18 @@ FineTunedModel fine_tuned_model(const TrainingOptions& options) {
           options.target};
 }
 
+/// "cuda" is for each of several processes the GPU of its place on its machine.
+std::string device_of(const TrainingOptions& options) {
+  const bool own = options.device == "cuda" && !options.place.alone();
+  return own ? fmt::format("cuda:{}", options.place.local_rank) : options.device;
+}
+
+/// The same for all GPUs.
+std::string describe_arithmetic(Placement placement, std::int64_t threads) {
+  placement.device = at::Device(placement.device.type());
+  return describe_placement(placement, threads);
+}
+
 /// Everything that the bits of the result depend on.
 nlohmann::json settings_of(const TrainingOptions& options, const TrainingSamples& samples,
                            const std::optional<TrainingSamples>& short_samples, const std::string& arithmetic) {
@@ -76,7 +88,7 @@ class Training {
   explicit Training(const TrainingOptions& options)
       : options_(options),
         model_(describe_model(options.model)),
-        placement_(choose_placement({options.device, options.dtype, options.angles, options.threads})),
+        placement_(choose_placement({device_of(options), options.dtype, options.angles, options.threads})),
         long_(long_samples(options, model_)),
         short_(short_samples(options, model_)),
         parameters_(options.random_weights
@@ -85,7 +97,7 @@ class Training {
         optimizer_(trained_tensors(parameters_), options.adamw),
         pass_(model_, parameters_, {placement_.arithmetic, options.angles, options.recompute}),
         processes_(options.place) {
-    state_.settings = settings_of(options, long_, short_, describe_placement(placement_, options.threads));
+    state_.settings = settings_of(options, long_, short_, describe_arithmetic(placement_, options.threads));
     processes_.require_same("settings", state_.settings.dump());
   }
 

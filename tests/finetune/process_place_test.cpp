@@ -20,8 +20,9 @@ class ProcessPlaceTest : public testing::Test {
 
   static void set(const char* name, const char* value) { ::setenv(name, value, /*overwrite=*/1); }
   static void forget() {
-    for (const char* const name : {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE",
-                                   "TORCHELASTIC_RESTART_COUNT", "GLOO_SOCKET_IFNAME"}) {
+    for (const char* const name :
+         {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE",
+          "TORCHELASTIC_RESTART_COUNT", "GLOO_SOCKET_IFNAME"}) {
       ::unsetenv(name);
     }
   }
@@ -66,6 +67,13 @@ TEST_F(ProcessPlaceTest, InterfaceIsGloosOrTheWayToRankZero) {
   EXPECT_EQ(process_place_from_environment().interface, "eth1");
 }
 
+TEST_F(ProcessPlaceTest, LocalRankIsTorchrunsOrTheFirst) {
+  set_second_of_three();
+  EXPECT_EQ(process_place_from_environment().local_rank, 0);
+  set("LOCAL_RANK", "2");
+  EXPECT_EQ(process_place_from_environment().local_rank, 2);
+}
+
 TEST_F(ProcessPlaceTest, RestartIsThatOfTorchrunOrTheFirst) {
   set_second_of_three();
   EXPECT_EQ(process_place_from_environment().restart, 0);
@@ -95,6 +103,9 @@ TEST_F(ProcessPlaceTest, WhatIsOutOfRangeIsRefusedWithItsValue) {
   expect_refused("TORCHELASTIC_RESTART_COUNT must be from 0 to 1000000: -1");
   set("TORCHELASTIC_RESTART_COUNT", "one");
   expect_refused("TORCHELASTIC_RESTART_COUNT must be from 0 to 1000000: one");
+  set_second_of_three();
+  set("LOCAL_RANK", "3");
+  expect_refused("LOCAL_RANK must be from 0 to 2: 3");
   set("WORLD_SIZE", "0");
   expect_refused("WORLD_SIZE must be from 1 to 4096: 0");
 }

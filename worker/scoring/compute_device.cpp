@@ -46,6 +46,12 @@ at::Device parse_device(const std::string& text) {
     throw InputError(
         fmt::format("device must be one of this machine: {} (Torch {} finds no CUDA device)", text, TORCH_VERSION));
   }
+  if (device.is_cuda() && device.has_index()) {
+    const int count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
+    if (device.index() >= count) {
+      throw InputError(fmt::format("device must be one of the {} CUDA devices of this machine: {}", count, text));
+    }
+  }
   return device;
 }
 

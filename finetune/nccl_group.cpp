@@ -1,0 +1,27 @@
+#include "finetune/nccl_group.h"
+
+// c10d's own name for it, without which its header is empty.
+#ifdef USE_C10D_NCCL
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+#include "common/error.h"
+
+namespace longrope {
+
+#ifdef USE_C10D_NCCL
+c10::intrusive_ptr<c10d::Backend> nccl_group(const c10::intrusive_ptr<c10d::Store>& store, const ProcessPlace& place,
+                                             std::chrono::milliseconds patience) {
+  auto options = c10d::ProcessGroupNCCL::Options::create();
+  options->timeout = patience;
+  return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, static_cast<int>(place.rank), static_cast<int>(place.count),
+                                                     std::move(options));
+}
+#else
+c10::intrusive_ptr<c10d::Backend> nccl_group(const c10::intrusive_ptr<c10d::Store>& /*store*/,
+                                             const ProcessPlace& /*place*/, std::chrono::milliseconds /*patience*/) {
+  throw Error("tensors on GPUs need a LibTorch with CUDA to be added up: this one has none");
+}
+#endif
+
+}  // namespace longrope

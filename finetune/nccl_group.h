@@ -1,0 +1,18 @@
+#pragma once
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include <chrono>
+
+#include "finetune/process_place.h"
+
+namespace longrope {
+
+/// c10d's NCCL, for tensors on GPUs: each process has one of its own. What is asked of it happens on the tensor's
+/// stream, after the call. Throws c10::Error where there is no GPU, and Error in a build whose LibTorch has no CUDA.
+[[nodiscard]] c10::intrusive_ptr<c10d::Backend> nccl_group(const c10::intrusive_ptr<c10d::Store>& store,
+                                                           const ProcessPlace& place,
+                                                           std::chrono::milliseconds patience);
+
+}  // namespace longrope
