@@ -59,7 +59,7 @@ target_include_directories(longrope_torch SYSTEM INTERFACE "${LONGROPE_GLOO_INCL
 if(LONGROPE_TORCH_CUDA)
   # A CUDA wheel of Torch brings the one of NCCL.
   find_path(LONGROPE_NCCL_INCLUDE nccl.h HINTS "${TORCH_INSTALL_PREFIX}/../nvidia/nccl/include"
-    DOC "Folder of the header of NCCL (NVIDIA's wheel, or Debian's libnccl-dev)" REQUIRED)
+    DOC "Folder of the header of NCCL (NVIDIA's wheel, or libnccl-dev)" REQUIRED)
 endif()
 separate_arguments(longrope_torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(longrope_torch INTERFACE ${longrope_torch_flags})

@@ -1,11 +1,13 @@
 #include "finetune/nccl_group.h"
 
+#include <utility>
+
+#include "common/error.h"
+
 // c10d's own name for it, without which its header is empty.
 #ifdef USE_C10D_NCCL
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
-
-#include "common/error.h"
 
 namespace longrope {
 
