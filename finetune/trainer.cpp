@@ -204,6 +204,7 @@ TrainingEnd train(const TrainingOptions& options, const TrainingObserver& observ
   require_free_folder(options.out);
   require_exportable(fine_tuned_model(options));
   set_threads(options.threads);
+  keep_freed_blocks();
   return translating_errors([&] {
     Training training(options);
     if (const std::int64_t before = training.resume(); before > 0 && options.place.rank == 0)

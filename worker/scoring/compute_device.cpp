@@ -27,6 +27,7 @@ namespace {
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
 constexpr int kLargeBlock = 1 << 20;
+constexpr int kNeverTrim = -1;  // mallopt(3)
 constexpr char kForgetPeak = '5';  // proc_pid_clear_refs(5): VmHWM becomes what is resident now
 
 at::Device parse_device(const std::string& text) {
@@ -111,6 +112,14 @@ void return_large_blocks() {
   // glibc raises this limit to the largest block it has seen freed, and then keeps tensors' blocks in its heap, where
   // the next of the same size, being aligned, does not fit: tens of mebibytes that no estimate can count.
   ::mallopt(M_MMAP_THRESHOLD, kLargeBlock);
+#endif
+}
+
+void keep_freed_blocks() {
+#ifdef __GLIBC__
+  // Not by the thresholds alone: that of mmap may not pass 32 MiB, which the activations of a batch do.
+  ::mallopt(M_MMAP_MAX, 0);
+  ::mallopt(M_TRIM_THRESHOLD, kNeverTrim);
 #endif
 }
 
