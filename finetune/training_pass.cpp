@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "finetune/rotation.h"
 #include "finetune/training_memory.h"
-#include "worker/model/row_operations.h"
 
 namespace longrope {
 namespace {
@@ -17,25 +17,6 @@ at::Tensor leaf(const at::Tensor& values) { return values.detach().requires_grad
 
 }  // namespace
 
-/// Broadcast over sequences and heads: [T, 1, rotary_dim / 2] float32.
-struct TrainingPass::Rotary {
-  at::Tensor cos;
-  at::Tensor sin;
-
-  /// As rotate() of worker/model/row_operations.h, on heads [B, T, ·, head_dim].
-  [[nodiscard]] at::Tensor turned(const at::Tensor& heads) const {
-    const std::int64_t pairs = cos.size(2);
-    const at::Tensor first = heads.narrow(3, 0, pairs).to(at::kFloat);
-    const at::Tensor second = heads.narrow(3, pairs, pairs).to(at::kFloat);
-    std::vector<at::Tensor> parts = {(first * cos - second * sin).to(heads.scalar_type()),
-                                     (second * cos + first * sin).to(heads.scalar_type())};
-    if (const std::int64_t rest = heads.size(3) - 2 * pairs; rest > 0) {
-      parts.push_back(heads.narrow(3, 2 * pairs, rest));
-    }
-    return at::cat(parts, /*dim=*/-1);
-  }
-};
-
 TrainingPass::TrainingPass(const ModelDescription& model, ModelParameters parameters,
                            const TrainingArithmetic& arithmetic)
     : model_(model), parameters_(std::move(parameters)), arithmetic_(arithmetic) {}
@@ -43,8 +24,7 @@ TrainingPass::TrainingPass(const ModelDescription& model, ModelParameters parame
 double TrainingPass::accumulate_gradients(const at::Tensor& tokens, const at::Tensor& labels,
                                           const RescaleFactors& factors, double weight) const {
   const at::Device device = parameters_.embedding.device();
-  const RotaryRows rows = rotary_rows(model_.geometry, factors, arithmetic_.angles, 0, tokens.size(1), at::kCPU);
-  const Rotary rotary{rows.cos.unsqueeze(1).to(device), rows.sin.unsqueeze(1).to(device)};
+  const RotaryRows rotary = rotary_rows(model_.geometry, factors, arithmetic_.angles, 0, tokens.size(1), device);
   const at::Tensor embedded = at::embedding(parameters_.embedding, tokens);  // [B, T, hidden]
 
   // Each layer is a graph of its own, from a leaf to its output; what joins them is the loops of this function.
@@ -78,32 +58,33 @@ double TrainingPass::accumulate_gradients(const at::Tensor& tokens, const at::Te
 }
 
 at::Tensor TrainingPass::layer_output(const LayerWeights& weights, const at::Tensor& residual,
-                                      const Rotary& rotary) const {
+                                      const RotaryRows& rotary) const {
   const at::Tensor attended = residual + attention(weights, norm(residual, weights.attention_norm), rotary);
   return attended + feed_forward(weights, norm(attended, weights.feed_forward_norm));
 }
 
-at::Tensor TrainingPass::attention(const LayerWeights& weights, const at::Tensor& normed, const Rotary& rotary) const {
+at::Tensor TrainingPass::attention(const LayerWeights& weights, const at::Tensor& normed,
+                                   const RotaryRows& rotary) const {
   const std::int64_t query_heads = model_.query_heads;
   const std::int64_t key_value_heads = model_.key_value_heads;
-  const at::Tensor heads =
-      linear(normed, weights.query_key_value).view({normed.size(0), normed.size(1), -1, model_.head_dim});
-  const auto turned = [&](std::int64_t first, std::int64_t count, const at::Tensor& head_norm) {
-    at::Tensor part = heads.narrow(2, first, count);
-    if (head_norm.defined()) part = norm(part, head_norm).to(part.scalar_type());
-    return rotary.turned(part).transpose(1, 2);  // [B, heads, T, head_dim]
+  // Split, not narrowed: the gradients of the parts are then put together, not added up.
+  const std::vector<at::Tensor> heads = linear(normed, weights.query_key_value)
+                                            .view({normed.size(0), normed.size(1), -1, model_.head_dim})
+                                            .split_with_sizes({query_heads, key_value_heads, key_value_heads}, 2);
+  const auto turned = [&](const at::Tensor& part, const at::Tensor& head_norm) {
+    const at::Tensor scaled = head_norm.defined() ? norm(part, head_norm).to(part.scalar_type()) : part;
+    return rotated(scaled, rotary).transpose(1, 2);  // [B, heads, T, head_dim]
   };
   const at::Tensor mixed = at::scaled_dot_product_attention(
-      turned(0, query_heads, weights.query_norm), turned(query_heads, key_value_heads, weights.key_norm),
-      heads.narrow(2, query_heads + key_value_heads, key_value_heads).transpose(1, 2), /*attn_mask=*/{},
-      /*dropout_p=*/0.0, /*is_causal=*/true, /*scale=*/std::nullopt, /*enable_gqa=*/query_heads != key_value_heads);
+      turned(heads[0], weights.query_norm), turned(heads[1], weights.key_norm), heads[2].transpose(1, 2),
+      /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/true, /*scale=*/std::nullopt,
+      /*enable_gqa=*/query_heads != key_value_heads);
   return linear(mixed.transpose(1, 2).reshape({normed.size(0), normed.size(1), -1}), weights.attention_output);
 }
 
 at::Tensor TrainingPass::feed_forward(const LayerWeights& weights, const at::Tensor& normed) const {
-  const std::int64_t width = model_.intermediate_size;
-  const at::Tensor gate_up = linear(normed, weights.gate_up);
-  return linear(at::silu(gate_up.narrow(-1, 0, width)) * gate_up.narrow(-1, width, width), weights.down);
+  const std::vector<at::Tensor> gate_up = linear(normed, weights.gate_up).chunk(2, /*dim=*/-1);
+  return linear(at::silu(gate_up[0]) * gate_up[1], weights.down);
 }
 
 at::Tensor TrainingPass::norm(const at::Tensor& in, const at::Tensor& weight) const {

@@ -4,6 +4,7 @@
 
 #include "common/rotary_table.h"
 #include "finetune/model_parameters.h"
+#include "worker/model/row_operations.h"
 
 namespace longrope {
 
@@ -33,11 +34,10 @@ class TrainingPass {
   static constexpr std::int64_t kIgnoredLabel = -100;
 
  private:
-  struct Rotary;
-
   [[nodiscard]] at::Tensor layer_output(const LayerWeights& weights, const at::Tensor& residual,
-                                        const Rotary& rotary) const;
-  [[nodiscard]] at::Tensor attention(const LayerWeights& weights, const at::Tensor& normed, const Rotary& rotary) const;
+                                        const RotaryRows& rotary) const;
+  [[nodiscard]] at::Tensor attention(const LayerWeights& weights, const at::Tensor& normed,
+                                     const RotaryRows& rotary) const;
   [[nodiscard]] at::Tensor feed_forward(const LayerWeights& weights, const at::Tensor& normed) const;
   [[nodiscard]] at::Tensor norm(const at::Tensor& in, const at::Tensor& weight) const;
   [[nodiscard]] at::Tensor linear(const at::Tensor& in, const LinearWeights& weights) const;

@@ -102,6 +102,13 @@ RotaryRows rotary_rows(const RotaryGeometry& geometry, const RescaleFactors& fac
   return {.cos = rows.cos.to(device), .sin = rows.sin.to(device)};
 }
 
+RotaryRows transposed(const RotaryRows& rotary) {
+  RotaryRows back = rotary;
+  if (back.sin.defined()) back.sin = -back.sin;
+  if (back.frequencies.defined()) back.frequencies = -back.frequencies;
+  return back;
+}
+
 void rotate(const at::Tensor& heads, const RotaryRows& rotary) {
   if (const CudaKernels* const kernels = cuda_kernels_for(heads.device())) {
     rotate_on_cuda(*kernels, heads, rotary);

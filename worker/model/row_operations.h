@@ -34,6 +34,9 @@ struct RotaryRows {
 [[nodiscard]] RotaryRows rotary_rows(const RotaryGeometry& geometry, const RescaleFactors& factors, AngleMode mode,
                                      std::int64_t begin, std::int64_t count, at::Device device);
 
+/// What turns back by the same angles and keeps the factor m: the transpose, which takes gradients to before the turn.
+[[nodiscard]] RotaryRows transposed(const RotaryRows& rotary);
+
 /// Turns pair i = channels (i, i + rotary_dim/2) of every head by its angle, in place (half-split layout, spec §1);
 /// channels from rotary_dim on stay. Computed in float32 and rounded once to the dtype of `heads` [n, heads, head_dim],
 /// which lie side by side: strides (any, head_dim, 1).

@@ -106,6 +106,34 @@ TEST(RotationBodyAgainstTorchTest, Bfloat16HeadsTurnAsTorchTurnsThem) {
   EXPECT_TRUE(at::allclose(own.to(at::kFloat), turned.to(at::kFloat), /*rtol=*/0.008, /*atol=*/1e-5));
 }
 
+/// With the body of the CUDA kernel, which computes the angles from the frequencies.
+TEST(RotationBodyAgainstTorchTest, TransposedFrequenciesTurnBack) {
+  const RotaryGeometry geometry{.rotary_dim = 4, .rope_theta = 1e4, .original_length = 32};
+  const RotaryFrequencies<double> frequencies =
+      rotary_frequencies_fp64(geometry, exact_factors({1.5, 2.0}, /*n_hat=*/20, {AttentionPolicy::kValue, 1.25}));
+  const RotaryRows rows{.frequencies = at::tensor({frequencies.original[0], frequencies.original[1],
+                                                   frequencies.rescaled[0], frequencies.rescaled[1]},
+                                                  at::kDouble),
+                        .attention = 1.25,
+                        .n_hat = 20};
+  const at::Tensor heads = at::randn({50, 2, 6});
+  const at::Tensor turned = heads.clone();
+  for (const RotaryRows& way : {rows, transposed(rows)}) {
+    const double* const angles = way.frequencies.const_data_ptr<double>();
+    rotate_on_host<float>(Rotation<double>{.rows = turned.data_ptr(),
+                                           .type = element_type(turned),
+                                           .stride = turned.stride(0),
+                                           .tokens = 50,
+                                           .heads = 2,
+                                           .head_dim = 6,
+                                           .pairs = 2,
+                                           .angles = {angles, angles + 2, way.attention, way.n_hat}});
+  }
+  at::Tensor expected = heads.to(at::kDouble);
+  expected.narrow(0, 20, 30).narrow(2, 0, 4).mul_(1.25 * 1.25);  // the factor stays the same on the way back
+  EXPECT_TRUE(at::allclose(turned.to(at::kDouble), expected, /*rtol=*/1e-5, /*atol=*/1e-6));
+}
+
 TEST(RowOperationsBitsTest, RowsAreBitEqualForAnyNumberAtOnceAndOfThreads) {
   if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
   const at::Tensor in = at::randn({100, 2 * 75});
