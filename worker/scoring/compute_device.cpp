@@ -27,7 +27,7 @@ namespace {
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
 constexpr int kLargeBlock = 1 << 20;
-constexpr int kNeverTrim = -1;  // mallopt(3)
+constexpr int kNeverTrim = -1;     // mallopt(3)
 constexpr char kForgetPeak = '5';  // proc_pid_clear_refs(5): VmHWM becomes what is resident now
 
 at::Device parse_device(const std::string& text) {
