@@ -104,7 +104,9 @@ std::int64_t TomlValue::integer(std::int64_t low, std::int64_t high) const {
 
 double TomlValue::number(const NumberRange& range) const {
   if (!node.is_number()) refuse("must be a number");
-  const double value = node.value<double>().value();
+  // Not node.value<double>(), which has none for integers that no double equals.
+  const double value =
+      node.is_integer() ? static_cast<double>(node.as_integer()->get()) : node.as_floating_point()->get();
   if (!std::isfinite(value)) refuse("must be finite");
   if (value < range.low || value > range.high || (range.low_excluded && value == range.low)) {
     refuse(fmt::format("must lie in {}{}, {}]", range.low_excluded ? '(' : '[', range.low, range.high));

@@ -280,6 +280,7 @@ TEST_F(ConfigTest, ValueOutOfRangeIsRefused) {
                           "steps_per_unit = 10001",
                           "upper_bound = 1",
                           "upper_bound = 1e6",
+                          "upper_bound = 223372036854775807",  // no double has this value
                           "upper_bound = \"2s\"",
                           "n_hat = -1",
                           "n_hat = [0, -1]",
