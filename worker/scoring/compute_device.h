@@ -23,7 +23,7 @@ void reset_peak_memory(at::Device device);
 /// From now on blocks of a mebibyte and more go back to the system as soon as they are freed, in the whole process.
 void return_large_blocks();
 /// The contrary, for work that asks for the same blocks again and again: what is freed stays with the process, which
-/// need not have its pages cleared anew.
+/// need not have its pages cleared anew. For good: return_large_blocks() does not undo it.
 void keep_freed_blocks();
 
 /// Seconds of a steady clock, once the device has finished what it was given.

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "tests/worker/kernels/cuda/bodies_on_host.h"
-#include "worker/model/cuda_placement.h"
+#include "worker/model/cuda_rotation.h"
 
 namespace longrope {
 namespace {
@@ -91,17 +91,8 @@ TEST(RotationBodyAgainstTorchTest, Bfloat16HeadsTurnAsTorchTurnsThem) {
   rotate(turned, rotary_rows(geometry, factors, AngleMode::kFp64, 0, 50, at::kCPU));
 
   const at::Tensor own = heads.clone().narrow(1, 1, 3);
-  const RotaryFrequencies<double> frequencies = rotary_frequencies_fp64(geometry, factors);
-  const Rotation<double> rotation{
-      .rows = own.data_ptr(),
-      .type = element_type(own),
-      .stride = own.stride(0),
-      .tokens = 50,
-      .heads = 3,
-      .head_dim = 16,
-      .pairs = 6,
-      .angles = {frequencies.original.data(), frequencies.rescaled.data(), factors.attention.value, factors.n_hat}};
-  rotate_on_host<c10::BFloat16>(rotation);
+  rotate_on_host<c10::BFloat16>(
+      rotation_of<double>(own, rotary_frequency_rows(geometry, factors, AngleMode::kFp64, 0, at::kCPU)));
   // Torch may fuse the last multiplication and addition: then a value between two bfloat16 numbers falls to the other.
   EXPECT_TRUE(at::allclose(own.to(at::kFloat), turned.to(at::kFloat), /*rtol=*/0.008, /*atol=*/1e-5));
 }
@@ -109,26 +100,11 @@ TEST(RotationBodyAgainstTorchTest, Bfloat16HeadsTurnAsTorchTurnsThem) {
 /// With the body of the CUDA kernel, which computes the angles from the frequencies.
 TEST(RotationBodyAgainstTorchTest, TransposedFrequenciesTurnBack) {
   const RotaryGeometry geometry{.rotary_dim = 4, .rope_theta = 1e4, .original_length = 32};
-  const RotaryFrequencies<double> frequencies =
-      rotary_frequencies_fp64(geometry, exact_factors({1.5, 2.0}, /*n_hat=*/20, {AttentionPolicy::kValue, 1.25}));
-  const RotaryRows rows{.frequencies = at::tensor({frequencies.original[0], frequencies.original[1],
-                                                   frequencies.rescaled[0], frequencies.rescaled[1]},
-                                                  at::kDouble),
-                        .attention = 1.25,
-                        .n_hat = 20};
+  const RescaleFactors factors = exact_factors({1.5, 2.0}, /*n_hat=*/20, {AttentionPolicy::kValue, 1.25});
+  const RotaryRows rows = rotary_frequency_rows(geometry, factors, AngleMode::kFp64, 0, at::kCPU);
   const at::Tensor heads = at::randn({50, 2, 6});
   const at::Tensor turned = heads.clone();
-  for (const RotaryRows& way : {rows, transposed(rows)}) {
-    const double* const angles = way.frequencies.const_data_ptr<double>();
-    rotate_on_host<float>(Rotation<double>{.rows = turned.data_ptr(),
-                                           .type = element_type(turned),
-                                           .stride = turned.stride(0),
-                                           .tokens = 50,
-                                           .heads = 2,
-                                           .head_dim = 6,
-                                           .pairs = 2,
-                                           .angles = {angles, angles + 2, way.attention, way.n_hat}});
-  }
+  for (const RotaryRows& way : {rows, transposed(rows)}) rotate_on_host<float>(rotation_of<double>(turned, way));
   at::Tensor expected = heads.to(at::kDouble);
   expected.narrow(0, 20, 30).narrow(2, 0, 4).mul_(1.25 * 1.25);  // the factor stays the same on the way back
   EXPECT_TRUE(at::allclose(turned.to(at::kDouble), expected, /*rtol=*/1e-5, /*atol=*/1e-6));
