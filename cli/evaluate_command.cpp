@@ -1,3 +1,16 @@
+#include "cli/command.h"
+#include "cli/scoring_arguments.h"
+#include "common/documents/documents.h"
+#include "common/documents/retrieval_depth.h"
+#include "common/error.h"
+#include "common/files/write_file.h"
+#include "common/sha256.h"
+#include "evaluation/evaluated_methods.h"
+#include "evaluation/evaluation.h"
+#include "evaluation/evaluation_markdown.h"
+#include "evaluation/evaluation_report.h"
+#include "worker/scoring/perplexity_scorer.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,19 +23,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "cli/command.h"
-#include "cli/evaluated_methods.h"
-#include "cli/evaluation.h"
-#include "cli/evaluation_markdown.h"
-#include "cli/evaluation_report.h"
-#include "cli/retrieval_depth.h"
-#include "cli/scoring_arguments.h"
-#include "common/documents.h"
-#include "common/error.h"
-#include "common/sha256.h"
-#include "common/write_file.h"
-#include "worker/scoring/perplexity_scorer.h"
 
 namespace longrope {
 namespace {

@@ -1,3 +1,15 @@
+#include "cli/command.h"
+#include "common/error.h"
+#include "common/files/write_file.h"
+#include "common/formats/engine_config.h"
+#include "common/formats/engine_tables.h"
+#include "common/formats/factors_file.h"
+#include "common/formats/hugging_face_export.h"
+#include "common/formats/length_schedule.h"
+#include "common/model/model_description.h"
+#include "coordinator/winner_file.h"
+#include "pipeline/pipeline_places.h"
+
 #include <fmt/format.h>
 
 #include <charconv>
@@ -7,18 +19,6 @@
 #include <optional>
 #include <string>
 #include <utility>
-
-#include "cli/command.h"
-#include "cli/pipeline_places.h"
-#include "cli/winner_file.h"
-#include "common/error.h"
-#include "common/factors_file.h"
-#include "common/length_schedule.h"
-#include "common/model_description.h"
-#include "common/write_file.h"
-#include "coordinator/export/engine_config.h"
-#include "coordinator/export/engine_tables.h"
-#include "coordinator/export/hugging_face_export.h"
 
 namespace longrope {
 namespace {

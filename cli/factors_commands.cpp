@@ -1,18 +1,18 @@
+#include "cli/command.h"
+#include "common/error.h"
+#include "common/formats/factors_file.h"
+#include "common/formats/named_factors.h"
+#include "common/model/model_description.h"
+
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
-
-#include "cli/command.h"
-#include "cli/named_factors.h"
-#include "common/error.h"
-#include "common/factors_file.h"
-#include "common/model_description.h"
 
 namespace longrope {
 namespace {

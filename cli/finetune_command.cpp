@@ -1,14 +1,14 @@
+#include "cli/command.h"
+#include "common/duration.h"
+#include "common/formats/named_factors.h"
+#include "common/stop_signals.h"
+#include "finetune/trainer.h"
+
 #include <fmt/format.h>
 
 #include <iostream>
 #include <memory>
 #include <string>
-
-#include "cli/command.h"
-#include "cli/duration.h"
-#include "cli/named_factors.h"
-#include "cli/stop_signals.h"
-#include "finetune/trainer.h"
 
 namespace longrope {
 namespace {

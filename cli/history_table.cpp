@@ -1,13 +1,13 @@
 #include "cli/history_table.h"
 
-#include <fmt/format.h>
-
-#include <nlohmann/json.hpp>
-#include <ostream>
-
-#include "cli/csv_field.h"
 #include "common/error.h"
+#include "common/files/csv_field.h"
 #include "coordinator/store/column_text.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <ostream>
 
 namespace longrope {
 namespace {

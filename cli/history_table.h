@@ -1,10 +1,10 @@
 #pragma once
 
+#include "coordinator/store/store_reader.h"
+
 #include <iosfwd>
 #include <string>
 #include <vector>
-
-#include "coordinator/store/store_reader.h"
 
 namespace longrope {
 

@@ -1,12 +1,12 @@
+#include "cli/command.h"
+#include "common/files/write_file.h"
+#include "pipeline/pipeline_places.h"
+#include "report/html_report.h"
+
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "cli/command.h"
-#include "cli/pipeline_places.h"
-#include "common/write_file.h"
-#include "coordinator/report/html_report.h"
 
 namespace longrope {
 namespace {

@@ -1,3 +1,10 @@
+#include "cli/command.h"
+#include "common/documents/byte_documents.h"
+#include "common/error.h"
+#include "common/model/model_description.h"
+#include "config/config.h"
+#include "worker/model/memory_estimate.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -6,13 +13,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "cli/byte_documents.h"
-#include "cli/command.h"
-#include "common/config.h"
-#include "common/error.h"
-#include "common/memory_estimate.h"
-#include "common/model_description.h"
 
 namespace longrope {
 namespace {

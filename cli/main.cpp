@@ -1,3 +1,8 @@
+#include "cli/command.h"
+#include "common/error.h"
+#include "common/software_version.h"
+#include "coordinator/processes/worker_program.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -6,11 +11,6 @@
 #include <cstring>
 #include <iostream>
 #include <string_view>
-
-#include "cli/command.h"
-#include "cli/worker_program.h"
-#include "common/error.h"
-#include "common/software_version.h"
 
 namespace {
 

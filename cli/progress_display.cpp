@@ -1,12 +1,13 @@
 #include "cli/progress_display.h"
 
+#include "common/duration.h"
+
 #include <fmt/format.h>
+
 #include <unistd.h>
 
 #include <cmath>
 #include <iostream>
-
-#include "cli/duration.h"
 
 namespace longrope {
 namespace {
@@ -32,7 +33,7 @@ const char* describe(StageState state) {
 
 ProgressDisplay::ProgressDisplay() : terminal_(isatty(STDOUT_FILENO) == 1), begun_(std::chrono::steady_clock::now()) {}
 
-std::string ProgressDisplay::line(const Progress& progress) const {
+std::string ProgressDisplay::line(const SearchProgress& progress) const {
   std::string text = fmt::format("stage {} {}: {}/{} candidates told", progress.stage, describe(progress.stage_state),
                                  progress.told, progress.budget);
   if (progress.best_mean_nll) {
@@ -50,7 +51,7 @@ std::string ProgressDisplay::line(const Progress& progress) const {
   return text + fmt::format(", {} worker{}", progress.workers_ready, progress.workers_ready == 1 ? "" : "s");
 }
 
-void ProgressDisplay::show(const Progress& progress) {
+void ProgressDisplay::show(const SearchProgress& progress) {
   const auto now = std::chrono::steady_clock::now();
   const std::string state = fmt::format("{}{}", progress.stage, static_cast<int>(progress.stage_state));
   const bool state_changed = state != last_;
@@ -69,6 +70,11 @@ void ProgressDisplay::show(const Progress& progress) {
 void ProgressDisplay::say(const std::string& text) {
   finish();
   std::cerr << text << std::endl;
+}
+
+Coordinator::Reports ProgressDisplay::reports() {
+  return {.progress = [this](const SearchProgress& progress) { show(progress); },
+          .warning = [this](const std::string& text) { say("longrope: " + text); }};
 }
 
 void ProgressDisplay::finish() {

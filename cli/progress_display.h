@@ -1,10 +1,10 @@
 #pragma once
 
+#include "coordinator/coordinator.h"
+
 #include <chrono>
 #include <cstdint>
 #include <string>
-
-#include "coordinator/core/scheduler.h"
 
 namespace longrope {
 
@@ -13,13 +13,16 @@ class ProgressDisplay {
  public:
   ProgressDisplay();
 
-  void show(const Progress& progress);
+  void show(const SearchProgress& progress);
   /// A line of its own, on standard error.
   void say(const std::string& text);
   void finish();  // ends the rewritten line
 
+  /// What a coordinator reports, shown here; this must outlive it.
+  [[nodiscard]] Coordinator::Reports reports();
+
  private:
-  [[nodiscard]] std::string line(const Progress& progress) const;
+  [[nodiscard]] std::string line(const SearchProgress& progress) const;
 
   bool terminal_;
   std::chrono::steady_clock::time_point begun_;

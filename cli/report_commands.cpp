@@ -1,18 +1,18 @@
+#include "cli/command.h"
+#include "cli/history_table.h"
+#include "cli/stage_table.h"
+#include "common/error.h"
+#include "coordinator/store/store_reader.h"
+#include "pipeline/pipeline_places.h"
+
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <iostream>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-
-#include "cli/command.h"
-#include "cli/history_table.h"
-#include "cli/pipeline_places.h"
-#include "cli/stage_table.h"
-#include "common/error.h"
-#include "coordinator/store/store_reader.h"
 
 namespace longrope {
 namespace {

@@ -1,18 +1,20 @@
+#include "cli/command.h"
+#include "cli/progress_display.h"
+#include "common/error.h"
+#include "common/stop_signals.h"
+#include "common/wire/zmq_transport.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/local_search.h"
+#include "coordinator/prepare_search.h"
+#include "pipeline/pipeline_run.h"
+#include "pipeline/run_plan.h"
+
 #include <chrono>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
-
-#include "cli/command.h"
-#include "cli/pipeline_run.h"
-#include "cli/run_plan.h"
-#include "cli/search_session.h"
-#include "cli/stop_signals.h"
-#include "common/error.h"
-#include "common/zmq_transport.h"
-#include "coordinator/coordinator.h"
 
 namespace longrope {
 namespace {
@@ -43,23 +45,26 @@ std::filesystem::path database_of(const SearchArguments& arguments, const Config
   return arguments.database.empty() ? config.name + ".db" : arguments.database;
 }
 
-void report_end(SearchSession& search) {
-  search.display.finish();
-  std::cout << "search finished; the best factors: longrope best --db " << search.database.string() << std::endl;
+void report_end(ProgressDisplay& display, const std::filesystem::path& database) {
+  display.finish();
+  std::cout << "search finished; the best factors: longrope best --db " << database.string() << std::endl;
 }
 
 void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) {
   const Config config = configured(arguments);
   const std::filesystem::path database = database_of(arguments, config);
+  ProgressDisplay display;
+  const auto search = [&](const Config& searched, const std::filesystem::path& its_database) {
+    const bool finished = search_locally({searched, its_database, workers}, display.reports());
+    display.finish();
+    return finished;
+  };
   if (!config.pipeline.empty()) {
-    if (run_pipeline(config, database, workers) == PipelineEnd::kWaiting) throw CLI::RuntimeError(kExitWaiting);
-    return;
-  }
-  SearchSession search(config, database);
-  if (search.serve_local_workers(workers)) {
-    report_end(search);
+    if (run_pipeline(config, database, search) == PipelineEnd::kWaiting) throw CLI::RuntimeError(kExitWaiting);
+  } else if (search(config, database)) {
+    report_end(display, database);
   } else {
-    search.display.say("stopped; the same command continues");
+    display.say("stopped; the same command continues");
   }
 }
 
@@ -82,15 +87,17 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
   if (!config.pipeline.empty()) {
     throw InputError("a pipeline is run by longrope run: " + arguments.config + " has other stages than searches");
   }
-  SearchSession search(config, database_of(arguments, config));
+  const std::filesystem::path database = database_of(arguments, config);
+  ProgressDisplay display;
+  Coordinator coordinator(prepare_search(config), database, display.reports());
   stop_on_signals();
   ZmqServer transport(bind);
-  if (!search.coordinator.finished()) search.display.say("serving workers at " + transport.endpoint());
-  if (search.coordinator.serve(transport, stop_requested())) {
-    dismiss_late_comers(search.coordinator, transport);
-    report_end(search);
+  if (!coordinator.finished()) display.say("serving workers at " + transport.endpoint());
+  if (coordinator.serve(transport, stop_requested())) {
+    dismiss_late_comers(coordinator, transport);
+    report_end(display, database);
   } else {
-    search.display.say("stopped; workers keep what they hold and wait for the same command");
+    display.say("stopped; workers keep what they hold and wait for the same command");
   }
 }
 

@@ -1,12 +1,12 @@
+#include "cli/command.h"
+#include "common/error.h"
+
 #include <fmt/format.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
-
-#include "cli/command.h"
-#include "common/error.h"
 
 namespace longrope {
 namespace {

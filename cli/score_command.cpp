@@ -1,3 +1,13 @@
+#include "cli/command.h"
+#include "cli/scoring_arguments.h"
+#include "common/documents/documents.h"
+#include "common/error.h"
+#include "common/files/write_file.h"
+#include "common/formats/named_factors.h"
+#include "evaluation/score_progress.h"
+#include "evaluation/score_report.h"
+#include "worker/scoring/perplexity_scorer.h"
+
 #include <fmt/format.h>
 
 #include <atomic>
@@ -7,16 +17,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "cli/command.h"
-#include "cli/named_factors.h"
-#include "cli/score_progress.h"
-#include "cli/score_report.h"
-#include "cli/scoring_arguments.h"
-#include "common/documents.h"
-#include "common/error.h"
-#include "common/write_file.h"
-#include "worker/scoring/perplexity_scorer.h"
 
 namespace longrope {
 namespace {

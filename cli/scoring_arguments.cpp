@@ -1,9 +1,8 @@
 #include "cli/scoring_arguments.h"
 
-#include <cmath>
-#include <utility>
-
 #include "cli/command.h"
+
+#include <utility>
 
 namespace longrope {
 
@@ -50,13 +49,6 @@ void require_measurable(const Fitness& fitness, std::span<const Document> docume
       throw InputError(fmt::format("{} ({})", error.what(), path.native()));
     }
   }
-}
-
-void require_finite(const FitnessResult& result, const Document& document, std::int64_t length,
-                    std::string_view factors) {
-  if (std::isfinite(result.score.nll_sum)) return;
-  throw Error(
-      fmt::format("NLL must be finite: document {} at {} tokens under factors {}", document.name, length, factors));
 }
 
 }  // namespace longrope

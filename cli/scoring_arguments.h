@@ -1,8 +1,12 @@
 #pragma once
 
-#include <fmt/format.h>
+#include "common/documents/documents.h"
+#include "common/error.h"
+#include "worker/scoring/perplexity_scorer.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
@@ -11,10 +15,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "common/documents.h"
-#include "common/error.h"
-#include "worker/scoring/perplexity_scorer.h"
 
 namespace longrope {
 
@@ -42,10 +42,6 @@ void add_scoring_options(CLI::App& command, ScoringArguments& arguments);
 /// require_measurable (worker/scoring/fitness.h) of every document of `path`, which a refusal names too.
 void require_measurable(const Fitness& fitness, std::span<const Document> documents, const std::filesystem::path& path,
                         std::int64_t length, std::int64_t vocabulary);
-
-/// Throws Error, naming document, length and factors, for an NLL that is no number.
-void require_finite(const FitnessResult& result, const Document& document, std::int64_t length,
-                    std::string_view factors);
 
 /// Throws InputError for a value that is given twice: "lengths must differ: 512 (--length)".
 template <typename Value>

@@ -1,22 +1,22 @@
+#include "cli/command.h"
+#include "cli/stage_table.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/files/json_object.h"
+#include "common/files/strict_json.h"
+#include "pipeline/hand_off.h"
+#include "pipeline/pipeline_places.h"
+#include "pipeline/stage_work.h"
+
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
-
-#include "cli/command.h"
-#include "cli/pipeline_places.h"
-#include "cli/pipeline_stages.h"
-#include "cli/stage_table.h"
-#include "common/clock.h"
-#include "common/error.h"
-#include "common/json_object.h"
-#include "common/strict_json.h"
-#include "coordinator/pipeline/hand_off.h"
 
 namespace longrope {
 namespace {

@@ -1,12 +1,12 @@
 #include "cli/stage_table.h"
 
+#include "common/duration.h"
+#include "common/error.h"
+#include "common/files/strict_json.h"
+
 #include <fmt/format.h>
 
 #include <ostream>
-
-#include "cli/duration.h"
-#include "common/error.h"
-#include "common/strict_json.h"
 
 namespace longrope {
 

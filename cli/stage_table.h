@@ -1,10 +1,10 @@
 #pragma once
 
-#include <iosfwd>
+#include "coordinator/store/pipeline_store.h"
 
 #include <nlohmann/json.hpp>
 
-#include "coordinator/store/pipeline_store.h"
+#include <iosfwd>
 
 namespace longrope {
 

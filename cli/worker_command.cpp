@@ -1,15 +1,16 @@
+#include "cli/command.h"
+#include "common/stop_signals.h"
+#include "worker/worker_loop.h"
+
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+
 #include <unistd.h>
 
 #include <array>
 #include <cstdlib>
 #include <memory>
 #include <string>
-
-#include "cli/command.h"
-#include "cli/stop_signals.h"
-#include "worker/worker_loop.h"
 
 namespace longrope {
 namespace {

@@ -1,13 +1,13 @@
 #include "common/random_stream.h"
 
+#include "common/sha256.h"
+
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <numbers>
 #include <stdexcept>
 #include <string>
-
-#include "common/sha256.h"
 
 namespace longrope {
 namespace {

@@ -1,13 +1,13 @@
 #include "common/sha256.h"
 
-#include <bit>
-#include <fstream>
-#include <vector>
+#include "common/error.h"
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
-#include "common/error.h"
+#include <bit>
+#include <fstream>
+#include <vector>
 
 namespace longrope {
 namespace {

@@ -1,13 +1,13 @@
 #include "coordinator/coordinator.h"
 
+#include "common/error.h"
+#include "common/wire/messages.h"
+
 #include <algorithm>
 #include <iterator>
 #include <optional>
 #include <thread>
 #include <utility>
-
-#include "common/error.h"
-#include "common/messages.h"
 
 namespace longrope {
 namespace {

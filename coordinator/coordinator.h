@@ -1,17 +1,17 @@
 #pragma once
 
+#include "common/wire/transport.h"
+#include "config/config.h"
+#include "coordinator/core/scheduler.h"
+#include "coordinator/prepare_search.h"
+#include "coordinator/store/store.h"
+
 #include <atomic>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
 #include <vector>
-
-#include "common/config.h"
-#include "common/transport.h"
-#include "coordinator/core/scheduler.h"
-#include "coordinator/prepare_search.h"
-#include "coordinator/store/store.h"
 
 namespace longrope {
 
@@ -20,15 +20,15 @@ namespace longrope {
 class Coordinator {
  public:
   struct Reports {
-    std::function<void(const Progress&)> progress;    // after every batch
-    std::function<void(const std::string&)> warning;  // refused frames, a full disk …
+    std::function<void(const SearchProgress&)> progress;  // after every batch
+    std::function<void(const std::string&)> warning;      // refused frames, a full disk …
   };
 
   /// Opens the database (and continues what it holds). Throws InputError, Error as prepare_search and Store do.
   Coordinator(PreparedSearch prepared, const std::filesystem::path& database, Reports reports);
 
   [[nodiscard]] bool finished() const { return scheduler_.finished(); }
-  [[nodiscard]] Progress progress() const { return scheduler_.progress(); }
+  [[nodiscard]] SearchProgress progress() const { return scheduler_.progress(); }
 
   /// Serves workers until the search is finished (true) or `stop` is set (false). Everything acknowledged is on disk,
   /// and nobody is connected there.

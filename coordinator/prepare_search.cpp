@@ -1,20 +1,20 @@
 #include "coordinator/prepare_search.h"
 
+#include "common/error.h"
+#include "common/formats/factors_file.h"
+#include "common/model/model_description.h"
+#include "common/software_version.h"
+#include "coordinator/search/search_algorithm.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include "common/error.h"
-#include "common/factors_file.h"
-#include "common/model_description.h"
-#include "common/software_version.h"
-#include "coordinator/search/search_algorithm.h"
 
 namespace longrope {
 namespace {

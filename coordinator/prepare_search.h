@@ -1,13 +1,13 @@
 #pragma once
 
+#include "common/documents/documents.h"
+#include "config/config.h"
+#include "coordinator/core/search_plan.h"
+#include "coordinator/store/store.h"
+
 #include <filesystem>
 #include <map>
 #include <string>
-
-#include "common/config.h"
-#include "common/documents.h"
-#include "coordinator/core/search_plan.h"
-#include "coordinator/store/store.h"
 
 namespace longrope {
 

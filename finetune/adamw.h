@@ -1,12 +1,12 @@
 #pragma once
 
+#include "finetune/training_run.h"
+#include "worker/model/layer_weights.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <vector>
-
-#include "finetune/training_run.h"
-#include "worker/model/layer_weights.h"
 
 namespace longrope {
 

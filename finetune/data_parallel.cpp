@@ -1,14 +1,17 @@
 #include "finetune/data_parallel.h"
 
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "common/error.h"
+#include "finetune/nccl_group.h"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -17,9 +20,6 @@
 #include <exception>
 #include <string>
 #include <vector>
-
-#include "common/error.h"
-#include "finetune/nccl_group.h"
 
 namespace longrope {
 namespace {

@@ -1,12 +1,12 @@
 #pragma once
 
+#include "finetune/process_place.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
 #include <string>
-
-#include "finetune/process_place.h"
 
 namespace longrope {
 

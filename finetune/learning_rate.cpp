@@ -1,5 +1,7 @@
 #include "finetune/learning_rate.h"
 
+#include "common/error.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,8 +9,6 @@
 #include <cmath>
 #include <cstddef>
 #include <numbers>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

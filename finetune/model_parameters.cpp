@@ -1,5 +1,7 @@
 #include "finetune/model_parameters.h"
 
+#include "finetune/tensor_file.h"
+
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
@@ -9,8 +11,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-
-#include "finetune/tensor_file.h"
 
 namespace longrope {
 namespace {

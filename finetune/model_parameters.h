@@ -1,14 +1,14 @@
 #pragma once
 
+#include "common/model/model_description.h"
+#include "worker/model/layer_weights.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include "common/model_description.h"
-#include "worker/model/layer_weights.h"
 
 namespace longrope {
 

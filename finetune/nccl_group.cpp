@@ -1,8 +1,8 @@
 #include "finetune/nccl_group.h"
 
-#include <utility>
-
 #include "common/error.h"
+
+#include <utility>
 
 // c10d's own name for it, without which its header is empty.
 #ifdef USE_C10D_NCCL

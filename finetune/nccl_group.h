@@ -1,11 +1,11 @@
 #pragma once
 
+#include "finetune/process_place.h"
+
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include <chrono>
-
-#include "finetune/process_place.h"
 
 namespace longrope {
 

@@ -1,13 +1,13 @@
 #include "finetune/process_place.h"
 
+#include "common/error.h"
+
 #include <fmt/format.h>
 
 #include <charconv>
 #include <cstdlib>
 #include <limits>
 #include <string_view>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

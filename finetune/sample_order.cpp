@@ -1,10 +1,10 @@
 #include "finetune/sample_order.h"
 
-#include <numeric>
-#include <utility>
-
 #include "common/error.h"
 #include "common/random_stream.h"
+
+#include <numeric>
+#include <utility>
 
 namespace longrope {
 

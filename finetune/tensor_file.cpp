@@ -1,11 +1,11 @@
 #include "finetune/tensor_file.h"
 
+#include "common/files/safetensors_file.h"
+
 #include <ATen/ATen.h>
 
 #include <cstddef>
 #include <span>
-
-#include "common/safetensors_file.h"
 
 namespace longrope {
 

@@ -1,13 +1,13 @@
 #pragma once
 
+#include "worker/model/layer_weights.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
-
-#include "worker/model/layer_weights.h"
 
 namespace longrope {
 

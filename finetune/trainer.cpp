@@ -1,5 +1,18 @@
 #include "finetune/trainer.h"
 
+#include "common/error.h"
+#include "common/files/write_file.h"
+#include "common/files/write_folder.h"
+#include "common/sha256.h"
+#include "finetune/adamw.h"
+#include "finetune/data_parallel.h"
+#include "finetune/model_parameters.h"
+#include "finetune/training_pass.h"
+#include "finetune/training_samples.h"
+#include "finetune/training_state.h"
+#include "worker/model/torch_errors.h"
+#include "worker/scoring/compute_device.h"
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -10,19 +23,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "common/error.h"
-#include "common/sha256.h"
-#include "common/write_file.h"
-#include "common/write_folder.h"
-#include "finetune/adamw.h"
-#include "finetune/data_parallel.h"
-#include "finetune/model_parameters.h"
-#include "finetune/training_pass.h"
-#include "finetune/training_samples.h"
-#include "finetune/training_state.h"
-#include "worker/model/torch_errors.h"
-#include "worker/scoring/compute_device.h"
 
 namespace longrope {
 namespace {

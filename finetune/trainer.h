@@ -1,10 +1,10 @@
 #pragma once
 
+#include "finetune/training_run.h"
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
-
-#include "finetune/training_run.h"
 
 namespace longrope {
 

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <cstdint>
-
-#include "common/model_description.h"
+#include "common/model/model_description.h"
 #include "finetune/training_run.h"
+
+#include <cstdint>
 
 namespace longrope {
 

@@ -1,13 +1,13 @@
 #include "finetune/training_pass.h"
 
+#include "finetune/rotation.h"
+#include "finetune/training_memory.h"
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <utility>
-
-#include "finetune/rotation.h"
-#include "finetune/training_memory.h"
 
 namespace longrope {
 namespace {

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-#include "common/rotary_table.h"
+#include "common/rope/rotary_table.h"
 #include "finetune/model_parameters.h"
 #include "worker/model/row_operations.h"
+
+#include <ATen/core/Tensor.h>
 
 namespace longrope {
 

@@ -1,12 +1,12 @@
 #include "finetune/training_run.h"
 
+#include "common/error.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <string_view>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

@@ -1,16 +1,16 @@
 #pragma once
 
+#include "common/formats/hugging_face_export.h"
+#include "common/rope/rescale_factors.h"
+#include "common/rope/rotary_table.h"
+#include "config/config.h"
+#include "finetune/learning_rate.h"
+#include "finetune/process_place.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <vector>
-
-#include "common/config.h"
-#include "common/rescale_factors.h"
-#include "common/rotary_table.h"
-#include "coordinator/export/hugging_face_export.h"
-#include "finetune/learning_rate.h"
-#include "finetune/process_place.h"
 
 namespace longrope {
 

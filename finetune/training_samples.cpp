@@ -1,13 +1,13 @@
 #include "finetune/training_samples.h"
 
+#include "common/error.h"
+#include "common/sha256.h"
+#include "finetune/training_pass.h"
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <utility>
-
-#include "common/error.h"
-#include "common/sha256.h"
-#include "finetune/training_pass.h"
 
 namespace longrope {
 namespace {

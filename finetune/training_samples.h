@@ -1,5 +1,10 @@
 #pragma once
 
+#include "common/documents/documents.h"
+#include "common/model/model_description.h"
+#include "finetune/sample_order.h"
+#include "finetune/training_run.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -7,11 +12,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include "common/documents.h"
-#include "common/model_description.h"
-#include "finetune/sample_order.h"
-#include "finetune/training_run.h"
 
 namespace longrope {
 

@@ -1,14 +1,14 @@
 #include "finetune/training_state.h"
 
+#include "common/error.h"
+#include "common/files/safetensors_file.h"
+#include "common/files/strict_json.h"
+#include "finetune/tensor_file.h"
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <cstring>
-
-#include "common/error.h"
-#include "common/safetensors_file.h"
-#include "common/strict_json.h"
-#include "finetune/tensor_file.h"
 
 namespace longrope {
 namespace {

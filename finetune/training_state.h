@@ -1,15 +1,15 @@
 #pragma once
 
+#include "finetune/training_run.h"
+#include "worker/model/layer_weights.h"
+
+#include <nlohmann/json.hpp>
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
-
-#include "finetune/training_run.h"
-#include "worker/model/layer_weights.h"
 
 namespace longrope {
 

@@ -1,6 +1,12 @@
 #include "worker/worker_loop.h"
 
+#include "common/error.h"
+#include "common/model/model_description.h"
+#include "common/wire/zmq_transport.h"
+#include "worker/scoring/perplexity_scorer.h"
+
 #include <spdlog/spdlog.h>
+
 #include <unistd.h>
 
 #include <condition_variable>
@@ -12,11 +18,6 @@
 #include <thread>
 #include <utility>
 #include <variant>
-
-#include "common/error.h"
-#include "common/model_description.h"
-#include "common/zmq_transport.h"
-#include "worker/scoring/perplexity_scorer.h"
 
 namespace longrope {
 namespace {

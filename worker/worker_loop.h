@@ -1,11 +1,11 @@
 #pragma once
 
+#include "worker/worker_protocol.h"
+
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <string>
-
-#include "worker/worker_protocol.h"
 
 namespace longrope {
 

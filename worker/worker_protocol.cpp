@@ -1,10 +1,10 @@
 #include "worker/worker_protocol.h"
 
+#include "common/overloaded.h"
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
-
-#include "common/overloaded.h"
 
 namespace longrope {
 namespace {

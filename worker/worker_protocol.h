@@ -1,5 +1,9 @@
 #pragma once
 
+#include "common/clock.h"
+#include "common/documents/documents.h"
+#include "common/wire/messages.h"
+
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -9,10 +13,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include "common/clock.h"
-#include "common/documents.h"
-#include "common/messages.h"
 
 namespace longrope {
 

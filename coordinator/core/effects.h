@@ -1,10 +1,10 @@
 #pragma once
 
+#include "common/wire/messages.h"
+#include "coordinator/core/records.h"
+
 #include <string>
 #include <vector>
-
-#include "common/messages.h"
-#include "coordinator/core/records.h"
 
 namespace longrope {
 

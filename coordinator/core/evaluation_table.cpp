@@ -1,10 +1,10 @@
 #include "coordinator/core/evaluation_table.h"
 
+#include "common/error.h"
+
 #include <algorithm>
 #include <stdexcept>
 #include <utility>
-
-#include "common/error.h"
 
 namespace longrope {
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "common/clock.h"
+#include "coordinator/core/effects.h"
+
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -7,9 +10,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include "common/clock.h"
-#include "coordinator/core/effects.h"
 
 namespace longrope {
 

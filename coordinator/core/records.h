@@ -1,13 +1,13 @@
 #pragma once
 
+#include "common/rope/rescale_factors.h"
+#include "common/wire/score_result.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
-
-#include "common/evaluation.h"
-#include "common/rescale_factors.h"
 
 namespace longrope {
 

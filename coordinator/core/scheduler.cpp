@@ -1,11 +1,11 @@
 #include "coordinator/core/scheduler.h"
 
+#include "common/error.h"
+#include "common/overloaded.h"
+
 #include <algorithm>
 #include <set>
 #include <utility>
-
-#include "common/error.h"
-#include "common/overloaded.h"
 
 namespace longrope {
 namespace {
@@ -368,9 +368,9 @@ std::chrono::milliseconds Scheduler::next_deadline(const Now& now) const {
   return std::max(wait, std::chrono::milliseconds(0));
 }
 
-Progress Scheduler::progress() const {
+SearchProgress Scheduler::progress() const {
   const StageRun& stage = *stages_[std::min(current_, stages_.size() - 1)];
-  Progress progress;
+  SearchProgress progress;
   progress.stage = stage.record().name;
   progress.stage_state = stage.record().state;
   progress.told = stage.told();

@@ -1,5 +1,10 @@
 #pragma once
 
+#include "common/clock.h"
+#include "common/wire/messages.h"
+#include "coordinator/core/stage_run.h"
+#include "coordinator/core/worker_roster.h"
+
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -8,11 +13,6 @@
 #include <string>
 #include <variant>
 #include <vector>
-
-#include "common/clock.h"
-#include "common/messages.h"
-#include "coordinator/core/stage_run.h"
-#include "coordinator/core/worker_roster.h"
 
 namespace longrope {
 
@@ -28,7 +28,7 @@ struct TimePassed {};
 using Event = std::variant<TimePassed, WorkerSaid, PeerUnreachable>;
 
 /// For the live display; derived from state, no history.
-struct Progress {
+struct SearchProgress {
   std::string stage;
   StageState stage_state = StageState::kPending;
   std::size_t told = 0;
@@ -59,7 +59,7 @@ class Scheduler {
   /// process) is held against nobody: what workers said meanwhile has not been heard.
   [[nodiscard]] std::chrono::milliseconds next_deadline(const Now& now) const;
   [[nodiscard]] bool finished() const { return current_ == stages_.size(); }
-  [[nodiscard]] Progress progress() const;
+  [[nodiscard]] SearchProgress progress() const;
   [[nodiscard]] const SearchPlan& plan() const { return plan_; }
 
  private:

@@ -1,14 +1,14 @@
 #pragma once
 
+#include "common/rope/closed_form_factors.h"
+#include "common/wire/score_result.h"
+#include "config/config.h"
+#include "coordinator/search/search_algorithm.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "common/closed_form_factors.h"
-#include "common/config.h"
-#include "common/evaluation.h"
-#include "coordinator/search/search_algorithm.h"
 
 namespace longrope {
 

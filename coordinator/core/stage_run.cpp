@@ -1,12 +1,11 @@
 #include "coordinator/core/stage_run.h"
 
+#include "common/error.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
-
-#include "common/error.h"
-#include "common/sha256.h"
 
 namespace longrope {
 namespace {
@@ -21,15 +20,6 @@ Trajectory make_trajectory(const SearchPlan& plan, const PlannedStage& stage) {
 }
 
 }  // namespace
-
-std::string evaluation_hash(const SearchPlan& plan, EvaluationKind kind, const std::string& factors_digest,
-                            const std::string& document_digest, std::int64_t length) {
-  Sha256 hash;
-  hash.field("longrope-evaluation/1").field(to_string(kind)).field("perplexity");
-  hash.field(factors_digest).field(plan.model_digest).field(document_digest).field(length);
-  hash.field(to_string(plan.dtype)).field(to_string(plan.angles)).field(plan.threads_per_worker);
-  return hash.hex();
-}
 
 StageRun::StageRun(const SearchPlan& plan, std::size_t stage_index, EvaluationTable& evaluations,
                    std::int64_t& next_candidate_id)

@@ -1,15 +1,15 @@
 #pragma once
 
+#include "coordinator/core/evaluation_table.h"
+#include "coordinator/core/search_plan.h"
+#include "coordinator/core/trajectory.h"
+
 #include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "coordinator/core/evaluation_table.h"
-#include "coordinator/core/search_plan.h"
-#include "coordinator/core/trajectory.h"
 
 namespace longrope {
 

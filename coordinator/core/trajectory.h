@@ -1,15 +1,15 @@
 #pragma once
 
+#include "config/config.h"
+#include "coordinator/core/records.h"
+#include "coordinator/search/search_algorithm.h"
+
 #include <chrono>
 #include <cstddef>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
-
-#include "common/config.h"
-#include "coordinator/core/records.h"
-#include "coordinator/search/search_algorithm.h"
 
 namespace longrope {
 

@@ -1,5 +1,10 @@
 #pragma once
 
+#include "common/clock.h"
+#include "config/config.h"
+#include "coordinator/core/effects.h"
+#include "coordinator/core/evaluation_table.h"
+
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -7,11 +12,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include "common/clock.h"
-#include "common/config.h"
-#include "coordinator/core/effects.h"
-#include "coordinator/core/evaluation_table.h"
 
 namespace longrope {
 

@@ -1,14 +1,14 @@
 #include "coordinator/search/genome.h"
 
+#include "common/error.h"
+#include "common/rope/closed_form_factors.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
-
-#include "common/closed_form_factors.h"
-#include "common/error.h"
 
 namespace longrope {
 

@@ -1,12 +1,12 @@
 #pragma once
 
+#include "common/rope/rescale_factors.h"
+#include "coordinator/search/search_algorithm.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
-
-#include "common/rescale_factors.h"
-#include "coordinator/search/search_algorithm.h"
 
 namespace longrope {
 

@@ -1,10 +1,10 @@
 #include "coordinator/search/longrope_search.h"
 
-#include <algorithm>
-#include <utility>
-
 #include "common/error.h"
 #include "coordinator/search/monotone_crossover.h"
+
+#include <algorithm>
+#include <utility>
 
 namespace longrope {
 namespace {

@@ -1,17 +1,17 @@
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "common/random_stream.h"
 #include "coordinator/search/genome.h"
 #include "coordinator/search/monotone_mutation.h"
 #include "coordinator/search/proposal_history.h"
 #include "coordinator/search/search_algorithm.h"
 #include "coordinator/search/seeds.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace longrope {
 

@@ -1,12 +1,12 @@
 #pragma once
 
+#include "common/random_stream.h"
+#include "coordinator/search/genome.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
-
-#include "common/random_stream.h"
-#include "coordinator/search/genome.h"
 
 namespace longrope {
 

@@ -1,13 +1,13 @@
 #pragma once
 
+#include "common/random_stream.h"
+#include "coordinator/search/genome.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 #include <vector>
-
-#include "common/random_stream.h"
-#include "coordinator/search/genome.h"
 
 namespace longrope {
 

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "common/rope/rescale_factors.h"
+
 #include <cstddef>
 #include <set>
 #include <string>
 #include <vector>
-
-#include "common/rescale_factors.h"
 
 namespace longrope {
 

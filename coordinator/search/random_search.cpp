@@ -1,9 +1,9 @@
 #include "coordinator/search/random_search.h"
 
+#include "common/random_stream.h"
+
 #include <algorithm>
 #include <utility>
-
-#include "common/random_stream.h"
 
 namespace longrope {
 namespace {

@@ -1,15 +1,15 @@
 #pragma once
 
+#include "coordinator/search/genome.h"
+#include "coordinator/search/proposal_history.h"
+#include "coordinator/search/search_algorithm.h"
+#include "coordinator/search/seeds.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "coordinator/search/genome.h"
-#include "coordinator/search/proposal_history.h"
-#include "coordinator/search/search_algorithm.h"
-#include "coordinator/search/seeds.h"
 
 namespace longrope {
 

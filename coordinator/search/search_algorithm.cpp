@@ -1,15 +1,15 @@
 #include "coordinator/search/search_algorithm.h"
 
+#include "common/error.h"
+#include "coordinator/search/longrope_search.h"
+#include "coordinator/search/random_search.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
 #include <limits>
 #include <string_view>
 #include <utility>
-
-#include "common/error.h"
-#include "coordinator/search/longrope_search.h"
-#include "coordinator/search/random_search.h"
 
 namespace longrope {
 namespace {

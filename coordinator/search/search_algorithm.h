@@ -1,16 +1,16 @@
 #pragma once
 
+#include "common/model/rope_scaling.h"
+#include "common/rope/closed_form_factors.h"
+#include "common/rope/rescale_factors.h"
+#include "config/config.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "common/closed_form_factors.h"
-#include "common/config.h"
-#include "common/rescale_factors.h"
-#include "common/rope_scaling.h"
 
 namespace longrope {
 

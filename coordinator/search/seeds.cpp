@@ -1,13 +1,13 @@
 #include "coordinator/search/seeds.h"
 
+#include "common/rope/closed_form_factors.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <set>
 #include <utility>
-
-#include "common/closed_form_factors.h"
 
 namespace longrope {
 namespace {

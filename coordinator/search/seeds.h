@@ -1,11 +1,11 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
-#include "common/rescale_factors.h"
+#include "common/rope/rescale_factors.h"
 #include "coordinator/search/genome.h"
 #include "coordinator/search/search_algorithm.h"
+
+#include <string>
+#include <vector>
 
 namespace longrope {
 

@@ -1,13 +1,13 @@
 #include "coordinator/store/column_text.h"
 
-#include <array>
-#include <cmath>
-#include <utility>
+#include "common/error.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "common/error.h"
+#include <array>
+#include <cmath>
+#include <utility>
 
 namespace longrope {
 namespace {

@@ -1,13 +1,13 @@
 #pragma once
 
+#include "common/wire/score_result.h"
+#include "coordinator/core/records.h"
+#include "coordinator/store/pipeline_store.h"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "common/evaluation.h"
-#include "coordinator/core/records.h"
-#include "coordinator/store/pipeline_store.h"
 
 namespace longrope {
 

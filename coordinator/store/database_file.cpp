@@ -1,15 +1,15 @@
 #include "coordinator/store/database_file.h"
 
+#include "common/error.h"
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+
 #include <cstring>
 #include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include <fmt/format.h>
-#include <sqlite3.h>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

@@ -1,11 +1,11 @@
 #pragma once
 
+#include <SQLiteCpp/SQLiteCpp.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
-
-#include <SQLiteCpp/SQLiteCpp.h>
 
 namespace longrope {
 

@@ -1,16 +1,16 @@
 #include "coordinator/store/migrations.h"
 
+#include "common/error.h"
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
+
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <string>
-
-#include <SQLiteCpp/SQLiteCpp.h>
-#include <fmt/format.h>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

@@ -1,10 +1,10 @@
 #pragma once
 
+#include "coordinator/store/database_file.h"
+
 #include <filesystem>
 #include <span>
 #include <string_view>
-
-#include "coordinator/store/database_file.h"
 
 namespace SQLite {
 class Database;

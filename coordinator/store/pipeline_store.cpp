@@ -1,6 +1,11 @@
 #include "coordinator/store/pipeline_store.h"
 
-#include <algorithm>
+#include "common/error.h"
+#include "coordinator/store/column_text.h"
+#include "coordinator/store/database_file.h"
+#include "coordinator/store/migrations.h"
+#include "coordinator/store/row_reader.h"
+#include "coordinator/store/writer_lock.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <SQLiteCpp/VariadicBind.h>
@@ -8,12 +13,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "common/error.h"
-#include "coordinator/store/column_text.h"
-#include "coordinator/store/database_file.h"
-#include "coordinator/store/migrations.h"
-#include "coordinator/store/row_reader.h"
-#include "coordinator/store/writer_lock.h"
+#include <algorithm>
 
 namespace longrope {
 namespace {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "config/pipeline_config.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -7,8 +9,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "common/pipeline_config.h"
 
 namespace longrope {
 

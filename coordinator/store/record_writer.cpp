@@ -1,16 +1,16 @@
 #include "coordinator/store/record_writer.h"
 
+#include "common/error.h"
+#include "coordinator/store/column_text.h"
+
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
-
-#include <fmt/format.h>
-
-#include "common/error.h"
-#include "coordinator/store/column_text.h"
 
 namespace longrope {
 namespace {

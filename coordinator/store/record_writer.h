@@ -1,8 +1,8 @@
 #pragma once
 
-#include <SQLiteCpp/SQLiteCpp.h>
-
 #include "coordinator/core/records.h"
+
+#include <SQLiteCpp/SQLiteCpp.h>
 
 namespace longrope {
 

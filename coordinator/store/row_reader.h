@@ -1,12 +1,12 @@
 #pragma once
 
-#include <cstdint>
-#include <optional>
-#include <string>
+#include "coordinator/store/column_text.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
-#include "coordinator/store/column_text.h"
+#include <cstdint>
+#include <optional>
+#include <string>
 
 namespace longrope {
 

@@ -1,17 +1,17 @@
 #include "coordinator/store/run_identity.h"
 
-#include <algorithm>
-#include <optional>
-#include <string>
-#include <tuple>
-#include <vector>
+#include "common/error.h"
+#include "coordinator/store/record_writer.h"
 
 #include <SQLiteCpp/VariadicBind.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "common/error.h"
-#include "coordinator/store/record_writer.h"
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
 
 namespace longrope {
 namespace {

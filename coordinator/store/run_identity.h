@@ -1,10 +1,10 @@
 #pragma once
 
-#include <filesystem>
+#include "coordinator/store/store.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
-#include "coordinator/store/store.h"
+#include <filesystem>
 
 namespace longrope {
 

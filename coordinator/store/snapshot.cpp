@@ -1,10 +1,10 @@
 #include "coordinator/store/snapshot.h"
 
-#include <map>
-#include <string>
-
 #include "coordinator/store/column_text.h"
 #include "coordinator/store/row_reader.h"
+
+#include <map>
+#include <string>
 
 namespace longrope {
 namespace {

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <cstdint>
-#include <map>
-#include <vector>
+#include "coordinator/core/records.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
-#include "coordinator/core/records.h"
+#include <cstdint>
+#include <map>
+#include <vector>
 
 namespace longrope {
 

@@ -1,11 +1,5 @@
 #include "coordinator/store/store.h"
 
-#include <fmt/format.h>
-#include <sqlite3.h>
-#include <nlohmann/json.hpp>
-
-#include <stdexcept>
-
 #include "common/error.h"
 #include "coordinator/store/database_file.h"
 #include "coordinator/store/migrations.h"
@@ -13,6 +7,12 @@
 #include "coordinator/store/run_identity.h"
 #include "coordinator/store/snapshot.h"
 #include "coordinator/store/writer_lock.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sqlite3.h>
+
+#include <stdexcept>
 
 namespace longrope {
 namespace {

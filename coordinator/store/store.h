@@ -1,13 +1,13 @@
 #pragma once
 
+#include "coordinator/core/records.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "coordinator/core/records.h"
 
 namespace longrope {
 

@@ -1,20 +1,20 @@
 #include "coordinator/store/store_reader.h"
 
-#include <algorithm>
-#include <cmath>
-#include <map>
-#include <set>
-
-#include <SQLiteCpp/SQLiteCpp.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "common/error.h"
 #include "coordinator/store/column_text.h"
 #include "coordinator/store/database_file.h"
 #include "coordinator/store/migrations.h"
 #include "coordinator/store/row_reader.h"
 #include "coordinator/store/snapshot.h"
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
 
 namespace longrope {
 namespace {

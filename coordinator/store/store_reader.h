@@ -1,5 +1,7 @@
 #pragma once
 
+#include "common/rope/rescale_factors.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -7,8 +9,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "common/rescale_factors.h"
 
 namespace longrope {
 

@@ -1,5 +1,9 @@
 #include "coordinator/store/writer_lock.h"
 
+#include "common/error.h"
+
+#include <fmt/format.h>
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -10,10 +14,6 @@
 #include <cstring>
 #include <string>
 #include <system_error>
-
-#include <fmt/format.h>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

@@ -1,12 +1,12 @@
 #include "cli/stage_table.h"
 
-#include <sstream>
-#include <string>
+#include "tests/support/factor_fixtures.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/common/factor_fixtures.h"
+#include <sstream>
+#include <string>
 
 namespace longrope {
 namespace {

@@ -1,12 +1,12 @@
 #include "common/random_stream.h"
 
+#include <gtest/gtest.h>
+
 #include <array>
 #include <cmath>
 #include <limits>
 #include <set>
 #include <stdexcept>
-
-#include <gtest/gtest.h>
 
 namespace longrope {
 namespace {

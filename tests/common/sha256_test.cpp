@@ -1,11 +1,11 @@
 #include "common/sha256.h"
 
-#include <string>
+#include "tests/support/factor_fixtures.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/common/factor_fixtures.h"
+#include <string>
 
 namespace longrope {
 namespace {

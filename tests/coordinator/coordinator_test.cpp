@@ -1,6 +1,12 @@
 #include "coordinator/coordinator.h"
 
+#include "common/error.h"
+#include "coordinator/store/store_reader.h"
+#include "tests/support/fake_transport.h"
+#include "tests/support/prepared_fixture.h"
+
 #include <gtest/gtest.h>
+
 #include <sys/resource.h>
 
 #include <atomic>
@@ -10,11 +16,6 @@
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "common/error.h"
-#include "coordinator/store/store_reader.h"
-#include "tests/support/fake_transport.h"
-#include "tests/support/prepared_fixture.h"
 
 namespace longrope {
 namespace {
@@ -40,7 +41,8 @@ class CoordinatorTest : public testing::Test {
     plan_ = prepared.plan;
     coordinator_ = std::make_unique<Coordinator>(
         std::move(prepared), directory_ / "search.db",
-        Coordinator::Reports{[](const Progress&) {}, [this](const std::string& text) { warnings_.push_back(text); }});
+        Coordinator::Reports{[](const SearchProgress&) {},
+                             [this](const std::string& text) { warnings_.push_back(text); }});
   }
   bool turn() { return coordinator_->serve_once(transport_, milliseconds(0)); }
   void join() {

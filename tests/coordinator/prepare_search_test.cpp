@@ -1,17 +1,17 @@
 #include "coordinator/prepare_search.h"
 
+#include "common/error.h"
+#include "common/formats/factors_file.h"
+#include "tests/support/prepared_fixture.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include "common/error.h"
-#include "common/factors_file.h"
-#include "tests/support/prepared_fixture.h"
 
 namespace longrope {
 namespace {

@@ -1,3 +1,10 @@
+#include "coordinator/store/store.h"
+#include "tests/support/prepared_fixture.h"
+#include "tests/support/row_store.h"
+#include "tests/support/search_fixture.h"
+#include "tests/support/search_history.h"
+#include "tests/support/search_simulator.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -7,13 +14,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "coordinator/store/store.h"
-#include "tests/support/prepared_fixture.h"
-#include "tests/support/row_store.h"
-#include "tests/support/search_fixture.h"
-#include "tests/support/search_history.h"
-#include "tests/support/search_simulator.h"
 
 namespace longrope {
 namespace {

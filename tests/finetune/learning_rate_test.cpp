@@ -1,8 +1,8 @@
 #include "finetune/learning_rate.h"
 
-#include <gtest/gtest.h>
-
 #include "common/error.h"
+
+#include <gtest/gtest.h>
 
 namespace longrope {
 namespace {

@@ -1,11 +1,11 @@
 #include "finetune/process_place.h"
 
+#include "common/error.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

@@ -1,11 +1,11 @@
 #include "finetune/sample_order.h"
 
+#include "common/error.h"
+
 #include <gtest/gtest.h>
 
 #include <set>
 #include <vector>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

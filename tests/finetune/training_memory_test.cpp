@@ -1,5 +1,8 @@
 #include "finetune/training_memory.h"
 
+#include "finetune/adamw.h"
+#include "finetune/training_pass.h"
+
 #include <ATen/ATen.h>
 #include <c10/core/Allocator.h>
 #include <gtest/gtest.h>
@@ -7,9 +10,6 @@
 #include <algorithm>
 #include <memory>
 #include <string>
-
-#include "finetune/adamw.h"
-#include "finetune/training_pass.h"
 
 namespace longrope {
 namespace {

@@ -1,5 +1,7 @@
 #include "finetune/training_pass.h"
 
+#include "tests/worker/reference_transformer.h"
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -7,8 +9,6 @@
 #include <numeric>
 #include <string>
 #include <vector>
-
-#include "tests/worker/reference_transformer.h"
 
 namespace longrope {
 namespace {

@@ -1,12 +1,12 @@
 #include "finetune/training_run.h"
 
+#include "common/error.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <string>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

@@ -1,14 +1,14 @@
 #include "finetune/training_state.h"
 
+#include "common/error.h"
+#include "common/files/safetensors_file.h"
+#include "tests/worker/reference_transformer.h"
+
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
-
-#include "common/error.h"
-#include "common/safetensors_file.h"
-#include "tests/worker/reference_transformer.h"
 
 namespace longrope {
 namespace {

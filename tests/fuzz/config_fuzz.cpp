@@ -1,6 +1,5 @@
 // The TOML configuration of a search or a pipeline.
-#include "common/config.h"
-
+#include "config/config.h"
 #include "tests/fuzz/fuzz_target.h"
 
 void longrope::read_hostile_input(std::string_view input) {

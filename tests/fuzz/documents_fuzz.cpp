@@ -1,6 +1,5 @@
 // A file of documents: metadata, tokens and masks on top of the .safetensors header.
-#include "common/documents.h"
-
+#include "common/documents/documents.h"
 #include "tests/fuzz/fuzz_target.h"
 
 void longrope::read_hostile_input(std::string_view input) {

@@ -1,8 +1,7 @@
-#include "common/evaluation_file.h"
+#include "evaluation/evaluation_file.h"
+#include "tests/fuzz/fuzz_target.h"
 
 #include <cmath>
-
-#include "tests/fuzz/fuzz_target.h"
 
 void longrope::read_hostile_input(std::string_view input) {
   const EvaluationFile report = read_evaluation_file(hostile_file("evaluation", input));

@@ -1,7 +1,6 @@
 // Factors in every form that is told apart by content: canonical JSON, a config.json of Hugging Face, overrides for
 // vLLM and axolotl, CSV.
-#include "common/factors_file.h"
-
+#include "common/formats/factors_file.h"
 #include "tests/fuzz/fuzz_target.h"
 
 void longrope::read_hostile_input(std::string_view input) {

@@ -1,5 +1,7 @@
 #include "tests/fuzz/fuzz_target.h"
 
+#include "common/error.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,8 +11,6 @@
 #include <iostream>
 #include <string>
 #include <system_error>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {

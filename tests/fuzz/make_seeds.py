@@ -150,7 +150,7 @@ def configurations():
 
 
 def factors_files():
-    models = json.loads((ROOT / "tests/fixtures/factors/published_factors.json").read_text())
+    models = json.loads((ROOT / "configs/published/published_factors.json").read_text())
     published = next(model for name, model in models.items() if name.startswith("Phi-3.5-mini"))
     entry = {"id": "best", "target_len": 8192, "lambda": [1.0, 1.5, 2.0], "lambda_grid": [0, 50, 100],
              "steps_per_unit": 100, "n_hat": 0, "mscale": {"policy": "su", "value": 1.1}, "composed_from": ["a"],

@@ -1,7 +1,6 @@
 // Frames from a peer, in both directions.
-#include "common/messages.h"
-
 #include "common/error.h"
+#include "common/wire/messages.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace longrope {

@@ -1,6 +1,5 @@
 // The header of a .safetensors file: lengths, JSON, offsets.
-#include "common/safetensors_file.h"
-
+#include "common/files/safetensors_file.h"
 #include "tests/fuzz/fuzz_target.h"
 
 void longrope::read_hostile_input(std::string_view input) {

@@ -1,5 +1,5 @@
 // model.safetensors.index.json: which files belong to a model.
-#include "common/model_description.h"
+#include "common/model/model_description.h"
 #include "tests/fuzz/fuzz_target.h"
 
 void longrope::read_hostile_input(std::string_view input) {

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <cmath>
+#include "evaluation/evaluation_report.h"
 
-#include "cli/evaluation_report.h"
+#include <cmath>
 
 namespace longrope {
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "common/wire/messages.h"
+#include "common/wire/transport.h"
+
 #include <algorithm>
 #include <deque>
 #include <functional>
@@ -7,9 +10,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "common/messages.h"
-#include "common/transport.h"
 
 namespace longrope {
 

@@ -1,5 +1,10 @@
 #pragma once
 
+#include "common/documents/documents.h"
+#include "config/config.h"
+
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
@@ -7,11 +12,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <gtest/gtest.h>
-
-#include "common/config.h"
-#include "common/documents.h"
 
 namespace longrope {
 

@@ -1,5 +1,9 @@
 #pragma once
 
+#include "coordinator/core/records.h"
+
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <map>
 #include <span>
@@ -7,10 +11,6 @@
 #include <tuple>
 #include <utility>
 #include <variant>
-
-#include <gtest/gtest.h>
-
-#include "coordinator/core/records.h"
 
 namespace longrope {
 

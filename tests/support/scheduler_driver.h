@@ -1,5 +1,9 @@
 #pragma once
 
+#include "coordinator/core/scheduler.h"
+#include "tests/support/row_store.h"
+#include "tests/support/search_fixture.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -10,10 +14,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "coordinator/core/scheduler.h"
-#include "tests/support/row_store.h"
-#include "tests/support/search_fixture.h"
 
 namespace longrope {
 

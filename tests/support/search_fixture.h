@@ -1,17 +1,17 @@
 #pragma once
 
+#include "common/documents/documents.h"
+#include "common/rope/closed_form_factors.h"
+#include "common/wire/score_result.h"
+#include "coordinator/core/search_plan.h"
+#include "coordinator/search/search_algorithm.h"
+
 #include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "common/closed_form_factors.h"
-#include "common/documents.h"
-#include "common/evaluation.h"
-#include "coordinator/core/search_plan.h"
-#include "coordinator/search/search_algorithm.h"
 
 namespace longrope {
 

@@ -1,8 +1,8 @@
 #include "tests/support/search_history.h"
 
-#include <optional>
-
 #include <fmt/format.h>
+
+#include <optional>
 
 namespace longrope {
 namespace {

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "coordinator/core/records.h"
+
 #include <cstdint>
 #include <ostream>
 #include <string>
 #include <vector>
-
-#include "coordinator/core/records.h"
 
 namespace longrope {
 

@@ -1,13 +1,13 @@
 #include "tests/support/search_simulator.h"
 
+#include "common/error.h"
+#include "tests/support/search_fixture.h"
+
 #include <cmath>
 #include <iterator>
 #include <limits>
 #include <optional>
 #include <utility>
-
-#include "common/error.h"
-#include "tests/support/search_fixture.h"
 
 namespace longrope {
 namespace {

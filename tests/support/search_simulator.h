@@ -1,5 +1,9 @@
 #pragma once
 
+#include "coordinator/core/scheduler.h"
+#include "tests/support/row_store.h"
+#include "worker/worker_protocol.h"
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -11,10 +15,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include "coordinator/core/scheduler.h"
-#include "tests/support/row_store.h"
-#include "worker/worker_protocol.h"
 
 namespace longrope {
 

@@ -1,18 +1,18 @@
 #include "tests/worker/reference_transformer.h"
 
+#include "common/files/safetensors_file.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <span>
 #include <tuple>
-
-#include "common/safetensors_file.h"
 
 namespace longrope {
 namespace {

@@ -1,14 +1,14 @@
 #pragma once
 
+#include "common/documents/documents.h"
+#include "common/rope/rescale_factors.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "common/documents.h"
-#include "common/rescale_factors.h"
 
 namespace longrope {
 

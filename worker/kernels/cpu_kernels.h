@@ -1,9 +1,10 @@
 #pragma once
 
-#include <cstdint>
+#include "common/rope/rotary_formulas.h"
+#include "worker/kernels/logit_state.h"
+#include "worker/kernels/tile_sizes.h"
 
-#include "common/element_formulas.h"
-#include "common/tile_sizes.h"
+#include <cstdint>
 
 namespace longrope {
 

@@ -2,9 +2,9 @@
 
 // Body of CpuKernels::attend; see cpu_kernels.h for what it computes.
 
-#include <limits>
-
 #include "worker/kernels/matrix_product.h"
+
+#include <limits>
 
 namespace longrope {
 

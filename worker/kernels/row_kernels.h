@@ -2,10 +2,10 @@
 
 // Bodies of the kernels that take one row at a time; see cpu_kernels.h for what they compute.
 
-#include <limits>
-
 #include "worker/kernels/cpu_kernels.h"
 #include "worker/kernels/instruction_sets.h"
+
+#include <limits>
 
 namespace longrope {
 

@@ -1,17 +1,18 @@
 #include "worker/model/checkpoint.h"
 
+#include "common/error.h"
+#include "common/model/model_description.h"
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <optional>
-
-#include "common/error.h"
-#include "common/model_description.h"
 
 namespace longrope {
 namespace {

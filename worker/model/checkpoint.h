@@ -1,5 +1,7 @@
 #pragma once
 
+#include "common/files/safetensors_file.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -8,8 +10,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include "common/safetensors_file.h"
 
 namespace longrope {
 

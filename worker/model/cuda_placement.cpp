@@ -1,9 +1,9 @@
 #include "worker/model/cuda_placement.h"
 
+#include "common/error.h"
+
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
-
-#include "common/error.h"
 
 namespace longrope {
 

@@ -1,10 +1,10 @@
 #include "worker/model/cuda_rotation.h"
 
+#include "worker/model/cuda_placement.h"
+
 #include <ATen/ATen.h>
 
 #include <algorithm>
-
-#include "worker/model/cuda_placement.h"
 
 namespace longrope {
 namespace {

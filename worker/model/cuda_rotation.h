@@ -1,9 +1,9 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include "worker/kernels/cuda/cuda_kernels.h"
 #include "worker/model/row_operations.h"
+
+#include <ATen/core/Tensor.h>
 
 namespace longrope {
 

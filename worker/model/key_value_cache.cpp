@@ -1,12 +1,12 @@
 #include "worker/model/key_value_cache.h"
 
+#include "worker/kernels/tile_sizes.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
-
-#include "common/tile_sizes.h"
 
 namespace longrope {
 namespace {

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "worker/model/placement.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <functional>
-
-#include "worker/model/placement.h"
 
 namespace longrope {
 

@@ -1,15 +1,15 @@
 #pragma once
 
+#include "common/model/model_description.h"
+#include "worker/model/checkpoint.h"
+#include "worker/model/placement.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
-
-#include "common/model_description.h"
-#include "worker/model/checkpoint.h"
-#include "worker/model/placement.h"
 
 namespace longrope {
 

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include "worker/kernels/cpu_kernels.h"
+
+#include <ATen/core/Tensor.h>
 
 namespace longrope {
 

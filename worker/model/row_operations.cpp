@@ -1,13 +1,13 @@
 #include "worker/model/row_operations.h"
 
+#include "worker/model/cuda_placement.h"
+#include "worker/model/cuda_rotation.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
-
-#include "worker/model/cuda_placement.h"
-#include "worker/model/cuda_rotation.h"
 
 namespace longrope {
 namespace {

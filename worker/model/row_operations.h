@@ -1,11 +1,11 @@
 #pragma once
 
+#include "common/rope/rotary_table.h"
+#include "worker/model/placement.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-
-#include "common/rotary_table.h"
-#include "worker/model/placement.h"
 
 namespace longrope {
 

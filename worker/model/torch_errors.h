@@ -1,12 +1,12 @@
 #pragma once
 
+#include "common/error.h"
+
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <new>
 #include <string_view>
-
-#include "common/error.h"
 
 namespace longrope {
 

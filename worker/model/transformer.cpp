@@ -1,12 +1,12 @@
 #include "worker/model/transformer.h"
 
+#include "worker/model/projection.h"
+#include "worker/model/row_operations.h"
+
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <utility>
-
-#include "worker/model/projection.h"
-#include "worker/model/row_operations.h"
 
 namespace longrope {
 namespace {
@@ -121,7 +121,7 @@ at::Tensor Transformer::load_embedding(const char* name) {
 
 at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
                                          std::span<const RescaleFactors> candidates, AngleMode angles,
-                                         std::int64_t tile_tokens, const Progress& progress) {
+                                         std::int64_t tile_tokens, const ForwardObserver& observer) {
   const auto length = static_cast<std::int64_t>(tokens.size());
   const at::Tensor residuals = embedded(tokens, static_cast<std::int64_t>(candidates.size()));
   const bool several = candidates.size() > 1;
@@ -133,29 +133,29 @@ at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
          .cache = KeyValueCache(length, description_.key_value_heads, description_.head_dim, placement_)});
   }
   const Tile buffers(description_, std::min(length, tile_tokens), several, residuals.options());
-  progress.clock.lap(Phase::kRows);
+  observer.clock.lap(Phase::kRows);
   for (std::int64_t index = 0; index < description_.layers; ++index) {
     const auto position = static_cast<std::size_t>(index);
     const Layer layer(
         source_ == WeightSource::kFiles ? load_layer(checkpoint_, description_, index, placement_) : layers_[position],
         placement_, description_.sliding_windows[position]);
-    progress.clock.lap(Phase::kWeights);
+    observer.clock.lap(Phase::kWeights);
     for (std::int64_t begin = 0; begin < length; begin += tile_tokens) {
       const std::int64_t count = std::min(tile_tokens, length - begin);
       const Tile tile = buffers.first(count);
       for (Stream& stream : streams) {
         const at::Tensor rows = stream.residual.narrow(0, begin, count);
         if (index > 0 || &stream == &streams.front()) {
-          project(layer, rows, tile, progress.clock);
+          project(layer, rows, tile, observer.clock);
           if (index == 0 && several) tile.unrotated.copy_(tile.projected);
         } else {
           tile.projected.copy_(tile.unrotated);  // no factor has had an effect yet
         }
         add_attention(layer, begin, rows,
                       rotary_rows(description_.geometry, stream.factors, angles, begin, count, placement_.device),
-                      stream.cache, tile, progress);
-        add_feed_forward(layer, rows, tile, progress.clock);
-        progress.tile_finished();
+                      stream.cache, tile, observer);
+        add_feed_forward(layer, rows, tile, observer.clock);
+        observer.tile_finished();
       }
     }
   }
@@ -207,19 +207,19 @@ void Transformer::project(const Layer& layer, const at::Tensor& residual, const 
 
 void Transformer::add_attention(const Layer& layer, std::int64_t begin, const at::Tensor& residual,
                                 const RotaryRows& rotary, KeyValueCache& cache, const Tile& tile,
-                                const Progress& progress) const {
+                                const ForwardObserver& observer) const {
   const ModelDescription& model = description_;
   const std::int64_t count = residual.size(0);
   const at::Tensor heads = tile.projected.view({count, -1, model.head_dim});
   rotate(heads.narrow(1, 0, model.query_heads + model.key_value_heads), rotary);
   cache.store(begin, heads.narrow(1, model.query_heads, model.key_value_heads),
               heads.narrow(1, model.query_heads + model.key_value_heads, model.key_value_heads));
-  progress.clock.lap(Phase::kRows);
+  observer.clock.lap(Phase::kRows);
   cache.attend(begin, heads.narrow(1, 0, model.query_heads), layer.sliding_window,
-               tile.attended.view({count, model.query_heads, model.head_dim}), progress.tile_finished);
-  progress.clock.lap(Phase::kAttention, attention_operations(model, begin, count, layer.sliding_window));
+               tile.attended.view({count, model.query_heads, model.head_dim}), observer.tile_finished);
+  observer.clock.lap(Phase::kAttention, attention_operations(model, begin, count, layer.sliding_window));
   layer.attention_output.add(tile.attended, residual);
-  progress.clock.lap(Phase::kProjections, operations(tile.attended, residual));
+  observer.clock.lap(Phase::kProjections, operations(tile.attended, residual));
 }
 
 void Transformer::add_feed_forward(const Layer& layer, const at::Tensor& residual, const Tile& tile,

@@ -1,20 +1,20 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-#include <cstdint>
-#include <functional>
-#include <span>
-#include <vector>
-
-#include "common/model_description.h"
-#include "common/rotary_table.h"
+#include "common/model/model_description.h"
+#include "common/rope/rotary_table.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/key_value_cache.h"
 #include "worker/model/layer_weights.h"
 #include "worker/model/phase_clock.h"
 #include "worker/model/placement.h"
 #include "worker/model/row_operations.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
 
 namespace longrope {
 
@@ -25,15 +25,15 @@ enum class WeightSource {
 };
 
 /// Who is told of the work while it is done.
-struct Progress {
+struct ForwardObserver {
   std::function<void()> tile_finished;  // called after each piece of work, from any thread
   PhaseClock& clock;
 };
 
-/// Any architecture of common/architecture.h, as the description says. Layer-major: the whole document goes through one
-/// layer before the next, in tiles that do everything a layer does before the next tile begins. Memory for T tokens:
-/// per candidate, one row of the residual stream and one layer's K and V per token; one layer's weights in the
-/// arithmetic dtype; one tile. Not thread-safe.
+/// Any architecture of common/model/architecture.h, as the description says. Layer-major: the whole document goes
+/// through one layer before the next, in tiles that do everything a layer does before the next tile begins. Memory for
+/// T tokens: per candidate, one row of the residual stream and one layer's K and V per token; one layer's weights in
+/// the arithmetic dtype; one tile. Not thread-safe.
 class Transformer {
  public:
   /// Throws InputError when a tensor is missing, misshapen or left over.
@@ -47,7 +47,7 @@ class Transformer {
   /// rows have the same bits whatever others there are.
   [[nodiscard]] at::Tensor residual_streams(std::span<const std::int32_t> tokens,
                                             std::span<const RescaleFactors> candidates, AngleMode angles,
-                                            std::int64_t tile_tokens, const Progress& progress);
+                                            std::int64_t tile_tokens, const ForwardObserver& observer);
   /// How often residual_streams() calls `tile_finished` for a document of so many tokens, for each candidate.
   [[nodiscard]] std::int64_t ticks(std::int64_t tokens, std::int64_t tile_tokens) const;
   /// The final RMSNorm of some rows of the residual stream.
@@ -64,7 +64,7 @@ class Transformer {
   [[nodiscard]] at::Tensor embedded(std::span<const std::int32_t> tokens, std::int64_t copies);
   void project(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const;
   void add_attention(const Layer& layer, std::int64_t begin, const at::Tensor& residual, const RotaryRows& rotary,
-                     KeyValueCache& cache, const Tile& tile, const Progress& progress) const;
+                     KeyValueCache& cache, const Tile& tile, const ForwardObserver& observer) const;
   void add_feed_forward(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const;
 
   ModelDescription description_;

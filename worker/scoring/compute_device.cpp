@@ -14,12 +14,12 @@
 #include <malloc.h>
 #endif
 
+#include "common/error.h"
+#include "worker/model/cuda_placement.h"
+
 #include <chrono>
 #include <fstream>
 #include <mutex>
-
-#include "common/error.h"
-#include "worker/model/cuda_placement.h"
 
 namespace longrope {
 namespace {

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <cstdint>
-#include <string>
-
 #include "worker/model/placement.h"
 #include "worker/scoring/perplexity_scorer.h"
+
+#include <cstdint>
+#include <string>
 
 namespace longrope {
 

@@ -1,12 +1,13 @@
 #include "worker/scoring/fitness.h"
 
+#include "common/error.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
-
-#include "common/error.h"
 
 namespace longrope {
 namespace {
@@ -81,6 +82,13 @@ void require_measurable(const Fitness& fitness, const Document& document, std::i
     throw InputError(fmt::format("an answer must end within the first {} tokens: one goes on at token {} (document {})",
                                  length, length, document.name));
   }
+}
+
+void require_finite(const FitnessResult& result, const Document& document, std::int64_t length,
+                    std::string_view factors) {
+  if (std::isfinite(result.score.nll_sum)) return;
+  throw Error(
+      fmt::format("NLL must be finite: document {} at {} tokens under factors {}", document.name, length, factors));
 }
 
 void add_window(const ScoredTokens& scored, std::size_t count, FitnessResult& result) {

@@ -1,13 +1,13 @@
 #pragma once
 
+#include "common/documents/documents.h"
+#include "common/wire/score_result.h"
+#include "worker/model/phase_clock.h"
+
 #include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
-
-#include "common/documents.h"
-#include "common/evaluation.h"
-#include "worker/model/phase_clock.h"
 
 namespace longrope {
 
@@ -60,6 +60,10 @@ struct FitnessResult {
   std::int64_t right_answers = 0;
   PhaseTotals phases{};  // zero unless ScorerOptions::time_phases
 };
+
+/// Throws Error, naming document, length and factors, for an NLL that is no number.
+void require_finite(const FitnessResult& result, const Document& document, std::int64_t length,
+                    std::string_view factors);
 
 /// Of the tokens that count, in position order.
 struct ScoredTokens {

@@ -1,5 +1,15 @@
 #include "worker/scoring/perplexity_scorer.h"
 
+#include "common/error.h"
+#include "common/files/safetensors_file.h"
+#include "worker/model/checkpoint.h"
+#include "worker/model/memory_estimate.h"
+#include "worker/model/projection.h"
+#include "worker/model/torch_errors.h"
+#include "worker/model/transformer.h"
+#include "worker/scoring/compute_device.h"
+#include "worker/scoring/token_nll.h"
+
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
@@ -9,16 +19,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include "common/error.h"
-#include "common/memory_estimate.h"
-#include "common/safetensors_file.h"
-#include "worker/model/checkpoint.h"
-#include "worker/model/projection.h"
-#include "worker/model/torch_errors.h"
-#include "worker/model/transformer.h"
-#include "worker/scoring/compute_device.h"
-#include "worker/scoring/token_nll.h"
 
 namespace longrope {
 namespace {
@@ -99,7 +99,7 @@ struct PerplexityScorer::Implementation {
   /// Runs the layers over `tokens`, which begin at position `begin`, for candidates that fit into memory at once, and
   /// appends each one's scores of `positions`.
   void run_pass(std::span<const std::int32_t> tokens, std::int64_t begin, const std::vector<std::int64_t>& positions,
-                std::span<const RescaleFactors> candidates, std::int64_t tile_tokens, const Progress& progress,
+                std::span<const RescaleFactors> candidates, std::int64_t tile_tokens, const ForwardObserver& observer,
                 std::span<ScoredTokens> scored);
 
   ScorerOptions options;
@@ -112,9 +112,9 @@ struct PerplexityScorer::Implementation {
 void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> tokens, std::int64_t begin,
                                                 const std::vector<std::int64_t>& positions,
                                                 std::span<const RescaleFactors> candidates, std::int64_t tile_tokens,
-                                                const Progress& progress, std::span<ScoredTokens> scored) {
+                                                const ForwardObserver& observer, std::span<ScoredTokens> scored) {
   const at::Tensor residuals =
-      model.residual_streams(tokens, candidates, options.angles, tile_tokens, progress);  // one below the other
+      model.residual_streams(tokens, candidates, options.angles, tile_tokens, observer);  // one below the other
   std::vector<std::int64_t> targets;
   std::vector<std::int64_t> predictors;  // the token at t is predicted by the row at t − 1
   targets.reserve(candidates.size() * positions.size());
@@ -132,7 +132,7 @@ void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> to
   };
   const auto head = [&](std::int64_t first, std::int64_t count) { return model.output_embedding(first, count); };
   const TokenScores tokens_scored = token_nll(normed_rows, head, description.vocabulary,
-                                              to_tensor(targets, placement.device), placement, progress.tile_finished);
+                                              to_tensor(targets, placement.device), placement, observer.tile_finished);
   const at::Tensor nll = tokens_scored.nll.cpu();
   const at::Tensor hits = tokens_scored.is_argmax.cpu();
   const float* next_nll = nll.const_data_ptr<float>();
@@ -144,7 +144,7 @@ void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> to
     next_nll += positions.size();
     next_hit += positions.size();
   }
-  progress.clock.lap(Phase::kOutput, 2.0 * static_cast<double>(nll.numel()) *
+  observer.clock.lap(Phase::kOutput, 2.0 * static_cast<double>(nll.numel()) *
                                          static_cast<double>(description.vocabulary * description.hidden_size));
 }
 
@@ -161,7 +161,7 @@ std::vector<FitnessResult> PerplexityScorer::Implementation::measure(std::span<c
 
   PhaseClock clock(options.time_phases ? [this] { return seconds_when_finished(placement.device); }
                                        : std::function<double()>());
-  const Progress progress{tile_finished, clock};
+  const ForwardObserver observer{tile_finished, clock};
   std::vector<FitnessResult> results(candidates.size());
   std::vector<ScoredTokens> scored(candidates.size());
   for_each_run(candidates.size(), fitness, document, length,
@@ -170,7 +170,7 @@ std::vector<FitnessResult> PerplexityScorer::Implementation::measure(std::span<c
                  std::vector<std::int32_t> tokens(document.tokens.begin() + pass.begin,
                                                   document.tokens.begin() + pass.end);
                  if (fitness.repeat_first_token) tokens.front() = document.tokens.front();
-                 run_pass(tokens, pass.begin, positions, candidates.subspan(first, count), layout.tile_tokens, progress,
+                 run_pass(tokens, pass.begin, positions, candidates.subspan(first, count), layout.tile_tokens, observer,
                           std::span(scored).subspan(first, count));
                  for (std::size_t index = first; index < first + count; ++index) {
                    add_window(scored[index], positions.size(), results[index]);

@@ -1,5 +1,12 @@
 #pragma once
 
+#include "common/documents/documents.h"
+#include "common/model/model_description.h"
+#include "common/rope/rescale_factors.h"
+#include "common/rope/rotary_table.h"
+#include "common/wire/score_result.h"
+#include "worker/scoring/fitness.h"
+
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -7,13 +14,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include "common/config.h"
-#include "common/documents.h"
-#include "common/evaluation.h"
-#include "common/model_description.h"
-#include "common/rescale_factors.h"
-#include "worker/scoring/fitness.h"
 
 namespace longrope {
 
@@ -28,7 +28,7 @@ struct ScorerOptions {
   /// LongRoPE searched and fine-tuned, and as exports are written.
   bool sliding_window = false;
   /// Bytes for weights and one document, beyond the process itself; 0: what the machine can give when the scorer is
-  /// made. Weights that would take half of it stay in their files (common/memory_estimate.h).
+  /// made. Weights that would take half of it stay in their files (worker/model/memory_estimate.h).
   std::int64_t memory_budget = 0;
   /// Fill FitnessResult::phases. On CUDA the device is then waited for after every step, which costs time.
   bool time_phases = false;

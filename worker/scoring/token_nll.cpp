@@ -1,5 +1,9 @@
 #include "worker/scoring/token_nll.h"
 
+#include "worker/kernels/tile_sizes.h"
+#include "worker/model/cuda_placement.h"
+#include "worker/model/projection.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/DeviceGuard.h>
@@ -8,10 +12,6 @@
 #include <cstdint>
 #include <limits>
 #include <vector>
-
-#include "common/tile_sizes.h"
-#include "worker/model/cuda_placement.h"
-#include "worker/model/projection.h"
 
 namespace longrope {
 namespace {

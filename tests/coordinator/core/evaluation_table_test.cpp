@@ -1,13 +1,13 @@
 #include "coordinator/core/evaluation_table.h"
 
+#include "common/error.h"
+#include "tests/support/search_fixture.h"
+
 #include <gtest/gtest.h>
 
 #include <set>
 #include <stdexcept>
 #include <string>
-
-#include "common/error.h"
-#include "tests/support/search_fixture.h"
 
 namespace longrope {
 namespace {

@@ -1,5 +1,9 @@
 #include "coordinator/core/scheduler.h"
 
+#include "common/error.h"
+#include "tests/support/scheduler_driver.h"
+#include "tests/support/search_history.h"
+
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -10,10 +14,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include "common/error.h"
-#include "tests/support/scheduler_driver.h"
-#include "tests/support/search_history.h"
 
 namespace longrope {
 namespace {
@@ -897,7 +897,7 @@ TEST_F(SchedulerTest, ProgressSaysWhatTheRowsSay) {
     const LeaseId lease = driver_.held_by(kFirst).front();
     (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
   }
-  const Progress progress = driver_.scheduler().progress();
+  const SearchProgress progress = driver_.scheduler().progress();
   EXPECT_EQ(progress.stage, "stage-1");
   EXPECT_EQ(progress.told, 1U);
   EXPECT_EQ(progress.budget, 18U);

@@ -1,3 +1,8 @@
+#include "tests/support/row_store.h"
+#include "tests/support/search_fixture.h"
+#include "tests/support/search_history.h"
+#include "tests/support/search_simulator.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -5,11 +10,6 @@
 #include <map>
 #include <string>
 #include <vector>
-
-#include "tests/support/row_store.h"
-#include "tests/support/search_fixture.h"
-#include "tests/support/search_history.h"
-#include "tests/support/search_simulator.h"
 
 namespace longrope {
 namespace {

@@ -1,12 +1,12 @@
 #include "coordinator/search/genome.h"
 
+#include "common/error.h"
+#include "tests/coordinator/search/synthetic_search.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
-
-#include "common/error.h"
-#include "tests/coordinator/search/synthetic_search.h"
 
 namespace longrope {
 namespace {

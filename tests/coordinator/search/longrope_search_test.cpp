@@ -1,13 +1,13 @@
 #include "coordinator/search/longrope_search.h"
 
+#include "tests/coordinator/search/synthetic_search.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <limits>
 #include <set>
 #include <string>
-
-#include "tests/coordinator/search/synthetic_search.h"
 
 namespace longrope {
 namespace {

@@ -1,12 +1,12 @@
 #include "coordinator/search/monotone_mutation.h"
 
+#include "tests/coordinator/search/synthetic_search.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <set>
 #include <string>
-
-#include "tests/coordinator/search/synthetic_search.h"
 
 namespace longrope {
 namespace {

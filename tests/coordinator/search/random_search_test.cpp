@@ -1,10 +1,10 @@
 #include "coordinator/search/random_search.h"
 
+#include "tests/coordinator/search/synthetic_search.h"
+
 #include <gtest/gtest.h>
 
 #include <set>
-
-#include "tests/coordinator/search/synthetic_search.h"
 
 namespace longrope {
 namespace {

@@ -1,5 +1,8 @@
 #include "coordinator/search/search_algorithm.h"
 
+#include "common/error.h"
+#include "tests/coordinator/search/synthetic_search.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,9 +13,6 @@
 #include <set>
 #include <stdexcept>
 #include <string>
-
-#include "common/error.h"
-#include "tests/coordinator/search/synthetic_search.h"
 
 namespace longrope {
 namespace {

@@ -1,14 +1,14 @@
 #include "coordinator/search/seeds.h"
 
+#include "common/error.h"
+#include "tests/coordinator/search/synthetic_search.h"
+#include "tests/support/factor_fixtures.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <set>
-
-#include "common/error.h"
-#include "tests/common/factor_fixtures.h"
-#include "tests/coordinator/search/synthetic_search.h"
 
 namespace longrope {
 namespace {
@@ -108,7 +108,7 @@ TEST(SeedsTest, ClosedFormsOverABaseAreTheExtendedOnesRoundedToTheGrid) {
 }
 
 TEST(SeedsTest, AuthorsSecondArrayIsCarriedAsItIsOverTheirFirst) {
-  const auto arrays = load_factor_fixture("longrope_paper_llama2_mistral.json")["arrays"];
+  const auto arrays = load_published_factors("longrope_paper_llama2_mistral.json")["arrays"];
   const auto array = [&](const char* name) {
     return exact_factors(arrays[name]["factors"].get<std::vector<double>>(), 0, {});
   };

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "coordinator/search/search_algorithm.h"
+
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -8,8 +10,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "coordinator/search/search_algorithm.h"
 
 namespace longrope {
 

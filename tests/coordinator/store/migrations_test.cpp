@@ -1,14 +1,14 @@
 #include "coordinator/store/migrations.h"
 
-#include <array>
+#include "common/error.h"
+#include "coordinator/store/database_file.h"
+#include "tests/coordinator/store/sample_search.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/error.h"
-#include "coordinator/store/database_file.h"
-#include "tests/coordinator/store/sample_search.h"
+#include <array>
 
 namespace longrope {
 namespace {

@@ -1,13 +1,13 @@
 #include "coordinator/store/pipeline_store.h"
 
-#include <functional>
+#include "common/error.h"
+#include "coordinator/store/store.h"
+#include "tests/coordinator/store/sample_search.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/error.h"
-#include "coordinator/store/store.h"
-#include "tests/coordinator/store/sample_search.h"
+#include <functional>
 
 namespace longrope {
 namespace {

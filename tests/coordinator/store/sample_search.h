@@ -1,14 +1,14 @@
 #pragma once
 
+#include "coordinator/store/store.h"
+
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include <gtest/gtest.h>
-
-#include "coordinator/store/store.h"
 
 namespace longrope::sample {
 

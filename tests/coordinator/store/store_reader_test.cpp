@@ -1,14 +1,14 @@
 #include "coordinator/store/store_reader.h"
 
-#include <fstream>
-#include <optional>
+#include "common/error.h"
+#include "tests/coordinator/store/sample_search.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/error.h"
-#include "tests/coordinator/store/sample_search.h"
+#include <fstream>
+#include <optional>
 
 namespace longrope {
 namespace {

@@ -1,5 +1,12 @@
 #include "coordinator/store/store.h"
 
+#include "common/error.h"
+#include "tests/coordinator/store/sample_search.h"
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,13 +17,6 @@
 #include <limits>
 #include <random>
 #include <string>
-
-#include <SQLiteCpp/SQLiteCpp.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include "common/error.h"
-#include "tests/coordinator/store/sample_search.h"
 
 namespace longrope {
 namespace {

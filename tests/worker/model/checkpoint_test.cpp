@@ -1,5 +1,9 @@
 #include "worker/model/checkpoint.h"
 
+#include "common/error.h"
+#include "common/files/safetensors_file.h"
+#include "tests/worker/reference_transformer.h"
+
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,10 +12,6 @@
 #include <functional>
 #include <string>
 #include <vector>
-
-#include "common/error.h"
-#include "common/safetensors_file.h"
-#include "tests/worker/reference_transformer.h"
 
 namespace longrope {
 namespace {

@@ -1,13 +1,13 @@
 #include "worker/model/row_operations.h"
 
+#include "tests/worker/kernels/cuda/bodies_on_host.h"
+#include "worker/model/cuda_rotation.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-
-#include "tests/worker/kernels/cuda/bodies_on_host.h"
-#include "worker/model/cuda_rotation.h"
 
 namespace longrope {
 namespace {

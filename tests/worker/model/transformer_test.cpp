@@ -1,5 +1,9 @@
 #include "worker/model/transformer.h"
 
+#include "common/error.h"
+#include "common/rope/rotary_table.h"
+#include "tests/worker/reference_transformer.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
@@ -11,10 +15,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "common/error.h"
-#include "common/rotary_table.h"
-#include "tests/worker/reference_transformer.h"
 
 namespace longrope {
 namespace {

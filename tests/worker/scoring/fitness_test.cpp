@@ -1,10 +1,10 @@
 #include "worker/scoring/fitness.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include "common/error.h"
 #include "tests/worker/reference_transformer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 namespace longrope {
 namespace {

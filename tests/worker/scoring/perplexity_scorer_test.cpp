@@ -1,5 +1,11 @@
 #include "worker/scoring/perplexity_scorer.h"
 
+#include "common/error.h"
+#include "common/files/safetensors_file.h"
+#include "tests/worker/reference_transformer.h"
+#include "worker/kernels/cpu_kernels.h"
+#include "worker/model/memory_estimate.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,12 +16,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include "common/error.h"
-#include "common/memory_estimate.h"
-#include "common/safetensors_file.h"
-#include "tests/worker/reference_transformer.h"
-#include "worker/kernels/cpu_kernels.h"
 
 namespace longrope {
 namespace {

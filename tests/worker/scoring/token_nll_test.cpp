@@ -1,5 +1,8 @@
 #include "worker/scoring/token_nll.h"
 
+#include "tests/worker/kernels/cuda/bodies_on_host.h"
+#include "worker/model/cuda_placement.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -8,9 +11,6 @@
 #include <cstdint>
 #include <functional>
 #include <vector>
-
-#include "tests/worker/kernels/cuda/bodies_on_host.h"
-#include "worker/model/cuda_placement.h"
 
 namespace longrope {
 namespace {

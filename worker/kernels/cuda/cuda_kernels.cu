@@ -1,4 +1,5 @@
 #include "worker/kernels/cuda/cuda_kernels.h"
+#include "worker/kernels/cuda/kernel_bodies.h"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -6,8 +7,6 @@
 
 #include <stdexcept>
 #include <string>
-
-#include "worker/kernels/cuda/kernel_bodies.h"
 
 namespace longrope {
 namespace {

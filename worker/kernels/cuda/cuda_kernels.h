@@ -1,8 +1,9 @@
 #pragma once
 
-#include <cstdint>
+#include "common/rope/rotary_formulas.h"
+#include "worker/kernels/logit_state.h"
 
-#include "common/element_formulas.h"
+#include <cstdint>
 
 namespace longrope {
 

@@ -3,9 +3,9 @@
 // What one thread of a CUDA kernel does, as functions of the thread's index that run on the host too: the tests call
 // them for one thread after the other. `Element` is a type that converts to and from float, such as __nv_bfloat16.
 
-#include <cstdint>
-
 #include "worker/kernels/cuda/cuda_kernels.h"
+
+#include <cstdint>
 
 namespace longrope {
 

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <vector>
-
 #include "worker/kernels/cuda/kernel_bodies.h"
+
+#include <vector>
 
 namespace longrope {
 

@@ -1,6 +1,8 @@
 // Links the CUDA kernels with nothing but the CUDA runtime, and where there is a GPU compares what they write with what
 // their bodies write on the host. Without one it says NOT RUN and ends well; a difference ends it with 1.
 
+#include "tests/worker/kernels/cuda/bodies_on_host.h"
+
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime_api.h>
@@ -10,8 +12,6 @@
 #include <cstdlib>
 #include <string>
 #include <vector>
-
-#include "tests/worker/kernels/cuda/bodies_on_host.h"
 
 namespace longrope {
 

@@ -1,5 +1,8 @@
 #include "worker/kernels/cuda/kernel_bodies.h"
 
+#include "tests/worker/kernels/cuda/bodies_on_host.h"
+#include "worker/kernels/cpu_kernels.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,9 +10,6 @@
 #include <cmath>
 #include <random>
 #include <vector>
-
-#include "tests/worker/kernels/cuda/bodies_on_host.h"
-#include "worker/kernels/cpu_kernels.h"
 
 namespace longrope {
 namespace {

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace longrope {
+
+/// Checked access to one object of untrusted JSON. Every getter throws InputError that names the rule, the value, the
+/// key's path and the place: `model.head_dim must be between 1 and 65536: 0 (factors.json)`.
+/// A key whose value is null counts as absent. Keeps a reference: the document must outlive it. Thread-safe.
+class JsonObject {
+ public:
+  /// `path` is what precedes this object's keys in messages, "" for the outermost. Throws if `value` is not an object.
+  JsonObject(const nlohmann::json& value, std::string place, std::string path = "");
+
+  [[nodiscard]] bool has(std::string_view key) const;
+  [[nodiscard]] std::string text(std::string_view key) const;
+  [[nodiscard]] bool boolean(std::string_view key) const;
+  [[nodiscard]] std::int64_t integer(std::string_view key, std::int64_t low,
+                                     std::int64_t high = std::numeric_limits<std::int64_t>::max()) const;
+  [[nodiscard]] double number(std::string_view key) const;
+  [[nodiscard]] double number_between(std::string_view key, double low, double high) const;
+  [[nodiscard]] std::vector<double> numbers(std::string_view key) const;
+  [[nodiscard]] std::vector<std::pair<double, double>> number_pairs(std::string_view key) const;
+  [[nodiscard]] std::vector<std::int32_t> steps(std::string_view key) const;  // integers in [0, 2^31)
+  [[nodiscard]] std::vector<std::string> texts(std::string_view key) const;
+  [[nodiscard]] JsonObject object(std::string_view key) const;
+  [[nodiscard]] std::vector<JsonObject> objects(std::string_view key) const;
+
+  void refuse_unknown_keys(std::initializer_list<std::string_view> known) const;
+  [[noreturn]] void refuse(std::string_view key, std::string_view rule) const;
+  /// "factors[2] (factors.json)", for messages about the object as a whole.
+  [[nodiscard]] std::string where() const;
+
+ private:
+  [[nodiscard]] const nlohmann::json& at(std::string_view key) const;
+  [[nodiscard]] const nlohmann::json& array(std::string_view key) const;
+  [[nodiscard]] std::string path_of(std::string_view key) const;
+  [[noreturn]] void refuse_value(std::string_view path, std::string_view rule, const nlohmann::json& value) const;
+
+  const nlohmann::json& value_;
+  std::string place_;
+  std::string path_;
+};
+
+}  // namespace longrope

@@ -1,0 +1,46 @@
+#include "common/formats/engine_config.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace longrope {
+namespace {
+
+const char* rope_key(HuggingFaceTarget target) {
+  return target == HuggingFaceTarget::k4 ? "rope_scaling" : "rope_parameters";
+}
+
+std::string head(HuggingFaceTarget target) {
+  return fmt::format("# For transformers {}.\n", target == HuggingFaceTarget::k4 ? 4 : 5);
+}
+
+}  // namespace
+
+std::string vllm_config(const std::filesystem::path& model_directory, const EngineTables& tables,
+                        HuggingFaceTarget target) {
+  nlohmann::ordered_json overrides = config_overrides(model_directory, tables, target);
+  nlohmann::ordered_json& rope = overrides[rope_key(target)];
+  // The three keys that a Phi-3 may have in transformers 4 leave the su rule, which export demands of it.
+  if (rope.contains("attention_factor")) {
+    const double long_mscale = tables.factors.attention.value;
+    rope["short_mscale"] = tables.short_table ? tables.short_table->factors.attention.value : long_mscale;
+    rope["long_mscale"] = long_mscale;
+  }
+  // JSON of numbers and plain names has no single quote, which is all that a quoted text of YAML must not have.
+  return fmt::format("{}# vllm serve {} --config THIS\nmax-model-len: {}\nhf-overrides: '{}'\n", head(target),
+                     model_directory.filename().string(), tables.target_length, overrides.dump());
+}
+
+std::string axolotl_config(const std::filesystem::path& model_directory, const EngineTables& tables,
+                           HuggingFaceTarget target) {
+  nlohmann::ordered_json overrides = config_overrides(model_directory, tables, target);
+  require_one_attention_factor(tables);
+  nlohmann::ordered_json& rope = overrides[rope_key(target)];
+  if (!tables.short_table) rope["short_factor"] = rope["long_factor"];
+  std::string text =
+      fmt::format("{}sequence_len: {}\noverrides_of_model_config:\n", head(target), tables.target_length);
+  for (const auto& [key, value] : overrides.items()) text += fmt::format("  {}: {}\n", key, value.dump());
+  return text;
+}
+
+}  // namespace longrope

@@ -1,0 +1,76 @@
+#pragma once
+
+#include "common/rope/closed_form_factors.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace longrope {
+
+struct ModelDescription;
+
+/// The canonical factors file, `longrope-factors/1` (schemas/factors_file.md; spec §8).
+struct FactorsFile {
+  struct Model {
+    std::string id;
+    std::string sha256;  // model digest, empty when unknown
+    std::int64_t head_dim = 0;
+    RotaryGeometry geometry;
+  };
+  struct Fitness {
+    std::string name;  // "perplexity"
+    double value = 0.0;
+    std::string dataset_digest;
+    std::int64_t samples = 0;
+    std::string dtype;
+  };
+  struct Entry {
+    std::string id;
+    std::int64_t target_length = 0;
+    RescaleFactors factors;
+    std::vector<std::string> composed_from;
+    std::optional<Fitness> fitness;
+  };
+  struct ScheduleStep {
+    std::int64_t max_length = 0;  // tokens in total, inclusive
+    std::string factors_id;
+  };
+  std::optional<Model> model;
+  std::vector<Entry> entries;
+  std::vector<ScheduleStep> schedule;  // which entry a sequence gets (length_schedule.h); empty: none is said
+};
+
+/// What a factors file says of a model; `sha256` is its digest, empty when unknown.
+[[nodiscard]] FactorsFile::Model factors_model(const ModelDescription& model, std::string sha256);
+
+// λ survives both formats bit-exactly (shortest round-trip decimals). All readers treat the file as hostile: size limit
+// 16 MiB, strict JSON with depth and duplicate-key checks, InputError naming file and line or key.
+[[nodiscard]] FactorsFile read_factors_json(const std::filesystem::path& path);
+void write_factors_json(const FactorsFile& file, const std::filesystem::path& path);
+
+/// The authors' CSV: one factor per line, or one row per layer (32 × pairs, all rows equal; else InputError).
+/// Carries λ only: read as n_hat 0 and attention factor none; writing refuses n_hat > 0 and drops the attention factor.
+/// `rows`: as many equal rows, one for each layer; nullopt: one factor per line.
+[[nodiscard]] RescaleFactors read_factors_csv(const std::filesystem::path& path);
+void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path,
+                       std::optional<std::int64_t> rows = std::nullopt);
+
+/// λ, n_hat and attention factor from a canonical JSON (its entry for `total_length`: entry_for() of
+/// length_schedule.h), a Hugging Face config.json with rope_scaling or rope_parameters of type longrope (its
+/// short_factor where that reaches `total_length`, else its long_factor), overrides of it for vLLM or axolotl
+/// (engine_overrides.h), or a CSV; told apart by content.
+[[nodiscard]] RescaleFactors read_factors(const std::filesystem::path& path,
+                                          std::optional<std::int64_t> total_length = std::nullopt);
+
+/// The short_factor of a config.json or of overrides of it, and the longest sequence that takes it.
+struct ShortFactors {
+  RescaleFactors factors;
+  std::int64_t max_length = 0;
+};
+/// nullopt for other forms, and where no original length or no short_factor is named.
+[[nodiscard]] std::optional<ShortFactors> read_short_factors(const std::filesystem::path& path);
+
+}  // namespace longrope

@@ -1,0 +1,62 @@
+#pragma once
+
+#include "common/model/rope_scaling.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace longrope {
+
+/// What config.json of a Hugging Face directory says; no weights. InputError names file, key and value for anything
+/// missing, of the wrong type, out of range, of an architecture that is not supported (common/model/architecture.h), or
+/// that the worker's forward pass does not do.
+struct ModelDescription {
+  std::filesystem::path directory;
+  std::string name;          // the directory's name
+  std::string architecture;  // a name of kArchitectures: "LlamaForCausalLM"
+  std::int64_t vocabulary = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t layers = 0;
+  std::int64_t query_heads = 0;
+  std::int64_t key_value_heads = 0;
+  std::int64_t head_dim = 0;
+  double rms_norm_epsilon = 1e-5;
+  bool tied_embeddings = false;
+  std::optional<std::int64_t> bos_token;
+  bool query_key_value_bias = false;
+  bool attention_output_bias = false;
+  bool feed_forward_bias = false;
+  bool query_key_norm = false;
+  bool fused_projections = false;
+  std::vector<std::int64_t> sliding_windows;  // [layers] last tokens that a query sees, itself included; 0: all
+  RotaryGeometry geometry;
+  RopeScaling scaling;        // that the checkpoint carries
+  std::string weights_dtype;  // "bfloat16" as config.json says
+
+  /// The factors of the model as it is, for a document of `length` tokens.
+  [[nodiscard]] const RescaleFactors& own_factors(std::int64_t length) const;
+  /// The widest sliding window of any layer, 0 without one.
+  [[nodiscard]] std::int64_t sliding_window() const;
+  /// Channels of all query heads; of all key heads, which are those of all value heads.
+  [[nodiscard]] std::int64_t query_width() const { return query_heads * head_dim; }
+  [[nodiscard]] std::int64_t key_value_width() const { return key_value_heads * head_dim; }
+  /// Elements of the matrices of one layer; norms and biases are too few to count.
+  [[nodiscard]] std::int64_t layer_weights() const {
+    return hidden_size * (2 * query_width() + 2 * key_value_width() + 3 * intermediate_size);
+  }
+};
+
+[[nodiscard]] ModelDescription describe_model(const std::filesystem::path& directory);
+
+/// model.safetensors, or the shards that model.safetensors.index.json names (no path may leave the directory).
+/// Throws InputError naming a missing shard.
+[[nodiscard]] std::vector<std::filesystem::path> weight_files(const std::filesystem::path& directory);
+
+/// SHA-256 over config.json and every weight file, in name order: the identity of a model in messages and database.
+[[nodiscard]] std::string model_digest(const std::filesystem::path& directory);
+
+}  // namespace longrope

@@ -1,0 +1,51 @@
+#pragma once
+
+#include "common/rope/closed_form_factors.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace longrope {
+
+/// The rescaled angles that a checkpoint was trained with. λ is total: it divides the original f_i (spec §1).
+struct RopeScaling {
+  std::string type = "default";     // rope_type: "default" (none), "linear", "yarn", "llama3" or "longrope"
+  RescaleFactors up_to_original;    // for documents of at most the original length: longrope's short_factor
+  RescaleFactors beyond_original;   // for longer ones; another table than the first for longrope only
+  std::int64_t reached_length = 0;  // tokens the model is made for; an extension is measured from here
+
+  [[nodiscard]] bool scaled() const { return type != "default"; }
+  /// The table for a document of `length` tokens (transformers makes the same choice).
+  [[nodiscard]] const RescaleFactors& own_factors(const RotaryGeometry& geometry, std::int64_t length) const;
+};
+
+/// Everything that config.json says of rotary angles.
+struct RopeParameters {
+  RotaryGeometry geometry;
+  RopeScaling scaling;
+};
+
+/// Reads rope_theta, partial_rotary_factor, and rope_scaling (transformers 4) or rope_parameters (transformers 5) with
+/// the formulas of transformers 5; spec §2.1, §2.5 to §2.7, §8.1, §8.2. Lengths by type:
+/// - default: original_max_position_embeddings if given, else max_position_embeddings; reached is the same.
+/// - linear, yarn: original as above, as transformers means it; reached is factor times that.
+/// - llama3, longrope: original_max_position_embeddings, which must be given; reached is max_position_embeddings.
+/// Throws InputError naming key, value and place: other types (dynamic among them, whose angles change with the
+/// length), parameters that differ by layer, values out of range, original lengths in two places that differ.
+[[nodiscard]] RopeParameters parse_rope_parameters(const nlohmann::json& config, const std::string& place,
+                                                   std::int64_t head_dim);
+
+/// A closed form of closed_form_factors for `length` tokens, on top of what the checkpoint carries: measured from the
+/// length that it reaches, λ and attention factor multiplied by its own (spec §5.1). Without scaling the closed form
+/// itself. Throws InputError for another name.
+[[nodiscard]] RescaleFactors extended_factors(std::string_view closed_form, const RotaryGeometry& geometry,
+                                              const RopeScaling& scaling, std::int64_t length);
+/// Dynamic NTK (dynamic_ntk_factors) on top of what the checkpoint carries, in the same way; `factor` is Hugging
+/// Face's, over the reached length. Not a closed form of extended_factors: a search has no factor but its own ratio.
+[[nodiscard]] RescaleFactors extended_dynamic_ntk(const RotaryGeometry& geometry, const RopeScaling& scaling,
+                                                  double factor, std::int64_t length);
+
+}  // namespace longrope

@@ -1,0 +1,86 @@
+#include "config/config.h"
+
+#include "common/error.h"
+#include "common/files/read_file.h"
+#include "config/stage_keys.h"
+#include "config/toml_keys.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace longrope {
+namespace {
+
+constexpr std::size_t kMaxConfigBytes = 1U << 20;
+/// Searches of one model that know nothing of each other stay in `stages`; anything else makes all of it a pipeline.
+void read_stages(Config& config, const TomlValue& value) {
+  config.pipeline = read_pipeline(value);
+  const auto plain = [](const PipelineStage& stage) {
+    return stage.kind == StageKind::kSearch && std::get<StageConfig>(stage.work).seed_stages.empty();
+  };
+  if (!std::ranges::all_of(config.pipeline, plain)) return;
+  for (PipelineStage& stage : config.pipeline) config.stages.push_back(std::get<StageConfig>(std::move(stage.work)));
+  config.pipeline.clear();
+}
+
+void read_scheduling(Config& config, const TomlValue& value) {
+  using S = SchedulingConfig;
+  constexpr std::int64_t kMaxCredit = 64;
+  static const TomlKeys<S> keys = {
+      {"heartbeat_interval_seconds", seconds(&S::heartbeat_interval)},
+      {"worker_timeout_seconds", seconds(&S::worker_timeout)},
+      {"lease_timeout_seconds", seconds(&S::lease_timeout)},
+      {"credit", integer(&S::credit, 1, kMaxCredit)},
+      {"max_failures", integer(&S::max_failures, 1)},
+  };
+  read_toml_table({"[scheduling]", value.node, value.file}, keys, config.scheduling);
+  for (const auto& [name, timeout] : {std::pair("worker_timeout_seconds", config.scheduling.worker_timeout),
+                                      std::pair("lease_timeout_seconds", config.scheduling.lease_timeout)}) {
+    if (timeout > config.scheduling.heartbeat_interval) continue;
+    throw InputError(std::string(name) + " must exceed heartbeat_interval_seconds: " + std::to_string(timeout.count()) +
+                     " ms" + value.place());
+  }
+}
+
+TomlKeys<Config> config_keys() {
+  using C = Config;
+  constexpr std::int64_t kMaxThreads = 1024;
+  const TomlKeys<C> run = {{"name", identifier(&C::name), /*required=*/true},
+                           {"seed", integer(&C::seed, 0, std::numeric_limits<std::int64_t>::max())}};
+  const TomlKeys<C> model = {{"path", path(&C::model), /*required=*/true},
+                             {"dtype", choice(&C::dtype, &parse_compute_dtype)},
+                             {"angles", choice(&C::angles, &parse_angle_mode)}};
+  const TomlKeys<C> worker = {{"threads", integer(&C::threads_per_worker, 1, kMaxThreads)}};
+  return {
+      {"run", table(run, "[run]"), /*required=*/true}, {"model", table(model, "[model]"), /*required=*/true},
+      {"worker", table(worker, "[worker]")},           {"scheduling", read_scheduling},
+      {"stage", read_stages, /*required=*/true},
+  };
+}
+
+}  // namespace
+
+Config load_config(const std::filesystem::path& path) {
+  Config config;
+  config.file = path;
+  config.text = read_file(path, kMaxConfigBytes);
+  const toml::table root = parse_toml(config.text, path);
+  read_toml_table({"the file", root, config.file}, config_keys(), config);
+  return config;
+}
+
+std::string trajectory_settings(const Config& config) {
+  nlohmann::json stages = nlohmann::json::array();
+  for (const StageConfig& stage : config.stages) stages.push_back(trajectory_settings(stage));
+  return nlohmann::json({{"seed", config.seed},
+                         {"dtype", to_string(config.dtype)},
+                         {"angles", to_string(config.angles)},
+                         {"threads", config.threads_per_worker},
+                         {"stages", stages}})
+      .dump();
+}
+
+}  // namespace longrope

@@ -1,0 +1,220 @@
+#include "config/search_config.h"
+
+#include "common/error.h"
+#include "common/sha256.h"
+#include "config/stage_keys.h"
+#include "config/toml_keys.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <ratio>
+#include <utility>
+
+namespace longrope {
+namespace {
+
+constexpr std::int64_t kMaxStepsPerUnit = 10'000;
+constexpr double kMaxUpperBound = 100'000.0;  // times kMaxStepsPerUnit still fits a 32-bit grid step
+constexpr std::array<std::string_view, 4> kSeedNames = {"pi", "ntk", "yarn", "ramp"};
+
+SearchMethod parse_search_method(std::string_view text) {
+  for (const SearchMethod method : {SearchMethod::kLongrope, SearchMethod::kAuthors, SearchMethod::kRandom}) {
+    if (to_string(method) == text) return method;
+  }
+  throw InputError("search method must be longrope, authors or random: " + std::string(text));
+}
+
+void read_upper_bound(SearchConfig& search, const TomlValue& value) {
+  if (value.node.is_number()) {
+    search.upper_bound = value.number({.low = 1.0, .high = kMaxUpperBound, .low_excluded = true});
+  } else {
+    const std::string text = value.node.is_string() ? value.text() : "";
+    if (text != "1.25s" && text != "1+s") value.refuse("must be \"1.25s\", \"1+s\" or a number");
+    search.upper_bound_one_plus_ratio = text == "1+s";
+  }
+}
+
+void read_seeds(SearchConfig& search, const TomlValue& value) {
+  search.seeds.clear();
+  for (const TomlValue& element : value.elements()) {
+    const std::string seed = element.text();
+    if (std::find(kSeedNames.begin(), kSeedNames.end(), seed) == kSeedNames.end()) {
+      element.refuse("must be among pi, ntk, yarn, ramp");
+    }
+    search.seeds.push_back(seed);
+  }
+}
+
+void read_seed_files(SearchConfig& search, const TomlValue& value) {
+  for (const TomlValue& element : value.elements()) search.seed_files.push_back(element.path());
+}
+
+void read_attention_policies(SearchConfig& search, const TomlValue& value) {
+  search.attention_policies.clear();
+  for (const TomlValue& element : value.elements()) {
+    search.attention_policies.push_back(element.parsed(parse_attention_policy));
+  }
+  if (search.attention_policies.empty()) value.refuse("must name at least one policy");
+}
+
+void read_n_hat(SearchConfig& search, const TomlValue& value) {
+  search.n_hat_choices.clear();
+  if (value.node.is_integer()) {
+    search.n_hat_choices.push_back(value.integer(0, kMaxTomlLength));
+    return;
+  }
+  if (!value.node.is_array()) value.refuse("must be an integer or an array of integers");
+  for (const TomlValue& element : value.elements()) search.n_hat_choices.push_back(element.integer(0, kMaxTomlLength));
+  if (search.n_hat_choices.empty()) value.refuse("must hold at least one choice");
+}
+
+TomlKeys<SearchConfig> search_keys() {
+  using S = SearchConfig;
+  return {
+      {"method", choice(&S::method, &parse_search_method)},
+      {"population_size", integer(&S::population_size, 1)},
+      {"num_mutations", integer(&S::num_mutations, 0)},
+      {"num_crossovers", integer(&S::num_crossovers, 0)},
+      {"num_iterations", integer(&S::num_iterations, 0)},
+      {"num_parents", integer(&S::num_parents, 2)},
+      {"mutation_probability", number(&S::mutation_probability, kTomlProbability)},
+      {"crossover_probability", number(&S::crossover_probability, kTomlProbability)},
+      {"max_crossover_tries", integer(&S::max_crossover_tries, 1)},
+      {"generational", [](S& search, const TomlValue& value) { search.generational = value.flag(); }},
+      {"lag", integer(&S::lag, 1)},
+      {"steps_per_unit", integer(&S::steps_per_unit, 1, kMaxStepsPerUnit)},
+      {"upper_bound", read_upper_bound},
+      {"seeds", read_seeds},
+      {"seed_files", read_seed_files},
+      {"attention_policies", read_attention_policies},
+      {"attention_value", number(&S::attention_value, {.low = 0.0, .high = 100.0, .low_excluded = true})},
+      {"n_hat", read_n_hat},
+      {"block_move_probability", number(&S::block_move_probability, kTomlProbability)},
+      {"block_move_sigma", number(&S::block_move_sigma, {.low = 0.0, .high = 10.0, .low_excluded = true})},
+  };
+}
+
+TomlKeys<StopConfig> stop_keys() {
+  constexpr double kMaxMinutes = 525'600.0;  // a year
+  return {
+      {"max_candidates", integer(&StopConfig::max_candidates, 1)},
+      {"patience", integer(&StopConfig::patience, 1)},
+      {"min_relative_improvement", number(&StopConfig::min_relative_improvement, kTomlProbability)},
+      {"time_limit_minutes",
+       [](StopConfig& stop, const TomlValue& value) {
+         const std::chrono::duration<double, std::ratio<60>> minutes(
+             value.number({.low = 1.0 / 60.0, .high = kMaxMinutes}));
+         stop.time_limit = std::chrono::round<std::chrono::seconds>(minutes);
+       }},
+  };
+}
+
+nlohmann::json search_settings(const SearchConfig& search) {
+  nlohmann::json upper_bound = search.upper_bound_one_plus_ratio ? "1+s" : "1.25s";
+  if (search.upper_bound) upper_bound = *search.upper_bound;
+  nlohmann::json policies = nlohmann::json::array();
+  for (const AttentionPolicy policy : search.attention_policies) policies.push_back(to_string(policy));
+  nlohmann::json seed_files = nlohmann::json::array();
+  for (const std::filesystem::path& file : search.seed_files) seed_files.push_back(sha256_of_file(file));
+  return {
+      {"method", to_string(search.method)},
+      {"population_size", search.population_size},
+      {"num_mutations", search.num_mutations},
+      {"num_crossovers", search.num_crossovers},
+      {"num_iterations", search.num_iterations},
+      {"num_parents", search.num_parents},
+      {"mutation_probability", search.mutation_probability},
+      {"crossover_probability", search.crossover_probability},
+      {"max_crossover_tries", search.max_crossover_tries},
+      {"generational", search.generational},
+      {"lag", search.lag},
+      {"steps_per_unit", search.steps_per_unit},
+      {"upper_bound", upper_bound},
+      {"seeds", search.seeds},
+      {"seed_files", seed_files},
+      {"attention_policies", policies},
+      {"attention_value", search.attention_value},
+      {"n_hat", search.n_hat_choices},
+      {"block_move_probability", search.block_move_probability},
+      {"block_move_sigma", search.block_move_sigma},
+  };
+}
+
+template <typename T>
+nlohmann::json or_null(const std::optional<T>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+}
+
+}  // namespace
+
+TomlKeys<StageConfig> search_stage_keys() {
+  using S = StageConfig;
+  return {
+      {"target_length", integer(&S::target_length, 2, kMaxTomlLength), /*required=*/true},
+      {"search_documents", path(&S::search_documents), /*required=*/true},
+      {"heldout_documents", path(&S::heldout_documents), /*required=*/true},
+      {"search_count", integer(&S::search_count, 1)},
+      {"heldout_count", integer(&S::heldout_count, 1)},
+      {"finalists", integer(&S::finalists, 1)},
+      {"seed_stages",
+       [](S& stage, const TomlValue& value) {
+         for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
+       }},
+      {"search", table(&S::search, search_keys(), "[stage.search]")},
+      {"stop", table(&S::stop, stop_keys(), "[stage.stop]")},
+  };
+}
+
+void check_search_stage(const StageConfig& stage, const TomlValue& table) {
+  const SearchConfig& search = stage.search;
+  const auto refuse = [&](const std::string& rule) {
+    throw InputError("stage " + stage.name + ": " + rule + table.place());
+  };
+  if (stage.search_documents == stage.heldout_documents) {
+    refuse("heldout_documents must not be the search_documents: " + stage.heldout_documents.string());
+  }
+  const std::int64_t n_hat = *std::max_element(search.n_hat_choices.begin(), search.n_hat_choices.end());
+  if (n_hat >= stage.target_length) refuse("n_hat must be below target_length: " + std::to_string(n_hat));
+  if (search.seeds.empty() && search.seed_files.empty() && stage.seed_stages.empty()) {
+    refuse("seeds, seed_files and seed_stages must not all be empty");
+  }
+  if (search.num_iterations > 0 && search.num_mutations + search.num_crossovers == 0) {
+    refuse("num_mutations and num_crossovers must not both be 0 when num_iterations is not: " +
+           std::to_string(search.num_iterations));
+  }
+}
+
+nlohmann::json trajectory_settings(const StageConfig& stage) {
+  nlohmann::json settings = {
+      {"name", stage.name},
+      {"target_length", stage.target_length},
+      {"search_count", or_null(stage.search_count)},
+      {"heldout_count", or_null(stage.heldout_count)},
+      {"finalists", stage.finalists},
+      {"search", search_settings(stage.search)},
+      {"stop",
+       {{"max_candidates", or_null(stage.stop.max_candidates)},
+        {"patience", or_null(stage.stop.patience)},
+        {"min_relative_improvement", stage.stop.min_relative_improvement}}},
+  };
+  if (!stage.seed_stages.empty()) settings["seed_stages"] = stage.seed_stages;  // as the next
+  if (stage.recovery) settings["recovery"] = true;  // absent otherwise: databases from before it was there go on
+  return settings;
+}
+
+std::string_view to_string(SearchMethod method) {
+  switch (method) {
+    case SearchMethod::kLongrope:
+      return "longrope";
+    case SearchMethod::kAuthors:
+      return "authors";
+    case SearchMethod::kRandom:
+      return "random";
+  }
+  throw Error("search method out of range: " + std::to_string(static_cast<int>(method)));
+}
+
+}  // namespace longrope

@@ -1,0 +1,39 @@
+#pragma once
+
+#include "common/formats/hugging_face_export.h"
+#include "common/rope/rescale_factors.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace longrope {
+
+/// What somebody else needs to fine-tune a model under factors (design §8, spec §10).
+struct HandOff {
+  std::string stage;
+  std::filesystem::path model;      // to train further
+  std::string model_digest;         // its own, as model_digest() has it
+  std::filesystem::path documents;  // samples; empty: the user has their own
+  RescaleFactors factors;           // total
+  std::int64_t target_length = 0;
+  std::int64_t length = 0;                                    // tokens of a sample
+  std::vector<std::pair<std::string, std::string>> settings;  // of `longrope finetune`, by name: recommended
+  HuggingFaceTarget target = HuggingFaceTarget::k5;           // of the trainer: k4 where it is transformers 4
+  std::string completion;                                     // the command that takes the checkpoint back
+};
+
+/// Writes the folder `out`, whole: `model/`, a Hugging Face directory with the weights of the model (hard links) and
+/// the factors in config.json for documents of every length, as fine-tuning wants it (spec §10); `factors.json`,
+/// `factors.csv`; `manifest.json` with digests and settings. Throws InputError as export_fine_tuned(); Error when it
+/// cannot write. A folder that is there already is kept: it was written whole.
+void write_hand_off(const HandOff& hand_off, const std::filesystem::path& out);
+
+/// Throws InputError, naming the rule, unless `checkpoint` can have been trained from the hand-off in `folder`: the
+/// same architecture, tensors and shapes, heads, rope_theta, factors, original and reached length; weights that are not
+/// those handed off; and the tokenizer.json handed off, if there is one, byte for byte: documents are known by it.
+void require_trained_from(const std::filesystem::path& folder, const std::filesystem::path& checkpoint);
+
+}  // namespace longrope

@@ -1,0 +1,70 @@
+#pragma once
+
+#include "common/formats/factors_file.h"
+#include "config/config.h"
+#include "coordinator/store/pipeline_store.h"
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longrope {
+
+// Of the output of an evaluate stage: a folder for each model, with its report in three forms.
+inline constexpr const char* kEvaluatedCheckpoint = "checkpoint";
+inline constexpr const char* kEvaluatedUntouched = "untouched";
+inline constexpr const char* kEvaluationFile = "evaluation.json";
+
+/// Where the stages of a pipeline keep what they give, and what they take from each other. NAME.db has the folder
+/// NAME.stages beside it (a file with another ending keeps it: NAME.1.stages), with a folder for each stage.
+class PipelinePlaces {
+ public:
+  /// `stages` outlives this.
+  PipelinePlaces(const std::filesystem::path& database, std::filesystem::path untouched_model,
+                 const std::vector<PipelineStageRecord>& stages);
+
+  [[nodiscard]] std::filesystem::path folder(std::string_view stage) const;
+  [[nodiscard]] std::filesystem::path search_database(std::string_view stage) const;
+  /// The winner of a search or recovery, a canonical factors file.
+  [[nodiscard]] std::filesystem::path winner(std::string_view stage) const;
+  [[nodiscard]] FactorsFile::Entry winning_factors(std::string_view stage) const;  // read from it
+  [[nodiscard]] std::filesystem::path output(const PipelineStageRecord& stage) const;
+  /// Moves the folder of a stage, if there is one, out of the way: it is kept as NAME.1, NAME.2, … Throws Error when it
+  /// cannot.
+  void set_aside(std::string_view stage) const;
+  /// As PipelineStageRecord::output has it.
+  [[nodiscard]] std::filesystem::path recorded(const std::filesystem::path& output) const;
+
+  /// The checkpoint that a fine-tuning gave: that before it when it was skipped. "": the untouched model.
+  [[nodiscard]] std::filesystem::path checkpoint(const std::string& finetune_stage) const;
+  [[nodiscard]] const std::filesystem::path& untouched_model() const { return untouched_model_; }
+
+  /// All tables for the checkpoint of `stage`, by length: the checkpoint's own up to the length that it reaches, those
+  /// of table_stages() in their places, and that of `stage.factors`, the longest. `stage.inputs` has the
+  /// checkpoint's digest.
+  [[nodiscard]] FactorsFile schedule(const PipelineStageRecord& stage) const;
+  /// Finished stages before `stage` on its checkpoint that found tables for its schedule: recoveries, and searches for
+  /// shorter lengths than that of `stage.factors`.
+  [[nodiscard]] std::vector<const PipelineStageRecord*> table_stages(const PipelineStageRecord& stage) const;
+
+ private:
+  std::filesystem::path base_;    // the database's folder
+  std::filesystem::path folder_;  // NAME.stages
+  std::filesystem::path untouched_model_;
+  const std::vector<PipelineStageRecord>& stages_;
+};
+
+/// Whether the stage is a search or a recovery, which give tables.
+[[nodiscard]] bool searches(const PipelineStageRecord& stage);
+
+/// The database of a search: `database` itself, or of a pipeline that of its stage `stage` (the latest search that has
+/// begun without a name). Throws InputError for a stage that is no search, or none has begun.
+[[nodiscard]] std::filesystem::path search_database_of(const std::filesystem::path& database,
+                                                       const std::optional<std::string>& stage);
+
+/// The reports in the output of an evaluate stage, the checkpoint's first.
+[[nodiscard]] std::vector<std::filesystem::path> evaluations_of(const std::filesystem::path& output);
+
+}  // namespace longrope

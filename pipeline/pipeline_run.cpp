@@ -1,0 +1,205 @@
+#include "pipeline/pipeline_run.h"
+
+#include "common/clock.h"
+#include "common/duration.h"
+#include "common/error.h"
+#include "common/model/model_description.h"
+#include "common/software_version.h"
+#include "common/stop_signals.h"
+#include "pipeline/preflight.h"
+#include "pipeline/stage_work.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <chrono>
+#include <iostream>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace longrope {
+namespace {
+
+/// Adds the time from its making to its end to a stage.
+class ActiveTime {
+ public:
+  explicit ActiveTime(PipelineStageRecord& record) : record_(record), begun_(read_clocks().steady) {}
+  ~ActiveTime() { record_.active_milliseconds += (read_clocks().steady - begun_).count(); }
+  ActiveTime(const ActiveTime&) = delete;
+  ActiveTime& operator=(const ActiveTime&) = delete;
+
+ private:
+  PipelineStageRecord& record_;
+  std::chrono::milliseconds begun_;
+};
+
+/// Nothing has been touched when it is thrown.
+class ChangedInputs : public InputError {
+ public:
+  using InputError::InputError;
+};
+
+using Digests = std::map<std::string, std::string>;
+
+void require_same_inputs(const PipelineStageRecord& record, const Digests& inputs) {
+  std::set<std::string> changed;
+  for (const auto& [these, those] : {std::pair(&record.inputs, &inputs), std::pair(&inputs, &record.inputs)}) {
+    for (const auto& [what, digest] : *these) {
+      if (const auto found = those->find(what); found == those->end() || found->second != digest) changed.insert(what);
+    }
+  }
+  if (changed.empty()) return;
+  throw ChangedInputs(
+      fmt::format("a stage that has begun must keep its inputs: {} of {} changed; longrope stage retry {} "
+                  "begins it anew",
+                  fmt::join(changed, ", "), record.name, record.name));
+}
+
+/// Of what is taken by several stages each file is read once.
+const std::string& digest_of(const std::filesystem::path& input, Digests& known) {
+  const auto [digest, is_new] = known.try_emplace(input.string());
+  if (is_new) digest->second = input_digest(input);
+  return digest->second;
+}
+
+/// A finished stage was made from what lies there now, but for what has served and is gone.
+void require_still_true(const PipelineStage& stage, const PipelineStageRecord& record, const PipelinePlaces& places,
+                        Digests& known) {
+  Digests inputs;
+  for (const auto& [what, path] : stage_inputs(stage, record, places)) {
+    const auto recorded = record.inputs.find(what);
+    const bool gone = recorded != record.inputs.end() && !std::filesystem::exists(path);
+    inputs[what] = gone ? recorded->second : digest_of(path, known);
+  }
+  require_same_inputs(record, inputs);
+}
+
+/// What lies in a stage's folder was made by its row from the inputs that the row has, or it is put aside: it may be
+/// another database's, or of a retry that was killed.
+void claim_folder(const PipelineStageRecord& record, const Digests& inputs, const PipelinePlaces& places) {
+  // A row without inputs failed before it claimed anything.
+  if (record.state == PipelineStageState::kPending || record.inputs.empty()) return places.set_aside(record.name);
+  if (record.state == PipelineStageState::kFailed) {
+    if (inputs != record.inputs) places.set_aside(record.name);
+    return;
+  }
+  require_same_inputs(record, inputs);
+}
+
+StageWork work_on(const PipelineStage& stage, PipelineStageRecord& record, const PipelineContext& context,
+                  PipelineStore& store) {
+  Digests inputs;
+  for (const auto& [what, path] : stage_inputs(stage, record, context.places)) inputs[what] = input_digest(path);
+  claim_folder(record, inputs, context.places);
+  record.inputs = std::move(inputs);
+  record.state = PipelineStageState::kRunning;
+  record.detail.clear();
+  if (record.started_at == 0) record.started_at = read_clocks().unix_milliseconds;
+  store.write(record);
+  const ActiveTime timed(record);
+  return do_stage(stage, record, context);
+}
+
+void finish(const StageWork& work, const PipelinePlaces& places, PipelineStageRecord& record, PipelineStore& store) {
+  record.output = places.recorded(work.output);
+  record.output_digest = output_digest(work.output);
+  record.state = PipelineStageState::kFinished;
+  record.ended_at = read_clocks().unix_milliseconds;
+  store.write(record);
+  std::cerr << fmt::format("stage {} finished in {}: {}\n", record.name,
+                           duration_text(static_cast<double>(record.active_milliseconds) / 1000.0),
+                           record.output.string());
+}
+
+/// Of the pipeline in `database`, if there is one already.
+StagesOver stages_over(const std::filesystem::path& database) {
+  StagesOver over;
+  if (!is_pipeline(database)) return over;
+  const PipelineStore store(database);
+  for (const PipelineStageRecord& stage : store.stages()) {
+    if (stage.state == PipelineStageState::kFinished) over.finished.insert(stage.name);
+    if (stage.state == PipelineStageState::kSkipped) over.skipped.insert(stage.name);
+  }
+  return over;
+}
+
+void require_all_still_true(const Config& config, const PipelineStore& store, const PipelinePlaces& places) {
+  Digests known;
+  for (const PipelineStage& stage : config.pipeline) {
+    const PipelineStageRecord& record = stage_named(store.stages(), stage.name);
+    if (record.state == PipelineStageState::kFinished) require_still_true(stage, record, places, known);
+  }
+}
+
+bool is_over(const PipelineStageRecord& record) {
+  return record.state == PipelineStageState::kFinished || record.state == PipelineStageState::kSkipped;
+}
+
+}  // namespace
+
+PipelineRecord pipeline_record(const Config& config) {
+  PipelineRecord pipeline;
+  pipeline.name = config.name;
+  pipeline.config_file = config.file.string();
+  pipeline.config_text = config.text;
+  pipeline.settings = nlohmann::json({{"seed", config.seed},
+                                      {"dtype", to_string(config.dtype)},
+                                      {"angles", to_string(config.angles)},
+                                      {"threads", config.threads_per_worker},
+                                      {"model", model_digest(config.model)}})
+                          .dump();
+  pipeline.software_version = kSoftwareVersion;
+  for (const PipelineStage& stage : config.pipeline) {
+    PipelineStageRecord record;
+    record.id = static_cast<std::int64_t>(pipeline.stages.size()) + 1;
+    record.name = stage.name;
+    record.kind = stage.kind;
+    record.settings = stage_settings(stage).dump();
+    record.model = stage.model;
+    record.factors = stage.factors;
+    pipeline.stages.push_back(std::move(record));
+  }
+  return pipeline;
+}
+
+PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database, const RunSearch& search) {
+  require_feasible(config, stages_over(database));
+  PipelineStore store(database, pipeline_record(config));
+  const PipelinePlaces places(database, config.model, store.stages());
+  const PipelineContext context{config, database, places, search};
+  require_all_still_true(config, store, places);
+  stop_on_signals();
+  for (const PipelineStage& stage : config.pipeline) {
+    PipelineStageRecord record = stage_named(store.stages(), stage.name);
+    if (is_over(record)) continue;
+    std::cerr << fmt::format("stage {} ({})\n", stage.name, to_string(stage.kind));
+    StageWork work;
+    try {
+      work = work_on(stage, record, context, store);
+    } catch (const ChangedInputs&) {
+      throw;
+    } catch (const Error& error) {
+      record.state = PipelineStageState::kFailed;
+      record.detail = error.what();
+      store.write(record);
+      throw;
+    }
+    if (work.end == WorkEnd::kDone) {
+      finish(work, places, record, store);
+      continue;
+    }
+    if (work.end == WorkEnd::kWaiting) record.state = PipelineStageState::kWaiting;
+    record.detail = work.detail;
+    store.write(record);
+    std::cerr << (work.end == WorkEnd::kWaiting ? work.detail : "stopped; the same command continues") << '\n';
+    return work.end == WorkEnd::kWaiting ? PipelineEnd::kWaiting : PipelineEnd::kStopped;
+  }
+  std::cout << fmt::format("pipeline finished: longrope stage list --db {}", database.string()) << std::endl;
+  return PipelineEnd::kFinished;
+}
+
+}  // namespace longrope

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "config/config.h"
+#include "coordinator/store/pipeline_store.h"
+#include "pipeline/stage_work.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+namespace longrope {
+
+/// The rows with which a pipeline begins. Reads the model's weights for their digest.
+[[nodiscard]] PipelineRecord pipeline_record(const Config& config);
+
+enum class PipelineEnd { kFinished, kStopped, kWaiting };
+
+/// Carries a pipeline on from where its database says it is, stage by stage, until it is finished, a signal asks to
+/// stop, or a stage waits for the user. What is done stays done, whatever ends this process: each stage can be
+/// interrupted anywhere, goes on from what it has on disk and gives the same output, which appears whole. Throws Error
+/// or InputError when a stage cannot be done; its row says why, and the next run tries it again. What could not be done
+/// later is refused at once, as far as require_feasible() knows it (preflight.h).
+PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database, const RunSearch& search);
+
+}  // namespace longrope

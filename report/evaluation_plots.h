@@ -1,0 +1,18 @@
+#pragma once
+
+#include "evaluation/evaluation_file.h"
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <vector>
+
+namespace longrope {
+
+/// Plots (report_plot.h) of one evaluation, in the section `section`: perplexity by length and method, with the
+/// interval over documents; by position, for each length of more than one block; what was found of hidden texts by
+/// length and depth, for each kind and method. What was not measured has no plot.
+[[nodiscard]] std::vector<nlohmann::ordered_json> evaluation_plots(const EvaluationFile& report,
+                                                                   const std::string& section);
+
+}  // namespace longrope

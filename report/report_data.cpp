@@ -1,0 +1,60 @@
+#include "report/report_data.h"
+
+#include "coordinator/store/store_reader.h"
+#include "evaluation/evaluation_file.h"
+#include "report/evaluation_plots.h"
+#include "report/search_plots.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <memory>
+#include <set>
+#include <utility>
+
+namespace longrope {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// `name`, with a number if it was used before.
+std::string distinct(const std::string& name, std::set<std::string>& used) {
+  std::string candidate = name;
+  for (int number = 2; !used.insert(candidate).second; ++number) candidate = fmt::format("{} ({})", name, number);
+  return candidate;
+}
+
+void append(Json& plots, std::vector<Json> more) {
+  for (Json& plot : more) plots.push_back(std::move(plot));
+}
+
+}  // namespace
+
+Json report_data(const ReportSources& sources) {
+  std::set<std::string> used;
+  std::vector<std::unique_ptr<StoreReader>> readers;
+  std::vector<NamedSearch> searches;
+  std::vector<std::string> names;
+  for (const ReportSearch& source : sources.searches) {
+    readers.push_back(std::make_unique<StoreReader>(source.database));
+    names.push_back(distinct(source.name.empty() ? readers.back()->run().name : source.name, used));
+    searches.push_back({names.back(), readers.back().get()});
+  }
+  Json plots = Json::array();
+  if (!searches.empty()) {
+    plots.push_back(stages_plot(searches));
+    plots.push_back(searches_plot(searches));
+  }
+  for (const std::filesystem::path& path : sources.evaluations) {
+    const EvaluationFile evaluation = read_evaluation_file(path);
+    append(plots, evaluation_plots(evaluation, distinct("Evaluation of " + evaluation.model.name, used)));
+  }
+  for (const NamedSearch& search : searches) append(plots, history_plots(search));
+  append(plots, factor_plots(searches));
+  for (const NamedSearch& search : searches) append(plots, worker_plots(search));
+  const std::string title =
+      sources.title.empty() ? fmt::format("LongRoPE search {}", fmt::join(names, ", ")) : sources.title;
+  return {{"title", title}, {"plots", std::move(plots)}};
+}
+
+}  // namespace longrope

@@ -1,0 +1,268 @@
+#include "report/search_plots.h"
+
+#include "report/nll_interval.h"
+#include "report/published_factors.h"
+#include "report/report_plot.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+namespace longrope {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr double kMillisecondsPerSecond = 1000.0;
+
+/// Candidate k → its search documents.
+std::map<std::int64_t, std::vector<DocumentNll>> documents_by_candidate(const StoreReader& reader,
+                                                                        const std::string& stage) {
+  std::map<std::int64_t, std::vector<DocumentNll>> documents;
+  for (const DocumentResult& result : reader.document_results(stage)) {
+    documents[result.index].push_back({result.nll_sum, result.scored_tokens});
+  }
+  return documents;
+}
+
+Json history_plot(const NamedSearch& search, const StageProgress& stage) {
+  const std::map<std::int64_t, std::vector<DocumentNll>> documents = documents_by_candidate(*search.reader, stage.name);
+  Json table = report_table({{"k", "candidate", "integer"},
+                             {"origin", "origin", "text"},
+                             {"perplexity", "perplexity", "perplexity"},
+                             {"low", "95 % from", "perplexity"},
+                             {"high", "95 % to", "perplexity"},
+                             {"best", "best so far", "perplexity"},
+                             {"heldout", "held-out perplexity", "perplexity"}});
+  std::size_t most_documents = 0;
+  for (const HistoryRow& row : search.reader->history(stage.name)) {
+    std::optional<PerplexityInterval> interval;
+    const auto found = documents.find(row.index);
+    if (row.perplexity && found != documents.end()) {
+      interval = perplexity_interval(found->second);
+      most_documents = std::max(most_documents, found->second.size());
+    }
+    table["rows"].push_back({row.index, row.origin, or_null(row.perplexity), interval ? Json(interval->low) : Json(),
+                             interval ? Json(interval->high) : Json(), or_null(row.best_so_far),
+                             or_null(row.heldout_perplexity)});
+  }
+  const std::string bars = most_documents < 2
+                               ? "One search document: no intervals."
+                               : fmt::format(
+                                     "Bars: 95 % interval of the mean NLL over documents like the {} searched on "
+                                     "(Student's t); candidates are compared on the same documents, which is sharper.",
+                                     most_documents);
+  Json plot = report_plot({"history", "Search history", fmt::format("{}, stage {}", search.name, stage.name),
+                           fmt::format("Perplexity at {} tokens, by candidate in the order of the search. {} Finalists "
+                                       "are measured again on held-out documents, and the best of them there wins.",
+                                       stage.target_length, bars)},
+                          std::move(table));
+  plot["winner"] = or_null(stage.winner_index);
+  return plot;
+}
+
+std::string method_name(const std::string& origin) {
+  static const std::map<std::string, std::string> kNames = {
+      {"none", "untouched"}, {"pi", "PI"}, {"ntk", "NTK"}, {"yarn", "YaRN"}};
+  const auto found = kNames.find(origin);
+  return found == kNames.end() ? origin : found->second;
+}
+
+/// One line of a plot of λ.
+struct FactorSeries {
+  std::string name;
+  std::string method;  // "searched", or a baseline's origin
+  std::size_t stage = 0;
+  std::vector<double> lambda;
+};
+
+bool is_flat_one(const std::vector<double>& lambda) {
+  return std::ranges::all_of(lambda, [](double factor) { return factor == 1.0; });
+}
+
+std::vector<FactorSeries> factor_series(const std::vector<NamedSearch>& searches) {
+  std::vector<FactorSeries> lines;
+  std::size_t number = 0;
+  for (const NamedSearch& search : searches) {
+    for (const StageProgress& stage : search.reader->progress()) {
+      const std::optional<BestFactors> best = search.reader->best(stage.name);
+      if (!best) continue;
+      const std::string label = searches.size() > 1 ? search.name + ", " + stage.name : stage.name;
+      lines.push_back({label + (best->final ? ": winner" : ": best so far"), "searched", number, best->factors.lambda});
+      std::vector<PublishedFactors> published;
+      for (BaselineFactors& baseline : search.reader->baseline_factors(stage.name)) {
+        if (baseline.origin == "yarn") published = published_factors(stage.target_length, baseline.lambda);
+        // The untouched model is a line at 1, unless the checkpoint carries scaling.
+        if (baseline.origin == "none" && is_flat_one(baseline.lambda)) continue;
+        lines.push_back(
+            {label + ": " + method_name(baseline.origin), baseline.origin, number, std::move(baseline.lambda)});
+      }
+      for (PublishedFactors& factors : published) {
+        lines.push_back({"published: " + factors.name, "published", number, std::move(factors.lambda)});
+      }
+      ++number;
+    }
+  }
+  return lines;
+}
+
+std::string candidate_name(const LeaseSpan& span) {
+  return span.role == "search" ? fmt::format("{} ({})", span.index, span.origin) : method_name(span.origin);
+}
+
+Json timeline_plot(const NamedSearch& search, const std::vector<LeaseSpan>& spans) {
+  std::int64_t first = 0;
+  std::int64_t last = 0;
+  for (const LeaseSpan& span : spans) {
+    if (span.granted_at > 0 && (first == 0 || span.granted_at < first)) first = span.granted_at;
+    last = std::max({last, span.granted_at, span.ended_at});
+  }
+  Json table = report_table({{"worker", "worker", "text"},
+                             {"stage", "stage", "text"},
+                             {"candidate", "candidate", "text"},
+                             {"document", "document", "text"},
+                             {"granted", "handed out", "seconds"},
+                             {"computing", "computing from", "seconds"},
+                             {"ended", "ended", "seconds"},
+                             {"end", "how", "text"}});
+  const auto since_first = [first](std::int64_t time) {
+    return static_cast<double>(time - first) / kMillisecondsPerSecond;
+  };
+  for (const LeaseSpan& span : spans) {
+    if (span.granted_at == 0) continue;
+    const double granted = since_first(span.granted_at);
+    const double ended = std::max(granted, since_first(span.ended_at > 0 ? span.ended_at : last));
+    // A worker holds documents that it has not begun; the end is when the result was stored.
+    const Json computing = span.seconds ? Json(std::max(granted, ended - *span.seconds)) : Json();
+    table["rows"].push_back({span.worker, span.stage, candidate_name(span), span.document, granted, computing, ended,
+                             span.end_reason.empty() ? "open" : span.end_reason});
+  }
+  return report_plot(
+      {"timeline", "Workers", search.name,
+       fmt::format(
+           "A bar for each document that a worker held, in seconds since {:%Y-%m-%d %H:%M:%S} UTC: strong while "
+           "it was computed, pale while it waited at the worker.",
+           fmt::gmtime(static_cast<std::time_t>(first / 1000)))},
+      std::move(table));
+}
+
+Json workers_plot(const NamedSearch& search) {
+  Json table = report_table({{"worker", "worker", "text"},
+                             {"state", "state", "text"},
+                             {"host", "host", "text"},
+                             {"device", "device", "text"},
+                             {"threads", "threads", "integer"},
+                             {"results", "results", "integer"},
+                             {"failures", "failures", "integer"},
+                             {"seconds", "seconds of scoring", "seconds"}});
+  for (const WorkerStatus& worker : search.reader->workers()) {
+    table["rows"].push_back({worker.id, worker.state, worker.host, worker.device, worker.threads, worker.results,
+                             worker.failures, worker.seconds});
+  }
+  return report_plot({"table", "Workers", search.name + ": who computed", ""}, std::move(table));
+}
+
+}  // namespace
+
+Json stages_plot(const std::vector<NamedSearch>& searches) {
+  Json table = report_table({{"search", "search", "text"},
+                             {"stage", "stage", "text"},
+                             {"length", "target length", "integer"},
+                             {"none", "untouched", "perplexity"},
+                             {"pi", "PI", "perplexity"},
+                             {"ntk", "NTK", "perplexity"},
+                             {"yarn", "YaRN", "perplexity"},
+                             {"searched", "searched", "perplexity"},
+                             {"documents", "documents", "integer"},
+                             {"winner", "winner", "integer"},
+                             {"origin", "origin", "text"},
+                             {"told", "candidates", "integer"},
+                             {"passes", "passes", "integer"},
+                             {"end", "ended by", "text"}});
+  for (const NamedSearch& search : searches) {
+    for (const StageProgress& stage : search.reader->progress()) {
+      // Without a winner nothing was measured on held-out documents; the best so far is in the history.
+      std::optional<BestFactors> winner = search.reader->best(stage.name);
+      if (winner && !winner->final) winner.reset();
+      const BaselinePerplexities baselines = winner ? winner->baselines : BaselinePerplexities{};
+      table["rows"].push_back({search.name, stage.name, stage.target_length, or_null(baselines.none),
+                               or_null(baselines.pi), or_null(baselines.ntk), or_null(baselines.yarn),
+                               winner ? or_null(winner->heldout_perplexity) : Json(),
+                               winner ? Json(winner->heldout_documents) : Json(), or_null(stage.winner_index),
+                               winner ? Json(winner->origin) : Json(), stage.told, stage.document_passes,
+                               stage.end_reason.empty() ? stage.state : stage.end_reason});
+    }
+  }
+  return report_plot({"table", "Summary", "Stages",
+                      "Perplexity on held-out documents of each winner and of what needs no search; lower is better. A "
+                      "pass is the cost "
+                      "of scoring one document once."},
+                     std::move(table));
+}
+
+Json searches_plot(const std::vector<NamedSearch>& searches) {
+  Json table = report_table({{"search", "search", "text"},
+                             {"model", "model", "text"},
+                             {"digest", "model digest", "text"},
+                             {"dtype", "dtype", "text"},
+                             {"angles", "angles", "text"},
+                             {"threads", "threads per worker", "integer"},
+                             {"seed", "seed", "text"},
+                             {"version", "longrope", "text"}});
+  for (const NamedSearch& search : searches) {
+    const RunInfo run = search.reader->run();
+    // A seed of 64 bits does not fit a number of JavaScript.
+    table["rows"].push_back({search.name, run.model_name, run.model_digest.substr(0, 12), run.dtype, run.angles,
+                             run.threads_per_worker, std::to_string(run.seed), run.software_version});
+  }
+  return report_plot({"table", "Summary", "Searches", ""}, std::move(table));
+}
+
+std::vector<Json> history_plots(const NamedSearch& search) {
+  std::vector<Json> plots;
+  for (const StageProgress& stage : search.reader->progress()) {
+    if (stage.told > 0) plots.push_back(history_plot(search, stage));
+  }
+  return plots;
+}
+
+std::vector<Json> factor_plots(const std::vector<NamedSearch>& searches) {
+  const std::vector<FactorSeries> lines = factor_series(searches);
+  std::set<std::size_t> pair_counts;
+  for (const FactorSeries& line : lines) pair_counts.insert(line.lambda.size());
+  std::vector<Json> plots;
+  for (const std::size_t pairs : pair_counts) {
+    Json table = report_table({{"pair", "pair", "integer"}});
+    std::vector<Json> rows(pairs);
+    for (std::size_t pair = 0; pair < pairs; ++pair) rows[pair].push_back(pair);
+    std::size_t number = 0;
+    for (const FactorSeries& line : lines) {
+      if (line.lambda.size() != pairs) continue;
+      table["columns"].push_back({{"key", fmt::format("line{}", number++)},
+                                  {"name", line.name},
+                                  {"format", "number"},
+                                  {"method", line.method},
+                                  {"stage", line.stage}});
+      for (std::size_t pair = 0; pair < pairs; ++pair) rows[pair].push_back(line.lambda[pair]);
+    }
+    table["rows"] = rows;
+    plots.push_back(
+        report_plot({"factors", "Factors", fmt::format("λ by rotary pair, {} pairs", pairs),
+                     "What the angle of each pair is divided by, for the winners, the closed forms of the same "
+                     "extension and published arrays for a model and length like these. Pair 0 turns fastest."},
+                    std::move(table)));
+  }
+  return plots;
+}
+
+std::vector<Json> worker_plots(const NamedSearch& search) {
+  const std::vector<LeaseSpan> spans = search.reader->timeline();
+  if (spans.empty()) return {};
+  return {timeline_plot(search, spans), workers_plot(search)};
+}
+
+}  // namespace longrope

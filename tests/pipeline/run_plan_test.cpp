@@ -1,0 +1,95 @@
+#include "pipeline/run_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+namespace longrope {
+namespace {
+
+using testing::HasSubstr;
+
+/// LLaMA2-7B as its config.json has it.
+ModelDescription llama2_7b() {
+  ModelDescription model;
+  model.vocabulary = 32000;
+  model.hidden_size = 4096;
+  model.intermediate_size = 11008;
+  model.layers = 32;
+  model.query_heads = 32;
+  model.key_value_heads = 32;
+  model.head_dim = 128;
+  return model;
+}
+
+TEST(RunPlanTest, ForwardPassesCostWhatTheSpecificationSays) {
+  // Spec §6.6, which leaves the lm_head out: 2·6.6e9·n + 64·4096·n²; its figures are rounded to two digits.
+  for (const double tokens : {131072.0, 262144.0, 2097152.0}) {
+    const double expected = 2.0 * 6.6e9 * tokens + 64.0 * 4096.0 * tokens * tokens;
+    EXPECT_NEAR(forward_operations(llama2_7b(), static_cast<std::int64_t>(tokens)) / expected, 1.0, 0.01) << tokens;
+  }
+}
+
+Config road() {
+  Config config;
+  config.model = LONGROPE_SOURCE_DIR "/models/byte-llama";
+  StageConfig search;
+  search.name = "4k";
+  search.target_length = 4096;
+  search.search_count = 5;
+  search.heldout_count = 10;
+  config.pipeline.push_back({.name = "4k", .kind = StageKind::kSearch, .work = search});
+  FinetuneStage finetune;
+  finetune.options = {{"steps", "400"}, {"batch_size", "8"}};
+  config.pipeline.push_back({.name = "tune", .kind = StageKind::kFinetune, .factors = "4k", .work = finetune});
+  config.pipeline.push_back({.name = "out", .kind = StageKind::kExport, .factors = "4k", .work = ExportStage{}});
+  return config;
+}
+
+TEST(RunPlanTest, EveryStageIsCountedInPasses) {
+  const std::vector<StageCost> stages = plan_run(road());
+  ASSERT_EQ(stages.size(), 3U);
+  EXPECT_EQ(stages[0].candidates, 64 + 40 * 32);
+  EXPECT_EQ(stages[0].passes, 1344 * 5 + (8 + 4) * 10) << "finalists and four baselines are held out";
+  EXPECT_DOUBLE_EQ(stages[0].tokens, static_cast<double>(stages[0].passes) * 4096.0);
+  EXPECT_GT(stages[0].memory_bytes, 0);
+  EXPECT_EQ(stages[1].passes, 3200);
+  EXPECT_EQ(stages[1].length, 4096) << "as long as the factors are for";
+  EXPECT_EQ(stages[2].passes, 0);
+}
+
+TEST(RunPlanTest, TrainingTakesTheModelsDtypeUnlessItHasItsOwn) {
+  Config config = road();
+  const std::int64_t in_float32 = plan_run(config)[1].memory_bytes;
+  config.dtype = ComputeDtype::kBf16;
+  EXPECT_LT(plan_run(config)[1].memory_bytes, in_float32);
+  std::get<FinetuneStage>(config.pipeline[1].work).options.emplace_back("dtype", "fp32");
+  EXPECT_EQ(plan_run(config)[1].memory_bytes, in_float32);
+}
+
+TEST(RunPlanTest, TrainingCostsThreePassesAndFourWhenItRecomputes) {
+  Config config = road();
+  const auto passes = [&] {
+    return plan_run(config)[1].operations / (3200 * forward_operations(describe_model(config.model), 4096));
+  };
+  EXPECT_NEAR(passes(), 3.0, 1e-9);
+  std::get<FinetuneStage>(config.pipeline[1].work).options.emplace_back("recompute", "");
+  EXPECT_NEAR(passes(), 4.0, 1e-9);
+}
+
+TEST(RunPlanTest, DevicesShareTheHours) {
+  const StageCost cost{.operations = 3.6e18};
+  EXPECT_DOUBLE_EQ(cost.hours(100.0, 1), 10.0);
+  EXPECT_DOUBLE_EQ(cost.hours(100.0, 8), 1.25);
+}
+
+TEST(RunPlanTest, TableHasALineForEachStageAndTheirSum) {
+  std::ostringstream out;
+  write_plan(plan_run(road()), {}, out);
+  for (const char* text : {"4k", "tune", "out", "total", "h on 8", "150 TFLOP/s"})
+    EXPECT_THAT(out.str(), HasSubstr(text));
+}
+
+}  // namespace
+}  // namespace longrope

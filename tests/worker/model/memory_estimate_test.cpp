@@ -1,0 +1,98 @@
+#include "worker/model/memory_estimate.h"
+
+#include "common/error.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace longrope {
+namespace {
+
+/// The proportions of SmolLM-135M.
+ModelDescription small_model() {
+  ModelDescription model;
+  model.name = "small";
+  model.vocabulary = 49152;
+  model.hidden_size = 576;
+  model.intermediate_size = 1536;
+  model.layers = 30;
+  model.query_heads = 9;
+  model.key_value_heads = 3;
+  model.head_dim = 64;
+  model.tied_embeddings = true;
+  model.geometry.rotary_dim = 64;
+  return model;
+}
+
+constexpr std::int64_t kGibibyte = std::int64_t{1} << 30;
+
+TEST(MemoryEstimateTest, ATokenTakesOneResidualRowAndOneLayersKeysAndValues) {
+  const MemoryEstimate estimate = estimate_memory(small_model(), {}, 65536);
+  EXPECT_EQ(estimate.per_token - 16, 4 * (576 + 2 * 3 * 64));
+}
+
+TEST(MemoryEstimateTest, ItGrowsLinearlyWithTokens) {
+  const auto total = [](std::int64_t tokens) { return estimate_memory(small_model(), {}, tokens).total(); };
+  EXPECT_EQ(total(200'000) - total(100'000), 100'000 * estimate_memory(small_model(), {}, 1).per_token);
+}
+
+TEST(MemoryEstimateTest, WeightsAreThoseOfEveryProjectionAndTheEmbedding) {
+  const std::int64_t layer = (9 + 2 * 3) * 64 * 576 + 576 * 576 + 3 * 576 * 1536;
+  ModelDescription model = small_model();
+  EXPECT_EQ(estimate_memory(model, {.weight_bytes = 2}, 1).weights, 2 * (30 * layer + 49152 * 576));
+  model.tied_embeddings = false;
+  EXPECT_EQ(estimate_memory(model, {.weight_bytes = 2}, 1).weights, 2 * (30 * layer + 2 * 49152 * 576));
+}
+
+TEST(MemoryEstimateTest, StreamingHoldsOneLayerInsteadOfAll) {
+  const MemoryEstimate held = estimate_memory(small_model(), {.weight_bytes = 2}, 4096);
+  const MemoryEstimate streamed = estimate_memory(small_model(), {.weight_bytes = 2, .stream_weights = true}, 4096);
+  EXPECT_EQ(streamed.weights, 0);
+  EXPECT_EQ(streamed.layer, held.layer / 4 * 6);  // two more bytes to four
+  EXPECT_LT(streamed.total(), held.total());
+}
+
+TEST(MemoryEstimateTest, WeightsAreStreamedWhenTheyWouldTakeHalfTheBudget) {
+  EXPECT_FALSE(fit_memory(small_model(), {}, 4096, 4 * kGibibyte).stream_weights);
+  EXPECT_TRUE(fit_memory(small_model(), {}, 4096, kGibibyte / 2).stream_weights);
+}
+
+TEST(MemoryEstimateTest, TilesShrinkBeforeADocumentIsRefused) {
+  const ModelDescription model = small_model();
+  const std::int64_t comfortable = estimate_memory(model, {.stream_weights = true}, 65536).total();
+  EXPECT_EQ(fit_memory(model, {}, 65536, comfortable).tile_tokens, MemoryLayout{}.tile_tokens);
+  const MemoryLayout tight = fit_memory(model, {}, 65536, comfortable - 1);
+  EXPECT_LT(tight.tile_tokens, MemoryLayout{}.tile_tokens);
+  EXPECT_LE(estimate_memory(model, tight, 65536).total(), comfortable - 1);
+}
+
+TEST(MemoryEstimateTest, CandidatesShareWeightsLayerAndTile) {
+  const MemoryEstimate one = estimate_memory(small_model(), {}, 65536);
+  const MemoryEstimate three = estimate_memory(small_model(), {.candidates = 3}, 65536);
+  EXPECT_EQ(three.weights + three.layer, one.weights + one.layer);
+  EXPECT_LT(three.tile, 2 * one.tile);
+  EXPECT_EQ(three.tokens * three.per_token, 3 * one.tokens * one.per_token);
+}
+
+TEST(MemoryEstimateTest, CandidatesWaitBeforeTilesShrink) {
+  const ModelDescription model = small_model();
+  const std::int64_t for_two = estimate_memory(model, {.candidates = 2}, 65536).total();
+  const MemoryLayout layout = fit_memory(model, {.candidates = 5}, 65536, for_two);
+  EXPECT_EQ(layout.candidates, 2);
+  EXPECT_EQ(layout.tile_tokens, MemoryLayout{}.tile_tokens);
+}
+
+TEST(MemoryEstimateTest, WhatCannotFitIsRefusedWithBothNumbers) {
+  try {
+    (void)fit_memory(small_model(), {}, 2'097'152, kGibibyte);
+    ADD_FAILURE() << "accepted";
+  } catch (const MemoryError& error) {
+    EXPECT_THAT(error.what(), ::testing::ContainsRegex("memory must suffice: [0-9]+ bytes are estimated for 2097152 "
+                                                       "tokens of small, the budget is 1073741824"));
+  }
+}
+
+TEST(MemoryEstimateTest, AvailableMemoryIsPositive) { EXPECT_GT(available_memory(), 0); }
+
+}  // namespace
+}  // namespace longrope

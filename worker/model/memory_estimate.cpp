@@ -1,0 +1,105 @@
+#include "worker/model/memory_estimate.h"
+
+#include "common/error.h"
+#include "worker/kernels/tile_sizes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string>
+
+namespace longrope {
+namespace {
+
+constexpr std::int64_t kTokenBytes = 16;          // of each token while the layers run: its id, its position
+constexpr std::int64_t kScoredTokenBytes = 96;    // of each token after them: target, predictor, sums, score
+constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
+
+std::int64_t padded(std::int64_t columns) { return panels(columns) * kPanelColumns; }
+
+/// ModelDescription::layer_weights() as the worker packs them.
+std::int64_t packed_layer_weights(const ModelDescription& model) {
+  const std::int64_t query = model.query_width();
+  return padded(query + 2 * model.key_value_width()) * model.hidden_size + padded(model.hidden_size) * query +
+         padded(2 * model.intermediate_size) * model.hidden_size + padded(model.hidden_size) * model.intermediate_size;
+}
+
+std::int64_t embedding_weights(const ModelDescription& model) { return model.vocabulary * model.hidden_size; }
+
+std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates) {
+  const std::int64_t projected = model.query_width() + 2 * model.key_value_width();
+  return model.hidden_size + (candidates > 1 ? 2 : 1) * projected + model.query_width() + 3 * model.intermediate_size +
+         model.geometry.rotary_dim;
+}
+
+}  // namespace
+
+std::int64_t MemoryEstimate::total() const { return weights + tokens * per_token + std::max(layer + tile, output); }
+
+MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens) {
+  MemoryEstimate estimate;
+  estimate.tokens = tokens * layout.candidates;
+  const std::int64_t embeddings = embedding_weights(model) * (model.tied_embeddings ? 1 : 2);
+  if (!layout.stream_weights) {
+    estimate.weights = (model.layers * packed_layer_weights(model) + embeddings) * layout.weight_bytes;
+  }
+  // Kept weights are packed from where they are; streamed ones are read first.
+  const std::int64_t weight_bytes_in_use = layout.arithmetic_bytes + (layout.stream_weights ? layout.weight_bytes : 0);
+  estimate.layer = packed_layer_weights(model) * weight_bytes_in_use;
+  estimate.per_token = (model.hidden_size + model.key_value_heads * (model.head_dim + padded(model.head_dim))) *
+                           layout.arithmetic_bytes +
+                       kTokenBytes;
+  estimate.tile =
+      std::min(tokens, layout.tile_tokens) * tile_numbers(model, layout.candidates) * layout.arithmetic_bytes;
+  const std::int64_t columns = std::min(model.vocabulary, kLogitTileColumns);
+  const std::int64_t rows = std::min(estimate.tokens, kLogitTileRows);
+  // After the layers their keys and values are gone: what one part of the lm_head takes is seldom more.
+  const std::int64_t keys_and_values =
+      estimate.tokens * model.key_value_heads * (model.head_dim + padded(model.head_dim)) * layout.arithmetic_bytes;
+  const std::int64_t head = columns * model.hidden_size * weight_bytes_in_use +
+                            rows * (columns + 2 * model.hidden_size) * layout.arithmetic_bytes +
+                            estimate.tokens * kScoredTokenBytes;
+  estimate.output = std::max<std::int64_t>(0, head - keys_and_values);
+  // Streamed, the whole embedding is read once, before there are keys and values.
+  if (layout.stream_weights) {
+    estimate.output = std::max(estimate.output, embedding_weights(model) * layout.weight_bytes - keys_and_values);
+  }
+  return estimate;
+}
+
+MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens, std::int64_t budget) {
+  MemoryLayout layout = wanted;
+  layout.stream_weights = estimate_memory(model, layout, 0).weights > budget / 2;
+  while (estimate_memory(model, layout, tokens).total() > budget) {
+    if (layout.candidates > 1) {
+      --layout.candidates;
+    } else if (layout.tile_tokens > kAttentionPieceTokens) {
+      layout.tile_tokens -= kAttentionPieceTokens;
+    } else {
+      throw MemoryError(fmt::format("memory must suffice: {} bytes are estimated for {} tokens of {}, the budget is {}",
+                                    estimate_memory(model, layout, tokens).total(), tokens, model.name, budget));
+    }
+  }
+  return layout;
+}
+
+std::int64_t available_memory() {
+  std::int64_t available = std::numeric_limits<std::int64_t>::max();
+  std::ifstream meminfo("/proc/meminfo");
+  std::string word;
+  std::int64_t kibibytes = 0;
+  while (meminfo >> word) {
+    if (word == "MemAvailable:" && meminfo >> kibibytes) available = kibibytes * kBytesPerKibibyte;
+  }
+  // Control groups version 2; "max" does not read as a number.
+  std::int64_t limit = 0;
+  std::int64_t used = 0;
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used) {
+    available = std::min(available, std::max<std::int64_t>(0, limit - used));
+  }
+  return available;
+}
+
+}  // namespace longrope
