@@ -39,8 +39,8 @@ void warn(const std::string& message) { std::cerr << "longrope: warning: " << me
 
 /// Of a search database, or of that of a stage in a pipeline.
 FactorsFile best_factors(const ExportArguments& arguments) {
-  Winner winner =
-      winner_of_search(search_database_of(arguments.database, arguments.stage), arguments.stage, arguments.model);
+  Winner winner = winner_of_search(search_database_of(arguments.database, arguments.stage), arguments.stage,
+                                   identify_model(arguments.model));
   if (!winner.best.final) std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
   return std::move(winner.file);
 }

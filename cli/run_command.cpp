@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/plan_table.h"
 #include "cli/progress_display.h"
 #include "common/error.h"
 #include "common/stop_signals.h"
@@ -6,8 +7,12 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/local_search.h"
 #include "coordinator/prepare_search.h"
+#include "coordinator/processes/child_process.h"
+#include "coordinator/processes/worker_program.h"
+#include "coordinator/winner_file.h"
 #include "pipeline/pipeline_run.h"
-#include "pipeline/run_plan.h"
+
+#include <fmt/format.h>
 
 #include <chrono>
 #include <filesystem>
@@ -54,17 +59,31 @@ void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) 
   const Config config = configured(arguments);
   const std::filesystem::path database = database_of(arguments, config);
   ProgressDisplay display;
-  const auto search = [&](const Config& searched, const std::filesystem::path& its_database) {
-    const bool finished = search_locally({searched, its_database, workers}, display.reports());
+  const auto search = [&](const Config& searched, const IdentifiedModel& model, const std::filesystem::path& file) {
+    const bool finished = search_locally({searched, model, file, workers}, display.reports());
     display.finish();
     return finished;
   };
-  if (!config.pipeline.empty()) {
-    if (run_pipeline(config, database, search) == PipelineEnd::kWaiting) throw CLI::RuntimeError(kExitWaiting);
-  } else if (search(config, database)) {
-    report_end(display, database);
-  } else {
-    display.say("stopped; the same command continues");
+  if (!config.is_pipeline()) {
+    if (search(config, identify_model(config.model), database)) return report_end(display, database);
+    return display.say("stopped; the same command continues");
+  }
+  const PipelineTools tools = {.search = [&](const Config& searched, const IdentifiedModel& model,
+                                             const std::filesystem::path& file) -> std::optional<FactorsFile> {
+                                 if (!search(searched, model, file)) return std::nullopt;
+                                 return winner_of_search(file, std::nullopt, model).file;
+                               },
+                               .run_child = run_child,
+                               .worker_program = worker_program,
+                               .say = [&](const std::string& line) { display.say(line); }};
+  stop_on_signals();
+  switch (run_pipeline(config, database, tools)) {
+    case PipelineEnd::kWaiting:
+      throw CLI::RuntimeError(kExitWaiting);
+    case PipelineEnd::kStopped:
+      return display.say("stopped; the same command continues");
+    case PipelineEnd::kFinished:
+      std::cout << fmt::format("pipeline finished: longrope stage list --db {}", database.string()) << std::endl;
   }
 }
 
@@ -84,7 +103,7 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
         bind);
   }
   const Config config = configured(arguments);
-  if (!config.pipeline.empty()) {
+  if (config.is_pipeline()) {
     throw InputError("a pipeline is run by longrope run: " + arguments.config + " has other stages than searches");
   }
   const std::filesystem::path database = database_of(arguments, config);
@@ -109,7 +128,7 @@ void add_run_command(CLI::App& app) {
   auto arguments = std::make_shared<SearchArguments>();
   auto workers = std::make_shared<std::optional<std::int64_t>>();
   auto dry = std::make_shared<bool>(false);
-  auto plan = std::make_shared<PlanOptions>();
+  auto plan = std::make_shared<PlanTableOptions>();
   add_search_arguments(*command, *arguments);
   auto* dry_run = command->add_flag("--dry-run", *dry, "Print what the stages would cost, and do nothing");
   command->add_option("--device-tflops", plan->device_tflops, "dry-run: TFLOP/s that one device sustains")

@@ -15,17 +15,6 @@ namespace longrope {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = 1U << 20;
-/// Searches of one model that know nothing of each other stay in `stages`; anything else makes all of it a pipeline.
-void read_stages(Config& config, const TomlValue& value) {
-  config.pipeline = read_pipeline(value);
-  const auto plain = [](const PipelineStage& stage) {
-    return stage.kind == StageKind::kSearch && std::get<StageConfig>(stage.work).seed_stages.empty();
-  };
-  if (!std::ranges::all_of(config.pipeline, plain)) return;
-  for (PipelineStage& stage : config.pipeline) config.stages.push_back(std::get<StageConfig>(std::move(stage.work)));
-  config.pipeline.clear();
-}
-
 void read_scheduling(Config& config, const TomlValue& value) {
   using S = SchedulingConfig;
   constexpr std::int64_t kMaxCredit = 64;
@@ -55,13 +44,21 @@ TomlKeys<Config> config_keys() {
                              {"angles", choice(&C::angles, &parse_angle_mode)}};
   const TomlKeys<C> worker = {{"threads", integer(&C::threads_per_worker, 1, kMaxThreads)}};
   return {
-      {"run", table(run, "[run]"), /*required=*/true}, {"model", table(model, "[model]"), /*required=*/true},
-      {"worker", table(worker, "[worker]")},           {"scheduling", read_scheduling},
-      {"stage", read_stages, /*required=*/true},
+      {"run", table(run, "[run]"), /*required=*/true},
+      {"model", table(model, "[model]"), /*required=*/true},
+      {"worker", table(worker, "[worker]")},
+      {"scheduling", read_scheduling},
+      {"stage", [](C& config, const TomlValue& value) { config.stages = read_pipeline(value); }, /*required=*/true},
   };
 }
 
 }  // namespace
+
+bool Config::is_pipeline() const {
+  return !std::ranges::all_of(stages, [](const PipelineStage& stage) {
+    return stage.kind == StageKind::kSearch && std::get<StageConfig>(stage.work).seed_stages.empty();
+  });
+}
 
 Config load_config(const std::filesystem::path& path) {
   Config config;
@@ -74,7 +71,8 @@ Config load_config(const std::filesystem::path& path) {
 
 std::string trajectory_settings(const Config& config) {
   nlohmann::json stages = nlohmann::json::array();
-  for (const StageConfig& stage : config.stages) stages.push_back(trajectory_settings(stage));
+  for (const PipelineStage& stage : config.stages)
+    stages.push_back(trajectory_settings(std::get<StageConfig>(stage.work)));
   return nlohmann::json({{"seed", config.seed},
                          {"dtype", to_string(config.dtype)},
                          {"angles", to_string(config.angles)},

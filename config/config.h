@@ -34,8 +34,10 @@ struct Config {
   AngleMode angles = AngleMode::kFp64;
   std::int64_t threads_per_worker = 1;
   SchedulingConfig scheduling;
-  std::vector<StageConfig> stages;      // of a search of one model
-  std::vector<PipelineStage> pipeline;  // of a road with other kinds of stages; then `stages` is empty, else this is
+  std::vector<PipelineStage> stages;  // in the order of the file; at least one
+
+  /// Searches of one model that know nothing of each other share one search database; anything else is a pipeline.
+  [[nodiscard]] bool is_pipeline() const;
 };
 
 /// Reads TOML; relative paths are relative to the file. Unknown or duplicate keys, wrong types and values out of range
@@ -43,8 +45,9 @@ struct Config {
 [[nodiscard]] Config load_config(const std::filesystem::path& path);
 
 /// Canonical JSON of everything in the configuration that the trajectory depends on; a database is not continued under
-/// another text. Scheduling, time limits and paths are left out. Model and documents are identified by digests that the
-/// database keeps itself; seed files are read and stand here as the SHA-256 of their content.
+/// another text. All stages are searches. Scheduling, time limits and paths are left out. Model and documents are
+/// identified by digests that the database keeps itself; seed files are read and stand here as the SHA-256 of their
+/// content.
 [[nodiscard]] std::string trajectory_settings(const Config& config);
 
 }  // namespace longrope

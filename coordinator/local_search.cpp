@@ -30,7 +30,7 @@ bool search_locally(const LocalSearch& search, Coordinator::Reports reports) {
     show(progress);
     if (workers) workers->supervise();
   };
-  Coordinator coordinator(prepare_search(search.config), search.database, std::move(reports));
+  Coordinator coordinator(prepare_search(search.config, search.model), search.database, std::move(reports));
   if (coordinator.finished()) return true;
   stop_on_signals();
   ZmqServer transport("tcp://127.0.0.1:*");

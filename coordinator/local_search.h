@@ -1,5 +1,6 @@
 #pragma once
 
+#include "common/model/model_description.h"
 #include "config/config.h"
 #include "coordinator/coordinator.h"
 
@@ -11,6 +12,7 @@ namespace longrope {
 
 struct LocalSearch {
   const Config& config;
+  const IdentifiedModel& model;         // the configuration's
   std::filesystem::path database;       // created, or continued; NAME.workers.log beside it takes what workers print
   std::optional<std::int64_t> workers;  // processes [cores / threads of the configuration]
 };

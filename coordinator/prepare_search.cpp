@@ -185,13 +185,15 @@ void require_apart(const PlannedStage& stage) {
 
 }  // namespace
 
-PreparedSearch prepare_search(const Config& config) {
+PreparedSearch prepare_search(const Config& config) { return prepare_search(config, identify_model(config.model)); }
+
+PreparedSearch prepare_search(const Config& config, const IdentifiedModel& identified) {
   PreparedSearch prepared;
-  const ModelDescription model = describe_model(config.model);
+  const ModelDescription& model = identified.description;
   SearchPlan& plan = prepared.plan;
   plan.seed = config.seed;
   plan.model_name = model.name;
-  plan.model_digest = model_digest(config.model);
+  plan.model_digest = identified.digest;
   plan.dtype = config.dtype;
   plan.angles = config.angles;
   plan.threads_per_worker = config.threads_per_worker;
@@ -211,7 +213,8 @@ PreparedSearch prepare_search(const Config& config) {
   run.software_version = kSoftwareVersion;
 
   std::optional<Tokenizer> tokenizer;
-  for (const StageConfig& stage : config.stages) {
+  for (const PipelineStage& configured : config.stages) {
+    const auto& stage = std::get<StageConfig>(configured.work);
     PlannedStage planned;
     planned.config = stage;
     planned.space = search_space(stage, model, "stage " + stage.name + ", " + config.file.string());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/documents/documents.h"
+#include "common/model/model_description.h"
 #include "config/config.h"
 #include "coordinator/core/search_plan.h"
 #include "coordinator/store/store.h"
@@ -24,5 +25,7 @@ struct PreparedSearch {
 /// target not longer than what the model reaches, seeds that do not fit; and on a model that carries rope scaling n̂ > 0
 /// and seeds that fall below what it carries.
 [[nodiscard]] PreparedSearch prepare_search(const Config& config);
+/// The same for a configuration whose model has been described and hashed.
+[[nodiscard]] PreparedSearch prepare_search(const Config& config, const IdentifiedModel& model);
 
 }  // namespace longrope

@@ -1,7 +1,6 @@
 #include "coordinator/winner_file.h"
 
 #include "common/error.h"
-#include "common/model/model_description.h"
 
 #include <fmt/format.h>
 
@@ -10,10 +9,9 @@
 namespace longrope {
 namespace {
 
-FactorsFile factors_file(const BestFactors& best, const ModelDescription& model, const std::string& digest,
-                         const RunInfo& run) {
+FactorsFile factors_file(const BestFactors& best, const IdentifiedModel& model, const RunInfo& run) {
   FactorsFile file;
-  file.model = factors_model(model, digest);
+  file.model = factors_model(model.description, model.digest);
   FactorsFile::Entry entry;
   entry.id = fmt::format("{}-{}-{}", run.name, best.stage, best.index);
   entry.target_length = best.target_length;
@@ -29,17 +27,16 @@ FactorsFile factors_file(const BestFactors& best, const ModelDescription& model,
 }  // namespace
 
 Winner winner_of_search(const std::filesystem::path& database, const std::optional<std::string>& stage,
-                        const std::filesystem::path& model) {
+                        const IdentifiedModel& model) {
   const StoreReader reader(database);
   std::optional<BestFactors> best = reader.best(stage);
   if (!best) throw Error("no candidate has been told yet: " + database.string());
   const RunInfo run = reader.run();
-  const std::string digest = model_digest(model);
-  if (digest != run.model_digest) {
+  if (model.digest != run.model_digest) {
     throw InputError("the model must be the one that was searched: digest " + run.model_digest + " in the database, " +
-                     digest + " in " + model.string());
+                     model.digest + " in " + model.description.directory.string());
   }
-  FactorsFile file = factors_file(*best, describe_model(model), digest, run);
+  FactorsFile file = factors_file(*best, model, run);
   return {std::move(*best), std::move(file)};
 }
 

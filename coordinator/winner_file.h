@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/formats/factors_file.h"
+#include "common/model/model_description.h"
 #include "coordinator/store/store_reader.h"
 
 #include <filesystem>
@@ -15,9 +16,9 @@ struct Winner {
   FactorsFile file;
 };
 
-/// Of a stage [the last finished] of a search database. Throws Error when no candidate has been told yet, InputError
-/// when `model` is not the one that was searched.
+/// The winner of a stage [the last finished] of a search database. Throws Error when no candidate has been told yet,
+/// InputError when `model` is not the one that was searched.
 [[nodiscard]] Winner winner_of_search(const std::filesystem::path& database, const std::optional<std::string>& stage,
-                                      const std::filesystem::path& model);
+                                      const IdentifiedModel& model);
 
 }  // namespace longrope

@@ -32,12 +32,12 @@ void link_weights(const fs::path& model, const fs::path& folder) {
   for (const fs::path& file : files) link_or_copy(file, folder / file.filename());
 }
 
-nlohmann::ordered_json manifest(const HandOff& hand_off, const fs::path& folder) {
+nlohmann::ordered_json manifest(const HandOff& hand_off, const fs::path& folder, Checkpoints& checkpoints) {
   nlohmann::ordered_json settings = nlohmann::ordered_json::object();
   for (const auto& [name, value] : hand_off.settings) settings[name] = value;
   return {{"schema", "longrope-hand-off/1"},
           {"stage", hand_off.stage},
-          {"model", {{"folder", kModelFolder}, {"sha256", model_digest(folder / kModelFolder)}}},
+          {"model", {{"folder", kModelFolder}, {"sha256", checkpoints.digest(folder / kModelFolder)}}},
           {"factors", {{"json", "factors.json"}, {"csv", "factors.csv"}, {"digest", digest(hand_off.factors)}}},
           {"documents", hand_off.documents.empty() ? nlohmann::ordered_json()
                                                    : nlohmann::ordered_json(fs::absolute(hand_off.documents).string())},
@@ -48,9 +48,9 @@ nlohmann::ordered_json manifest(const HandOff& hand_off, const fs::path& folder)
           {"when_done", hand_off.completion}};
 }
 
-void write_factor_files(const HandOff& hand_off, const fs::path& folder) {
+void write_factor_files(const HandOff& hand_off, const fs::path& folder, Checkpoints& checkpoints) {
   FactorsFile file;
-  file.model = factors_model(describe_model(hand_off.model), hand_off.model_digest);
+  file.model = factors_model(checkpoints.description(hand_off.model), hand_off.model_digest);
   FactorsFile::Entry entry;
   entry.id = hand_off.stage;
   entry.target_length = hand_off.target_length;
@@ -145,7 +145,7 @@ void require_same_tokenizer(const fs::path& handed, const fs::path& checkpoint) 
 
 }  // namespace
 
-void write_hand_off(const HandOff& hand_off, const fs::path& out) {
+void write_hand_off(const HandOff& hand_off, const fs::path& out, Checkpoints& checkpoints) {
   if (fs::exists(out / "manifest.json")) return;
   write_folder_atomically(out, [&](const fs::path& folder) {
     const FineTunedModel model{.model_directory = hand_off.model,
@@ -155,22 +155,22 @@ void write_hand_off(const HandOff& hand_off, const fs::path& out) {
                                .target = hand_off.target};
     export_fine_tuned(
         model, [&](const fs::path& weights) { link_weights(hand_off.model, weights); }, folder / kModelFolder);
-    write_factor_files(hand_off, folder);
-    write_file_atomically(folder / "manifest.json", manifest(hand_off, folder).dump(2) + "\n");
+    write_factor_files(hand_off, folder, checkpoints);
+    write_file_atomically(folder / "manifest.json", manifest(hand_off, folder, checkpoints).dump(2) + "\n");
   });
 }
 
-void require_trained_from(const fs::path& folder, const fs::path& checkpoint) {
+void require_trained_from(const fs::path& folder, const fs::path& checkpoint, Checkpoints& checkpoints) {
   const fs::path handed = folder / kModelFolder;
-  const ModelDescription wanted = describe_model(handed);
-  const ModelDescription found = describe_model(checkpoint);
+  const ModelDescription& wanted = checkpoints.description(handed);
+  const ModelDescription& found = checkpoints.description(checkpoint);
   require_same_tokenizer(handed, checkpoint);
   require_same_factors(wanted, found);
   require_same_numbers(wanted, found);
   require_same_tensors(wanted, found);
-  const auto weights = [](const fs::path& model) {
+  const auto weights = [&](const fs::path& model) {
     std::vector<std::string> digests;
-    for (const fs::path& file : weight_files(model)) digests.push_back(sha256_of_file(file));
+    for (const fs::path& file : weight_files(model)) digests.push_back(checkpoints.file_digest(file));
     return digests;
   };
   if (weights(handed) == weights(checkpoint)) {

@@ -2,6 +2,7 @@
 
 #include "common/formats/hugging_face_export.h"
 #include "common/rope/rescale_factors.h"
+#include "pipeline/checkpoints.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -29,11 +30,12 @@ struct HandOff {
 /// the factors in config.json for documents of every length, as fine-tuning wants it (spec §10); `factors.json`,
 /// `factors.csv`; `manifest.json` with digests and settings. Throws InputError as export_fine_tuned(); Error when it
 /// cannot write. A folder that is there already is kept: it was written whole.
-void write_hand_off(const HandOff& hand_off, const std::filesystem::path& out);
+void write_hand_off(const HandOff& hand_off, const std::filesystem::path& out, Checkpoints& checkpoints);
 
 /// Throws InputError, naming the rule, unless `checkpoint` can have been trained from the hand-off in `folder`: the
 /// same architecture, tensors and shapes, heads, rope_theta, factors, original and reached length; weights that are not
 /// those handed off; and the tokenizer.json handed off, if there is one, byte for byte: documents are known by it.
-void require_trained_from(const std::filesystem::path& folder, const std::filesystem::path& checkpoint);
+void require_trained_from(const std::filesystem::path& folder, const std::filesystem::path& checkpoint,
+                          Checkpoints& checkpoints);
 
 }  // namespace longrope

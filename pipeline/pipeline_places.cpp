@@ -1,12 +1,9 @@
 #include "pipeline/pipeline_places.h"
 
 #include "common/error.h"
-#include "common/model/model_description.h"
 
 #include <fmt/format.h>
 
-#include <iostream>
-#include <map>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -14,7 +11,7 @@
 namespace longrope {
 namespace {
 
-/// Of NAME.db it is NAME.stages; another ending stays, so that a.1 and a.2 do not share one.
+/// NAME.stages of NAME.db; another ending stays, so that a.1 and a.2 do not share one.
 std::filesystem::path stages_folder(std::filesystem::path database) {
   if (database.extension() == ".db") database.replace_extension();
   return database += ".stages";
@@ -43,9 +40,9 @@ FactorsFile::Entry PipelinePlaces::winning_factors(std::string_view stage) const
 }
 std::filesystem::path PipelinePlaces::output(const PipelineStageRecord& stage) const { return base_ / stage.output; }
 
-void PipelinePlaces::set_aside(std::string_view stage) const {
+std::optional<std::filesystem::path> PipelinePlaces::set_aside(std::string_view stage) const {
   const std::filesystem::path taken = folder(stage);
-  if (!std::filesystem::exists(taken)) return;
+  if (!std::filesystem::exists(taken)) return std::nullopt;
   std::filesystem::path aside;
   for (int number = 1; aside.empty() || std::filesystem::exists(aside); ++number) {
     aside = folder(fmt::format("{}.{}", stage, number));
@@ -53,7 +50,7 @@ void PipelinePlaces::set_aside(std::string_view stage) const {
   std::error_code error;
   std::filesystem::rename(taken, aside, error);
   if (error) throw Error(fmt::format("cannot keep {} as {}: {}", taken.string(), aside.string(), error.message()));
-  std::cerr << "kept: " << aside.string() << '\n';
+  return aside;
 }
 
 std::filesystem::path PipelinePlaces::recorded(const std::filesystem::path& output) const {
@@ -70,50 +67,6 @@ std::filesystem::path PipelinePlaces::checkpoint(const std::string& finetune_sta
         fmt::format("a stage that others build on must be finished: {} is {}", stage.name, to_string(stage.state)));
   }
   return output(stage);
-}
-
-FactorsFile PipelinePlaces::schedule(const PipelineStageRecord& stage) const {
-  const ModelDescription model = describe_model(checkpoint(stage.model));
-  std::map<std::int64_t, FactorsFile::Entry> by_length;
-  const auto add_own = [&](const char* ending, std::int64_t length, const RescaleFactors& factors) {
-    FactorsFile::Entry own;
-    own.id = model.name + ending;
-    own.target_length = length;
-    own.factors = factors;
-    by_length.insert_or_assign(length, std::move(own));
-  };
-  const RopeScaling& scaling = model.scaling;
-  if (scaling.up_to_original != scaling.beyond_original) {
-    add_own("-short", model.geometry.original_length, scaling.up_to_original);
-  }
-  add_own("", scaling.reached_length, scaling.beyond_original);
-  // What was searched comes before what the checkpoint has for that length.
-  for (const PipelineStageRecord* const other : table_stages(stage)) {
-    FactorsFile::Entry found = winning_factors(other->name);
-    by_length.insert_or_assign(found.target_length, std::move(found));
-  }
-  FactorsFile::Entry longest = winning_factors(stage.factors);
-  by_length.insert_or_assign(longest.target_length, std::move(longest));
-  FactorsFile file;
-  file.model = factors_model(model, stage.inputs.at("model"));
-  for (auto& [length, entry] : by_length) {
-    file.schedule.push_back({length, entry.id});
-    file.entries.push_back(std::move(entry));
-  }
-  return file;
-}
-
-std::vector<const PipelineStageRecord*> PipelinePlaces::table_stages(const PipelineStageRecord& stage) const {
-  const std::int64_t longest = winning_factors(stage.factors).target_length;
-  std::vector<const PipelineStageRecord*> found;
-  for (const PipelineStageRecord& other : stages_) {
-    if (other.id >= stage.id || other.model != stage.model || other.state != PipelineStageState::kFinished) continue;
-    if (other.kind == StageKind::kRecover ||
-        (other.kind == StageKind::kSearch && winning_factors(other.name).target_length < longest)) {
-      found.push_back(&other);
-    }
-  }
-  return found;
 }
 
 std::filesystem::path search_database_of(const std::filesystem::path& database,

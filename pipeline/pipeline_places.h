@@ -1,7 +1,6 @@
 #pragma once
 
 #include "common/formats/factors_file.h"
-#include "config/config.h"
 #include "coordinator/store/pipeline_store.h"
 
 #include <filesystem>
@@ -12,7 +11,7 @@
 
 namespace longrope {
 
-// Of the output of an evaluate stage: a folder for each model, with its report in three forms.
+// The output of an evaluate stage: a folder for each model, with its report in three forms.
 inline constexpr const char* kEvaluatedCheckpoint = "checkpoint";
 inline constexpr const char* kEvaluatedUntouched = "untouched";
 inline constexpr const char* kEvaluationFile = "evaluation.json";
@@ -27,27 +26,26 @@ class PipelinePlaces {
 
   [[nodiscard]] std::filesystem::path folder(std::string_view stage) const;
   [[nodiscard]] std::filesystem::path search_database(std::string_view stage) const;
+  /// The file that the child processes of a stage print to.
+  [[nodiscard]] std::filesystem::path log(std::string_view stage) const { return folder(stage) / "log"; }
+  /// The hand-off directory of a fine-tuning that is not built in (hand_off.h).
+  [[nodiscard]] std::filesystem::path hand_off(std::string_view stage) const { return folder(stage) / "hand-off"; }
   /// The winner of a search or recovery, a canonical factors file.
   [[nodiscard]] std::filesystem::path winner(std::string_view stage) const;
   [[nodiscard]] FactorsFile::Entry winning_factors(std::string_view stage) const;  // read from it
   [[nodiscard]] std::filesystem::path output(const PipelineStageRecord& stage) const;
-  /// Moves the folder of a stage, if there is one, out of the way: it is kept as NAME.1, NAME.2, … Throws Error when it
-  /// cannot.
-  void set_aside(std::string_view stage) const;
-  /// As PipelineStageRecord::output has it.
+  /// Moves the folder of a stage, if there is one, out of the way: it is kept as NAME.1, NAME.2, …, which is returned.
+  /// Throws Error when it cannot.
+  std::optional<std::filesystem::path> set_aside(std::string_view stage) const;
+  /// `output` as PipelineStageRecord::output has it.
   [[nodiscard]] std::filesystem::path recorded(const std::filesystem::path& output) const;
 
-  /// The checkpoint that a fine-tuning gave: that before it when it was skipped. "": the untouched model.
+  /// The checkpoint that a fine-tuning gave: that before it when it was skipped. "": the untouched model. Throws
+  /// InputError when the fine-tuning is not finished.
   [[nodiscard]] std::filesystem::path checkpoint(const std::string& finetune_stage) const;
   [[nodiscard]] const std::filesystem::path& untouched_model() const { return untouched_model_; }
 
-  /// All tables for the checkpoint of `stage`, by length: the checkpoint's own up to the length that it reaches, those
-  /// of table_stages() in their places, and that of `stage.factors`, the longest. `stage.inputs` has the
-  /// checkpoint's digest.
-  [[nodiscard]] FactorsFile schedule(const PipelineStageRecord& stage) const;
-  /// Finished stages before `stage` on its checkpoint that found tables for its schedule: recoveries, and searches for
-  /// shorter lengths than that of `stage.factors`.
-  [[nodiscard]] std::vector<const PipelineStageRecord*> table_stages(const PipelineStageRecord& stage) const;
+  [[nodiscard]] const std::vector<PipelineStageRecord>& stages() const { return stages_; }
 
  private:
   std::filesystem::path base_;    // the database's folder
@@ -59,8 +57,8 @@ class PipelinePlaces {
 /// Whether the stage is a search or a recovery, which give tables.
 [[nodiscard]] bool searches(const PipelineStageRecord& stage);
 
-/// The database of a search: `database` itself, or of a pipeline that of its stage `stage` (the latest search that has
-/// begun without a name). Throws InputError for a stage that is no search, or none has begun.
+/// The database of a search: `database` itself, or that of the stage `stage` of a pipeline (without a name, that of the
+/// latest search that has begun). Throws InputError for a stage that is no search, or when none has begun.
 [[nodiscard]] std::filesystem::path search_database_of(const std::filesystem::path& database,
                                                        const std::optional<std::string>& stage);
 

@@ -3,23 +3,19 @@
 #include "common/clock.h"
 #include "common/duration.h"
 #include "common/error.h"
-#include "common/model/model_description.h"
 #include "common/software_version.h"
-#include "common/stop_signals.h"
 #include "pipeline/preflight.h"
-#include "pipeline/stage_work.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <chrono>
-#include <iostream>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace longrope {
 namespace {
@@ -59,63 +55,65 @@ void require_same_inputs(const PipelineStageRecord& record, const Digests& input
                   fmt::join(changed, ", "), record.name, record.name));
 }
 
-/// Of what is taken by several stages each file is read once.
-const std::string& digest_of(const std::filesystem::path& input, Digests& known) {
-  const auto [digest, is_new] = known.try_emplace(input.string());
-  if (is_new) digest->second = input_digest(input);
-  return digest->second;
-}
-
 /// A finished stage was made from what lies there now, but for what has served and is gone.
-void require_still_true(const PipelineStage& stage, const PipelineStageRecord& record, const PipelinePlaces& places,
-                        Digests& known) {
+void require_still_true(const Stage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
+  const StageInputs taken = stage_inputs(stage, record, context.places);
   Digests inputs;
-  for (const auto& [what, path] : stage_inputs(stage, record, places)) {
+  for (const auto& [what, path] : taken.files()) {
     const auto recorded = record.inputs.find(what);
     const bool gone = recorded != record.inputs.end() && !std::filesystem::exists(path);
-    inputs[what] = gone ? recorded->second : digest_of(path, known);
+    inputs[what] = gone ? recorded->second : context.checkpoints.input_digest(path);
   }
   require_same_inputs(record, inputs);
 }
 
+void set_aside(const PipelineStageRecord& record, const PipelineContext& context) {
+  if (const auto aside = context.places.set_aside(record.name)) context.tools.say("kept: " + aside->string());
+}
+
 /// What lies in a stage's folder was made by its row from the inputs that the row has, or it is put aside: it may be
-/// another database's, or of a retry that was killed.
-void claim_folder(const PipelineStageRecord& record, const Digests& inputs, const PipelinePlaces& places) {
+/// another database's, or that of a retry that was killed.
+void claim_folder(const PipelineStageRecord& record, const Digests& inputs, const PipelineContext& context) {
   // A row without inputs failed before it claimed anything.
-  if (record.state == PipelineStageState::kPending || record.inputs.empty()) return places.set_aside(record.name);
+  if (record.state == PipelineStageState::kPending || record.inputs.empty()) return set_aside(record, context);
   if (record.state == PipelineStageState::kFailed) {
-    if (inputs != record.inputs) places.set_aside(record.name);
+    if (inputs != record.inputs) set_aside(record, context);
     return;
   }
   require_same_inputs(record, inputs);
 }
 
-StageWork work_on(const PipelineStage& stage, PipelineStageRecord& record, const PipelineContext& context,
+StageWork work_on(const PipelineStage& configured, PipelineStageRecord& record, const PipelineContext& context,
                   PipelineStore& store) {
+  const std::unique_ptr<Stage> stage = make_stage(configured);
+  const StageInputs taken = stage_inputs(*stage, record, context.places);
   Digests inputs;
-  for (const auto& [what, path] : stage_inputs(stage, record, context.places)) inputs[what] = input_digest(path);
-  claim_folder(record, inputs, context.places);
+  for (const auto& [what, path] : taken.files()) {
+    inputs[what] = context.checkpoints.input_digest(path);
+  }
+  claim_folder(record, inputs, context);
   record.inputs = std::move(inputs);
   record.state = PipelineStageState::kRunning;
   record.detail.clear();
   if (record.started_at == 0) record.started_at = read_clocks().unix_milliseconds;
   store.write(record);
   const ActiveTime timed(record);
-  return do_stage(stage, record, context);
+  std::filesystem::create_directories(context.places.folder(record.name));
+  return stage->work(record, context);
 }
 
-void finish(const StageWork& work, const PipelinePlaces& places, PipelineStageRecord& record, PipelineStore& store) {
-  record.output = places.recorded(work.output);
-  record.output_digest = output_digest(work.output);
+void finish(const StageWork& work, const PipelineContext& context, PipelineStageRecord& record, PipelineStore& store) {
+  record.output = context.places.recorded(work.output);
+  record.output_digest = context.checkpoints.output_digest(work.output);
   record.state = PipelineStageState::kFinished;
   record.ended_at = read_clocks().unix_milliseconds;
   store.write(record);
-  std::cerr << fmt::format("stage {} finished in {}: {}\n", record.name,
-                           duration_text(static_cast<double>(record.active_milliseconds) / 1000.0),
-                           record.output.string());
+  context.tools.say(fmt::format("stage {} finished in {}: {}", record.name,
+                                duration_text(static_cast<double>(record.active_milliseconds) / 1000.0),
+                                record.output.string()));
 }
 
-/// Of the pipeline in `database`, if there is one already.
+/// The stages of the pipeline in `database` that are over, if it is there already.
 StagesOver stages_over(const std::filesystem::path& database) {
   StagesOver over;
   if (!is_pipeline(database)) return over;
@@ -127,11 +125,10 @@ StagesOver stages_over(const std::filesystem::path& database) {
   return over;
 }
 
-void require_all_still_true(const Config& config, const PipelineStore& store, const PipelinePlaces& places) {
-  Digests known;
-  for (const PipelineStage& stage : config.pipeline) {
+void require_all_still_true(const PipelineStore& store, const PipelineContext& context) {
+  for (const PipelineStage& stage : context.config.stages) {
     const PipelineStageRecord& record = stage_named(store.stages(), stage.name);
-    if (record.state == PipelineStageState::kFinished) require_still_true(stage, record, places, known);
+    if (record.state == PipelineStageState::kFinished) require_still_true(*make_stage(stage), record, context);
   }
 }
 
@@ -141,7 +138,7 @@ bool is_over(const PipelineStageRecord& record) {
 
 }  // namespace
 
-PipelineRecord pipeline_record(const Config& config) {
+PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints) {
   PipelineRecord pipeline;
   pipeline.name = config.name;
   pipeline.config_file = config.file.string();
@@ -150,10 +147,10 @@ PipelineRecord pipeline_record(const Config& config) {
                                       {"dtype", to_string(config.dtype)},
                                       {"angles", to_string(config.angles)},
                                       {"threads", config.threads_per_worker},
-                                      {"model", model_digest(config.model)}})
+                                      {"model", checkpoints.digest(config.model)}})
                           .dump();
   pipeline.software_version = kSoftwareVersion;
-  for (const PipelineStage& stage : config.pipeline) {
+  for (const PipelineStage& stage : config.stages) {
     PipelineStageRecord record;
     record.id = static_cast<std::int64_t>(pipeline.stages.size()) + 1;
     record.name = stage.name;
@@ -166,17 +163,17 @@ PipelineRecord pipeline_record(const Config& config) {
   return pipeline;
 }
 
-PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database, const RunSearch& search) {
+PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database, const PipelineTools& tools) {
   require_feasible(config, stages_over(database));
-  PipelineStore store(database, pipeline_record(config));
+  Checkpoints checkpoints;
+  PipelineStore store(database, pipeline_record(config, checkpoints));
   const PipelinePlaces places(database, config.model, store.stages());
-  const PipelineContext context{config, database, places, search};
-  require_all_still_true(config, store, places);
-  stop_on_signals();
-  for (const PipelineStage& stage : config.pipeline) {
+  const PipelineContext context{config, database, places, checkpoints, tools};
+  require_all_still_true(store, context);
+  for (const PipelineStage& stage : config.stages) {
     PipelineStageRecord record = stage_named(store.stages(), stage.name);
     if (is_over(record)) continue;
-    std::cerr << fmt::format("stage {} ({})\n", stage.name, to_string(stage.kind));
+    tools.say(fmt::format("stage {} ({})", stage.name, to_string(stage.kind)));
     StageWork work;
     try {
       work = work_on(stage, record, context, store);
@@ -189,16 +186,14 @@ PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& data
       throw;
     }
     if (work.end == WorkEnd::kDone) {
-      finish(work, places, record, store);
+      finish(work, context, record, store);
       continue;
     }
     if (work.end == WorkEnd::kWaiting) record.state = PipelineStageState::kWaiting;
     record.detail = work.detail;
     store.write(record);
-    std::cerr << (work.end == WorkEnd::kWaiting ? work.detail : "stopped; the same command continues") << '\n';
     return work.end == WorkEnd::kWaiting ? PipelineEnd::kWaiting : PipelineEnd::kStopped;
   }
-  std::cout << fmt::format("pipeline finished: longrope stage list --db {}", database.string()) << std::endl;
   return PipelineEnd::kFinished;
 }
 

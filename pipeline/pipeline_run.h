@@ -2,16 +2,15 @@
 
 #include "config/config.h"
 #include "coordinator/store/pipeline_store.h"
-#include "pipeline/stage_work.h"
+#include "pipeline/checkpoints.h"
+#include "pipeline/stage.h"
 
-#include <cstdint>
 #include <filesystem>
-#include <optional>
 
 namespace longrope {
 
-/// The rows with which a pipeline begins. Reads the model's weights for their digest.
-[[nodiscard]] PipelineRecord pipeline_record(const Config& config);
+/// The rows with which a pipeline begins.
+[[nodiscard]] PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints);
 
 enum class PipelineEnd { kFinished, kStopped, kWaiting };
 
@@ -20,6 +19,6 @@ enum class PipelineEnd { kFinished, kStopped, kWaiting };
 /// interrupted anywhere, goes on from what it has on disk and gives the same output, which appears whole. Throws Error
 /// or InputError when a stage cannot be done; its row says why, and the next run tries it again. What could not be done
 /// later is refused at once, as far as require_feasible() knows it (preflight.h).
-PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database, const RunSearch& search);
+PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database, const PipelineTools& tools);
 
 }  // namespace longrope

@@ -1,9 +1,16 @@
 #pragma once
 
+#include "common/documents/documents.h"
+#include "common/model/model_description.h"
 #include "config/config.h"
+#include "pipeline/shared_text.h"
 
+#include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace longrope {
 
@@ -19,8 +26,46 @@ struct StagesOver {
 /// than the model's, a document shorter than its stage needs, a token outside the vocabulary, text that is trained on
 /// and also judges (SharedText); a search that does not go beyond its checkpoint, a recovery that does or has the
 /// method "authors"; n̂ > 0 where nothing can express it; a built-in fine-tuning that require_consistent() refuses,
-/// short samples above the original length; an evaluation beyond the longest table. Of finished stages only documents
-/// that are still there are read; skipped ones are as if they were not there.
+/// short samples above the original length; an evaluation beyond the longest table. Only documents that are still there
+/// are read of finished stages; skipped ones are as if they were not there.
 void require_feasible(const Config& config, const StagesOver& over);
+
+/// What Stage::check() asks of the pipeline around a stage. Not thread-safe.
+class Preflight {
+ public:
+  /// Reads config.json of the configuration's model.
+  Preflight(const Config& config, const StagesOver& over);
+
+  /// Checks a stage that is not skipped.
+  void check(const PipelineStage& stage);
+  /// Refuses text that is trained on and also judges. After all checks; those of judging stages come first.
+  void require_apart() const;
+
+  // For the stage that is checked.
+
+  [[nodiscard]] const Config& config() const { return config_; }
+  [[nodiscard]] const ModelDescription& model() const { return model_; }
+  /// Whether the stage has ended: its documents have served and may be gone.
+  [[nodiscard]] bool is_finished() const { return is_finished_; }
+  /// Tokens that the checkpoint reaches which `stage` takes: as far as the factors that it was trained with.
+  [[nodiscard]] std::int64_t reached_length(const PipelineStage& stage) const;
+  /// The documents of `file`, each fit for `length` tokens, at least `count`.
+  [[nodiscard]] std::vector<Document> documents(const std::filesystem::path& file, std::int64_t length,
+                                                std::optional<std::int64_t> count = std::nullopt) const;
+  /// The documents of `file`, each fit to be measured from end to end.
+  [[nodiscard]] std::vector<Document> whole_documents(const std::filesystem::path& file) const;
+  /// Takes documents that judge, and those that are trained on.
+  void judge(const std::filesystem::path& file, const std::vector<Document>& documents);
+  void train(const std::filesystem::path& file, const std::vector<Document>& documents);
+
+ private:
+  [[nodiscard]] std::vector<Document> documents_of(const std::filesystem::path& file) const;
+
+  const Config& config_;
+  const StagesOver& over_;
+  ModelDescription model_;
+  bool is_finished_ = false;
+  SharedText text_;
+};
 
 }  // namespace longrope

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <iosfwd>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,26 +15,26 @@ namespace longrope {
 struct StageCost {
   std::string name;
   std::string kind;
-  std::int64_t length = 0;        // tokens of one pass; 0: the stage computes nothing
+  std::int64_t length = 0;        // tokens of the longest pass; 0: the stage computes nothing
   std::int64_t candidates = 0;    // of a search
-  std::int64_t passes = 0;        // forward passes; of a fine-tuning samples
-  double tokens = 0.0;            // all of them
+  std::int64_t passes = 0;        // forward passes; samples of a fine-tuning
+  double tokens = 0.0;            // of all passes
   double operations = 0.0;        // FLOP
   std::int64_t memory_bytes = 0;  // of one device, by estimate
+
+  void add_passes(const ModelDescription& model, std::int64_t tokens_of_each, std::int64_t count);
   [[nodiscard]] double hours(double device_tflops, std::int64_t devices) const;
 };
 
 /// FLOP of one forward pass over `tokens`, causal attention counted as half a square (spec §6.6).
 [[nodiscard]] double forward_operations(const ModelDescription& model, std::int64_t tokens);
+/// Bytes that scoring a document of `length` tokens takes on a device that holds the whole model, by estimate.
+[[nodiscard]] std::int64_t scoring_memory(const ModelDescription& model, ComputeDtype dtype, std::int64_t length);
+/// `count`, or without one as many documents as there are in `file`, which is read then.
+[[nodiscard]] std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::int64_t> count);
 
 /// Every stage of a search or a pipeline. Reads config.json of the model, and documents files whose number of documents
 /// the configuration does not say. Throws InputError for what cannot be read.
 [[nodiscard]] std::vector<StageCost> plan_run(const Config& config);
-
-struct PlanOptions {
-  double device_tflops = 150.0;  // sustained, of one device
-  std::vector<std::int64_t> devices = {1, 8};
-};
-void write_plan(const std::vector<StageCost>& stages, const PlanOptions& options, std::ostream& out);
 
 }  // namespace longrope

@@ -32,8 +32,8 @@ TrainingOptions training_options(const Config& config, const PipelineStage& stag
   TrainingOptions options;
   options.documents = finetune.documents;
   options.factors = RescaleFactors{};
-  options.target_length = factors_length(config.pipeline, stage);
-  options.length = sample_length(config.pipeline, stage);
+  options.target_length = factors_length(config.stages, stage);
+  options.length = sample_length(config.stages, stage);
   options.batch_size = finetune.number("batch_size", options.batch_size);
   options.micro_batch_size = finetune.number("micro_batch_size", options.micro_batch_size);
   options.short_samples = short_samples(finetune);

@@ -326,13 +326,19 @@ std::vector<std::filesystem::path> weight_files(const std::filesystem::path& dir
   return {shards.begin(), shards.end()};
 }
 
-std::string model_digest(const std::filesystem::path& directory) {
+std::string model_digest(const std::filesystem::path& directory, const FileDigest& file_digest) {
   Sha256 hash;
-  hash.field("config.json").field(sha256_of_file(directory / "config.json"));
+  hash.field("config.json").field(file_digest(directory / "config.json"));
   for (const std::filesystem::path& file : weight_files(directory)) {
-    hash.field(file.lexically_relative(directory).native()).field(sha256_of_file(file));
+    hash.field(file.lexically_relative(directory).native()).field(file_digest(file));
   }
   return hash.hex();
+}
+
+std::string model_digest(const std::filesystem::path& directory) { return model_digest(directory, sha256_of_file); }
+
+IdentifiedModel identify_model(const std::filesystem::path& directory) {
+  return {describe_model(directory), model_digest(directory)};
 }
 
 }  // namespace longrope

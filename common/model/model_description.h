@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,6 +58,16 @@ struct ModelDescription {
 [[nodiscard]] std::vector<std::filesystem::path> weight_files(const std::filesystem::path& directory);
 
 /// SHA-256 over config.json and every weight file, in name order: the identity of a model in messages and database.
+/// `file_digest` gives the SHA-256 of one file [sha256_of_file(), which reads it].
+using FileDigest = std::function<std::string(const std::filesystem::path& file)>;
+[[nodiscard]] std::string model_digest(const std::filesystem::path& directory, const FileDigest& file_digest);
 [[nodiscard]] std::string model_digest(const std::filesystem::path& directory);
+
+/// A model and its digest. Reads every weight file once.
+struct IdentifiedModel {
+  ModelDescription description;
+  std::string digest;
+};
+[[nodiscard]] IdentifiedModel identify_model(const std::filesystem::path& directory);
 
 }  // namespace longrope

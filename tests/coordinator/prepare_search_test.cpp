@@ -45,7 +45,7 @@ class PrepareSearchTest : public testing::Test {
 
   std::filesystem::path directory_ = fresh_directory();
   Config config_ = small_config(directory_);
-  StageConfig& stage_ = config_.stages.front();
+  StageConfig& stage_ = search_of(config_.stages.front());
 };
 
 TEST_F(PrepareSearchTest, PlanHasEverythingThatDeterminesTheSearch) {
@@ -207,7 +207,7 @@ TEST_F(PrepareSearchTest, SeedFileThatFitsBecomesASeed) {
 
 TEST_F(PrepareSearchTest, MissingFilesAreRefusedByName) {
   Config without_documents = config_;
-  without_documents.stages.front().search_documents = directory_ / "absent.safetensors";
+  search_of(without_documents.stages.front()).search_documents = directory_ / "absent.safetensors";
   expect_refused(without_documents, {"absent.safetensors"});
   Config without_model = config_;
   without_model.model = directory_ / "no-model";

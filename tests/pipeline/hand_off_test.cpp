@@ -27,7 +27,7 @@ class HandOffTest : public testing::Test {
     std::vector<double> lambda(32);
     for (std::size_t pair = 0; pair < lambda.size(); ++pair) lambda[pair] = 1.0 + 0.1 * static_cast<double>(pair);
     hand_off_.factors = exact_factors(lambda, 0, {AttentionPolicy::kValue, 1.1});
-    write_hand_off(hand_off_, handed_);
+    write_hand_off(hand_off_, handed_, checkpoints_);
   }
   [[nodiscard]] static nlohmann::json json(const fs::path& file) {
     std::ifstream stream(file);
@@ -52,7 +52,7 @@ class HandOffTest : public testing::Test {
   }
   [[nodiscard]] std::string refusal(const fs::path& checkpoint) const {
     try {
-      require_trained_from(handed_, checkpoint);
+      require_trained_from(handed_, checkpoint, checkpoints_);
     } catch (const InputError& error) {
       return error.what();
     }
@@ -61,6 +61,7 @@ class HandOffTest : public testing::Test {
 
   fs::path folder_ = fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
   fs::path handed_ = folder_ / "hand-off";
+  mutable Checkpoints checkpoints_;
   HandOff hand_off_ = {.stage = "tune",
                        .model = LONGROPE_SOURCE_DIR "/models/byte-llama",
                        .model_digest = model_digest(LONGROPE_SOURCE_DIR "/models/byte-llama"),
@@ -99,11 +100,13 @@ TEST_F(HandOffTest, FactorFilesHoldTheFactors) {
 
 TEST_F(HandOffTest, FolderThatIsThereIsKept) {
   const auto written = fs::last_write_time(handed_ / "manifest.json");
-  write_hand_off(hand_off_, handed_);
+  write_hand_off(hand_off_, handed_, checkpoints_);
   EXPECT_EQ(fs::last_write_time(handed_ / "manifest.json"), written);
 }
 
-TEST_F(HandOffTest, TrainedCheckpointIsTaken) { EXPECT_NO_THROW(require_trained_from(handed_, trained(train))); }
+TEST_F(HandOffTest, TrainedCheckpointIsTaken) {
+  EXPECT_NO_THROW(require_trained_from(handed_, trained(train), checkpoints_));
+}
 
 TEST_F(HandOffTest, CheckpointWithOtherTensorsIsRefused) {
   EXPECT_THAT(refusal(trained([](auto& tensors) {
@@ -167,7 +170,7 @@ TEST_F(HandOffTest, TokenizerMustComeBackAsItWas) {
 TEST_F(HandOffTest, TrainerOnTransformers4GetsItsForm) {
   hand_off_.target = HuggingFaceTarget::k4;
   const fs::path folder = folder_ / "for-4";
-  write_hand_off(hand_off_, folder);
+  write_hand_off(hand_off_, folder, checkpoints_);
   const nlohmann::json config = json(folder / "model" / "config.json");
   EXPECT_EQ(config.at("rope_scaling").at("long_factor").get<std::vector<double>>(), hand_off_.factors.lambda);
   EXPECT_FALSE(config.contains("rope_parameters"));

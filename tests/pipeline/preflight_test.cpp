@@ -19,7 +19,7 @@ using testing::HasSubstr;
 class PreflightTest : public testing::Test {
  protected:
   void SetUp() override {
-    StageConfig search = config_.stages.front();
+    const StageConfig search = search_of(config_.stages.front());
     config_.stages.clear();
     write_to(train_, {document_of("t", 7)});
     write_to(final_, {document_of("f", 8)});
@@ -29,9 +29,9 @@ class PreflightTest : public testing::Test {
     EvaluateStage evaluate;
     evaluate.documents = final_;
     evaluate.lengths = {512, kPreparedLength};
-    config_.pipeline.push_back({.name = "600", .kind = StageKind::kSearch, .work = search});
-    config_.pipeline.push_back({.name = "tune", .kind = StageKind::kFinetune, .factors = "600", .work = finetune});
-    config_.pipeline.push_back({.name = "tables", .kind = StageKind::kEvaluate, .factors = "600", .work = evaluate});
+    config_.stages.push_back({.name = "600", .kind = StageKind::kSearch, .work = search});
+    config_.stages.push_back({.name = "tune", .kind = StageKind::kFinetune, .factors = "600", .work = finetune});
+    config_.stages.push_back({.name = "tables", .kind = StageKind::kEvaluate, .factors = "600", .work = evaluate});
   }
   [[nodiscard]] std::string refusal() const {
     try {
@@ -72,28 +72,28 @@ TEST_F(PreflightTest, DocumentShorterThanItsStageNeedsIsRefused) {
 }
 
 TEST_F(PreflightTest, MoreDocumentsThanThereAreAreRefused) {
-  std::get<StageConfig>(config_.pipeline.front().work).heldout_count = 100;
+  search_of(config_.stages.front()).heldout_count = 100;
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage 600: "), HasSubstr(": 100 ("), HasSubstr("heldout.safetensors")));
 }
 
 TEST_F(PreflightTest, NumbersThatATrainingWouldRefuseAreRefused) {
-  auto& options = std::get<FinetuneStage>(config_.pipeline[1].work).options;
+  auto& options = std::get<FinetuneStage>(config_.stages[1].work).options;
   options.emplace_back("warmup_steps", "11");
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tune: "), HasSubstr("warm-up must lie in [0, 10] steps: 11")));
   options = {{"steps", "10"}, {"batch_size", "4"}, {"micro_batch_size", "3"}};
   EXPECT_THAT(refusal(), HasSubstr("micro-batch size must divide"));
   options = {{"steps", "10"}, {"short_length", "64"}};
   EXPECT_THAT(refusal(), HasSubstr("must be given together: 1 of 3"));
-  std::get<FinetuneStage>(config_.pipeline[1].work).command = {"trainer"};
+  std::get<FinetuneStage>(config_.stages[1].work).command = {"trainer"};
   EXPECT_EQ(refusal(), "(not refused)") << "to others they are settings like any";
-  std::get<FinetuneStage>(config_.pipeline[1].work).command.clear();
+  std::get<FinetuneStage>(config_.stages[1].work).command.clear();
   options = {{"steps", "10"}, {"short_documents", train_}, {"short_length", "600"}, {"short_batch_size", "1"}};
   EXPECT_THAT(refusal(), HasSubstr("short_length must be at most the 512 tokens"));
 }
 
 TEST_F(PreflightTest, EvaluationBeyondTheLongestTableIsRefused) {
   write_to(final_, {document_of("f", 8, kPreparedLength + 1)});
-  std::get<EvaluateStage>(config_.pipeline.back().work).lengths = {512, kPreparedLength + 1};
+  std::get<EvaluateStage>(config_.stages.back().work).lengths = {512, kPreparedLength + 1};
   EXPECT_THAT(refusal(),
               HasSubstr("stage tables: what is evaluated must be within the 600 tokens of the longest table"));
 }
@@ -108,7 +108,7 @@ TEST_F(PreflightTest, PassKeysAreCheckedFromEndToEnd) {
   passkey.scored.assign(100, 0);
   passkey.scored.back() = 1;  // the answer stands at the end
   write_to(directory_ / "passkey.safetensors", {passkey});
-  std::get<EvaluateStage>(config_.pipeline.back().work).passkey = {directory_ / "passkey.safetensors"};
+  std::get<EvaluateStage>(config_.stages.back().work).passkey = {directory_ / "passkey.safetensors"};
   EXPECT_EQ(refusal(), "(not refused)");
   passkey.tokens[50] = 258;
   write_to(directory_ / "passkey.safetensors", {passkey});
@@ -142,34 +142,34 @@ TEST_F(PreflightTest, FinishedStageMayHaveLostItsDocuments) {
 }
 
 TEST_F(PreflightTest, FinishedSearchKeepsTheRulesOfItsTime) {
-  std::get<StageConfig>(config_.pipeline.front().work).search.n_hat_choices = {0, 4};
+  search_of(config_.stages.front()).search.n_hat_choices = {0, 4};
   EXPECT_THAT(refusal(), HasSubstr("stage 600: n_hat must be 0"));
   over_.finished = {"600"};
   EXPECT_EQ(refusal(), "(not refused)") << "its winner may have none";
 }
 
 TEST_F(PreflightTest, AfterASkippedFineTuningTheModelBeforeItIsExtended) {
-  PipelineStage second = config_.pipeline.front();
+  PipelineStage second = config_.stages.front();
   second.name = "second";
   second.model = "tune";
   std::get<StageConfig>(second.work).recovery = true;
-  config_.pipeline.push_back(second);
+  config_.stages.push_back(second);
   EXPECT_EQ(refusal(), "(not refused)");
   over_.skipped = {"tune"};
   std::filesystem::remove(train_);
   EXPECT_THAT(refusal(), HasSubstr("stage second: target_length of a recovery must be within the 512 tokens"));
-  std::get<StageConfig>(config_.pipeline.back().work).recovery = false;
+  search_of(config_.stages.back()).recovery = false;
   EXPECT_EQ(refusal(), "(not refused)");
 }
 
 TEST_F(PreflightTest, SearchMustGoBeyondItsCheckpointAndRecoveryMustNot) {
-  config_.pipeline[2].model = "tune";
-  PipelineStage second = config_.pipeline.front();
+  config_.stages[2].model = "tune";
+  PipelineStage second = config_.stages.front();
   second.name = "second";
   second.model = "tune";
-  config_.pipeline.push_back(second);
+  config_.stages.push_back(second);
   EXPECT_THAT(refusal(), HasSubstr("stage second: target_length must exceed the 600 tokens"));
-  auto& search = std::get<StageConfig>(config_.pipeline.back().work);
+  auto& search = search_of(config_.stages.back());
   search.recovery = true;
   EXPECT_EQ(refusal(), "(not refused)");
   search.target_length = 601;
@@ -180,19 +180,19 @@ TEST_F(PreflightTest, SearchMustGoBeyondItsCheckpointAndRecoveryMustNot) {
 }
 
 TEST_F(PreflightTest, LeadingPositionsAreRefusedWhereNothingExpressesThem) {
-  std::get<StageConfig>(config_.pipeline.front().work).search.n_hat_choices = {0, 4};
+  search_of(config_.stages.front()).search.n_hat_choices = {0, 4};
   EXPECT_THAT(refusal(), HasSubstr("stage 600: n_hat must be 0 for factors that go into a checkpoint, as stage tune"));
   write_seed_with_leading_positions();
-  auto& search = std::get<StageConfig>(config_.pipeline.front().work).search;
+  auto& search = search_of(config_.stages.front()).search;
   search.n_hat_choices = {0};
   EXPECT_EQ(refusal(), "(not refused)");
   search.seed_files = {directory_ / "seed.json"};
   EXPECT_THAT(refusal(), HasSubstr("n_hat must be 0 for factors that go into a checkpoint")) << "of a seed";
-  config_.pipeline.erase(config_.pipeline.begin() + 1);
+  config_.stages.erase(config_.stages.begin() + 1);
   EXPECT_EQ(refusal(), "(not refused)") << "tables alone can be made of them";
-  PipelineStage second = config_.pipeline.front();
+  PipelineStage second = config_.stages.front();
   second.model = "tune";
-  config_.pipeline.push_back(second);
+  config_.stages.push_back(second);
   EXPECT_THAT(refusal(), HasSubstr("n_hat must be 0 on a checkpoint that carries rope scaling"));
 }
 

@@ -44,6 +44,9 @@ inline void write_to(const std::filesystem::path& file, std::vector<Document> do
   write_documents({std::move(documents), "byte-level", ""}, file);
 }
 
+/// The search that is a stage.
+inline StageConfig& search_of(PipelineStage& stage) { return std::get<StageConfig>(stage.work); }
+
 /// The smallest search there is over the bundled model, with its documents in `directory`.
 inline Config small_config(const std::filesystem::path& directory) {
   Config config;
@@ -63,7 +66,7 @@ inline Config small_config(const std::filesystem::path& directory) {
   stage.search.num_crossovers = 0;
   stage.search.num_iterations = 1;
   stage.search.num_parents = 2;
-  config.stages.push_back(stage);
+  config.stages.push_back({.name = stage.name, .work = stage});
   write_to(stage.search_documents, {document_of("a", 1), document_of("b", 2)});
   write_to(stage.heldout_documents, {document_of("c", 3)});
   return config;

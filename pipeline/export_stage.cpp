@@ -1,0 +1,69 @@
+#include "common/formats/engine_tables.h"
+#include "common/formats/hugging_face_export.h"
+#include "pipeline/length_tables.h"
+#include "pipeline/stage.h"
+
+#include <fmt/format.h>
+
+namespace longrope {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Hugging Face has one attention factor for both tables. What a recovery searched was searched with it; a checkpoint's
+/// own factors have what they were trained with.
+void share_attention_factor(EngineTables& tables, const PipelineContext& context) {
+  RescaleFactors& own = tables.short_table->factors;
+  if (own.attention.value == tables.factors.attention.value) return;
+  context.tools.say(fmt::format(
+      "longrope: warning: up to {0} tokens the checkpoint's own factors get the attention factor of the long ones, {1} "
+      "for {2}; a recovery for {0} tokens searches better ones",
+      tables.short_table->max_length, tables.factors.attention.value, own.attention.value));
+  own.attention = tables.factors.attention;
+}
+
+/// A Hugging Face model directory with the tables of the schedule.
+class ExportingStage final : public Stage {
+ public:
+  explicit ExportingStage(const PipelineStage& stage) : export_(std::get<ExportStage>(stage.work)) {}
+
+  void check(Preflight& /*preflight*/) const override {}
+  void add_cost(const Config& /*config*/, const ModelDescription& /*model*/, StageCost& /*cost*/) const override {}
+
+  void add_inputs(const PipelineStageRecord& record, const PipelinePlaces& places, StageInputs& inputs) const override {
+    add_tables(record, places, inputs);
+  }
+
+  [[nodiscard]] StageWork work(const PipelineStageRecord& record, const PipelineContext& context) const override {
+    const fs::path out = context.places.folder(record.name) / fmt::format("{}-{}", context.config.name, record.name);
+    if (fs::exists(out)) return {WorkEnd::kDone, out, ""};
+    const fs::path checkpoint = context.places.checkpoint(record.model);
+    const ModelDescription& model = context.checkpoints.description(checkpoint);
+    const FactorsFile schedule = length_tables(record, context.places, context.checkpoints);
+    const std::int64_t original_length = model.geometry.original_length;
+    if (const auto warning = tables_left_out(schedule, original_length)) {
+      context.tools.say("longrope: warning: " + *warning);
+    }
+    EngineTables tables = engine_tables(schedule, original_length, "stage " + record.name);
+    const RopeScaling& own = model.scaling;
+    if (!tables.short_table && own.reached_length >= tables.target_length) {
+      // The checkpoint was trained for all that it is exported for.
+      tables.short_table = {.factors = own.up_to_original, .max_length = original_length};
+    }
+    if (tables.short_table &&
+        (tables.short_table->factors == own.up_to_original || tables.short_table->factors == own.beyond_original)) {
+      share_attention_factor(tables, context);
+    }
+    export_hugging_face(checkpoint, tables, out, parse_hugging_face_target(export_.target));
+    return {WorkEnd::kDone, out, ""};
+  }
+
+ private:
+  const ExportStage& export_;
+};
+
+}  // namespace
+
+std::unique_ptr<Stage> make_export_stage(const PipelineStage& stage) { return std::make_unique<ExportingStage>(stage); }
+
+}  // namespace longrope

@@ -1,0 +1,183 @@
+#include "common/error.h"
+#include "common/rope/rotary_table.h"
+#include "finetune/training_memory.h"
+#include "pipeline/hand_off.h"
+#include "pipeline/preflight.h"
+#include "pipeline/run_plan.h"
+#include "pipeline/stage.h"
+#include "pipeline/stage_training.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace longrope {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+/// A fine-tuning: built in, by a command of the user's, or by the user.
+class FinetuningStage final : public Stage {
+ public:
+  explicit FinetuningStage(const PipelineStage& stage)
+      : stage_(stage), finetune_(std::get<FinetuneStage>(stage.work)) {}
+
+  void check(Preflight& preflight) const override {
+    const TrainingOptions options = training_options(preflight.config(), stage_);
+    if (finetune_.built_in()) require_consistent(options);
+    if (!finetune_.documents.empty()) {
+      preflight.train(finetune_.documents, preflight.documents(finetune_.documents, options.length));
+    }
+    if (const auto& samples = options.short_samples) {
+      const std::int64_t original = preflight.model().geometry.original_length;
+      if (finetune_.built_in() && samples->length > original) {
+        throw InputError(fmt::format("short_length must be at most the {} tokens that the model was trained at: {}",
+                                     original, samples->length));
+      }
+      preflight.train(samples->documents, preflight.documents(samples->documents, samples->length));
+    }
+  }
+
+  void add_cost(const Config& config, const ModelDescription& model, StageCost& cost) const override {
+    // FLOPs in units of a forward pass: backward costs two, recomputation one more.
+    constexpr double kTraining = 3.0;
+    constexpr double kRecomputingTraining = 4.0;
+    const TrainingOptions options = training_options(config, stage_);
+    const std::int64_t steps = options.schedule.steps;
+    cost.add_passes(model, options.length, steps * options.batch_size);
+    if (const auto& samples = options.short_samples) {
+      cost.add_passes(model, samples->length, steps * samples->batch_size);
+    }
+    cost.operations *= options.recompute ? kRecomputingTraining : kTraining;
+    cost.memory_bytes = estimate_training_memory(model, options);
+  }
+
+  void add_inputs(const PipelineStageRecord& /*record*/, const PipelinePlaces& /*places*/,
+                  StageInputs& inputs) const override {
+    inputs.add("documents", finetune_.documents);
+    inputs.add("short_documents", finetune_.option("short_documents").value_or(""));
+  }
+
+  [[nodiscard]] StageWork work(const PipelineStageRecord& record, const PipelineContext& context) const override {
+    const fs::path out = context.places.folder(record.name) / fmt::format("{}-{}", context.config.name, record.name);
+    if (!finetune_.built_in()) return hand_off_training(record, context, out);
+    if (fs::exists(out)) return {WorkEnd::kDone, out, ""};
+    const bool ended = run_to_end(built_in_training(record, context, out), "fine-tuning failed", record, context);
+    // A signal that came to it alone has stopped it, which it does not call a failure.
+    if (!ended || !fs::exists(out)) return {WorkEnd::kStopped, {}, ""};
+    return {WorkEnd::kDone, out, ""};
+  }
+
+ private:
+  [[nodiscard]] Settings settings(const Settings& defaults) const;
+  [[nodiscard]] Child built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
+                                        const fs::path& out) const;
+  [[nodiscard]] StageWork hand_off_training(const PipelineStageRecord& record, const PipelineContext& context,
+                                            const fs::path& out) const;
+
+  const PipelineStage& stage_;
+  const FinetuneStage& finetune_;
+};
+
+Settings run_defaults(const PipelineContext& context) {
+  return {{"seed", std::to_string(context.config.seed)},
+          {"angles", std::string(to_string(context.config.angles))},
+          {"dtype", std::string(to_string(context.config.dtype))},
+          {"threads", std::to_string(machine_threads())}};
+}
+
+/// Defaults for other trainers: as LLaMA2-7B was trained (spec §5.2).
+Settings recommended_defaults(const PipelineContext& context) {
+  Settings defaults = run_defaults(context);
+  const Settings published = {
+      {"steps", "400"}, {"batch_size", "32"}, {"learning_rate", "2e-5"}, {"schedule", "linear"}};
+  defaults.insert(defaults.end(), published.begin(), published.end());
+  return defaults;
+}
+
+/// What the stage says, and `defaults` for what it leaves open.
+Settings FinetuningStage::settings(const Settings& defaults) const {
+  Settings settings = finetune_.options;
+  for (const auto& [name, value] : defaults) {
+    if (!finetune_.option(name)) settings.emplace_back(name, value);
+  }
+  return settings;
+}
+
+/// `longrope finetune`.
+Child FinetuningStage::built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
+                                         const fs::path& out) const {
+  std::vector<std::string> command = {context.tools.worker_program().string(),
+                                      "finetune",
+                                      "--model",
+                                      fs::absolute(context.places.checkpoint(record.model)).string(),
+                                      "--documents",
+                                      fs::absolute(finetune_.documents).string(),
+                                      "--factors",
+                                      context.places.winner(record.factors).string(),
+                                      "--target-length",
+                                      std::to_string(context.places.winning_factors(record.factors).target_length),
+                                      "--length",
+                                      std::to_string(sample_length(context.config.stages, stage_)),
+                                      "--out",
+                                      out.string()};
+  for (auto [name, value] : settings(run_defaults(context))) {
+    std::ranges::replace(name, '_', '-');
+    command.push_back("--" + name);
+    if (!value.empty()) command.push_back(value);
+  }
+  return {.command = std::move(command), .folder = ".", .log = context.places.log(record.name)};
+}
+
+/// A command of the user's, or the user.
+StageWork FinetuningStage::hand_off_training(const PipelineStageRecord& record, const PipelineContext& context,
+                                             const fs::path& out) const {
+  const fs::path folder = context.places.hand_off(record.name);
+  const FactorsFile::Entry factors = context.places.winning_factors(record.factors);
+  const std::string completion =
+      fmt::format("longrope stage complete {} --db {} --checkpoint DIR", record.name, context.database.string());
+  write_hand_off({.stage = record.name,
+                  .model = context.places.checkpoint(record.model),
+                  .model_digest = record.inputs.at("model"),
+                  .documents = finetune_.documents,
+                  .factors = factors.factors,
+                  .target_length = factors.target_length,
+                  .length = sample_length(context.config.stages, stage_),
+                  .settings = settings(recommended_defaults(context)),
+                  .target = parse_hugging_face_target(finetune_.option("target").value_or("hf5")),
+                  .completion = completion},
+                 folder, context.checkpoints);
+  if (finetune_.by_hand) {
+    return {WorkEnd::kWaiting, {}, fmt::format("fine-tune {}, then: {}", (folder / "model").string(), completion)};
+  }
+  if (!fs::exists(out)) {
+    // Under another name until the command has ended well: what one that was killed left there may be half a model.
+    const fs::path unfinished = out.string() + ".unfinished";
+    const Child command = {
+        .command = finetune_.command,
+        .folder = folder,
+        .log = context.places.log(record.name),
+        .environment = {{"LONGROPE_HAND_OFF", folder.string()}, {"LONGROPE_CHECKPOINT", unfinished.string()}}};
+    if (!run_to_end(command, "the command failed", record, context)) return {WorkEnd::kStopped, {}, ""};
+    if (!fs::exists(unfinished)) {
+      throw InputError(fmt::format("the command must leave a model directory at LONGROPE_CHECKPOINT: none ({})",
+                                   unfinished.string()));
+    }
+    fs::rename(unfinished, out);
+  }
+  // At each start: what is refused can be repaired there, and is not trained again.
+  require_trained_from(folder, out, context.checkpoints);
+  return {WorkEnd::kDone, out, ""};
+}
+
+}  // namespace
+
+std::unique_ptr<Stage> make_finetune_stage(const PipelineStage& stage) {
+  return std::make_unique<FinetuningStage>(stage);
+}
+
+}  // namespace longrope

@@ -1,0 +1,60 @@
+#include "pipeline/stage.h"
+
+#include "common/error.h"
+#include "pipeline/length_tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+namespace longrope {
+
+void StageInputs::add(const std::string& name, const std::filesystem::path& file) {
+  if (file.empty()) return;
+  std::string free = name;
+  for (int number = 2; files_.contains(free); ++number) free = fmt::format("{} ({})", name, number);
+  files_.emplace(std::move(free), file);
+}
+
+std::unique_ptr<Stage> make_stage(const PipelineStage& stage) {
+  switch (stage.kind) {
+    case StageKind::kSearch:
+    case StageKind::kRecover:
+      return make_search_stage(stage);
+    case StageKind::kFinetune:
+      return make_finetune_stage(stage);
+    case StageKind::kEvaluate:
+      return make_evaluate_stage(stage);
+    case StageKind::kExport:
+      return make_export_stage(stage);
+  }
+  throw Error(fmt::format("unknown kind of stage: {}", static_cast<int>(stage.kind)));
+}
+
+StageInputs stage_inputs(const Stage& stage, const PipelineStageRecord& record, const PipelinePlaces& places) {
+  StageInputs inputs;
+  inputs.add("model", places.checkpoint(record.model));
+  if (!record.factors.empty()) inputs.add("factors", places.winner(record.factors));
+  stage.add_inputs(record, places, inputs);
+  return inputs;
+}
+
+void add_tables(const PipelineStageRecord& record, const PipelinePlaces& places, StageInputs& inputs) {
+  for (const PipelineStageRecord* const other : table_stages(record, places)) {
+    const char* const kind = other->kind == StageKind::kRecover ? "recovery" : "search";
+    inputs.add(fmt::format("{} {}", kind, other->name), places.winner(other->name));
+  }
+}
+
+bool run_to_end(const Child& child, const char* failure, const PipelineStageRecord& record,
+                const PipelineContext& context) {
+  const ChildEnd end = context.tools.run_child(child);
+  if (!end.success && !end.stopped) throw Error(fmt::format("{}: {} (stage {})", failure, end.last_line, record.name));
+  return !end.stopped;
+}
+
+unsigned machine_threads() { return std::max(1U, std::thread::hardware_concurrency()); }
+
+}  // namespace longrope

@@ -1,0 +1,105 @@
+#pragma once
+
+#include "common/formats/factors_file.h"
+#include "config/config.h"
+#include "coordinator/processes/child_process.h"
+#include "pipeline/checkpoints.h"
+#include "pipeline/pipeline_places.h"
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace longrope {
+
+class Preflight;
+struct StageCost;
+
+/// What the work on stages is done with: functions, so that tests hand in their own.
+struct PipelineTools {
+  /// Runs the search of `config`, whose model is `model`, with `database` to its end; the winner as a canonical factors
+  /// file, or nullopt when a signal has stopped it. Throws as search_locally() and winner_of_search().
+  std::function<std::optional<FactorsFile>(const Config& config, const IdentifiedModel& model,
+                                           const std::filesystem::path& database)>
+      search;
+  std::function<ChildEnd(const Child& child)> run_child;
+  /// The program that fine-tunes and evaluates. Throws Error when it is not there.
+  std::function<std::filesystem::path()> worker_program;
+  std::function<void(const std::string& line)> say;  // what a person who waits wants to know; a line each
+};
+
+/// What the stages of a pipeline are given to work with. All of it outlives the work.
+struct PipelineContext {
+  const Config& config;
+  std::filesystem::path database;
+  const PipelinePlaces& places;
+  Checkpoints& checkpoints;
+  const PipelineTools& tools;
+};
+
+enum class WorkEnd { kDone, kStopped, kWaiting };
+
+struct StageWork {
+  WorkEnd end = WorkEnd::kDone;
+  std::filesystem::path output;  // kDone
+  std::string detail;            // kWaiting: what for
+};
+
+/// Where everything lies that a stage takes, by what it is: "model", "factors", "search_documents", …
+class StageInputs {
+ public:
+  /// Several of one name are told apart by a number; an empty path is none.
+  void add(const std::string& name, const std::filesystem::path& file);
+  [[nodiscard]] const std::map<std::string, std::filesystem::path>& files() const& { return files_; }
+
+ private:
+  std::map<std::string, std::filesystem::path> files_;
+};
+
+/// All that a pipeline asks of a stage. Each kind of stage has one implementation, in a source of its own; it keeps a
+/// reference to its stage of the configuration and no state.
+class Stage {
+ public:
+  Stage() = default;
+  virtual ~Stage() = default;
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  /// Refuses with InputError, before anything is done, what the stage could not do when its turn comes.
+  virtual void check(Preflight& preflight) const = 0;
+  /// Adds what the stage computes at most, on a model that is `model`.
+  virtual void add_cost(const Config& config, const ModelDescription& model, StageCost& cost) const = 0;
+  /// Adds what only this kind takes, beside checkpoint and factors.
+  virtual void add_inputs(const PipelineStageRecord& record, const PipelinePlaces& places,
+                          StageInputs& inputs) const = 0;
+  /// Does the stage, or goes on with it; its folder is there. Throws Error or InputError when it cannot be done.
+  [[nodiscard]] virtual StageWork work(const PipelineStageRecord& record, const PipelineContext& context) const = 0;
+};
+
+/// `stage` must outlive what is made.
+[[nodiscard]] std::unique_ptr<Stage> make_stage(const PipelineStage& stage);
+
+[[nodiscard]] std::unique_ptr<Stage> make_search_stage(const PipelineStage& stage);
+[[nodiscard]] std::unique_ptr<Stage> make_finetune_stage(const PipelineStage& stage);
+[[nodiscard]] std::unique_ptr<Stage> make_evaluate_stage(const PipelineStage& stage);
+[[nodiscard]] std::unique_ptr<Stage> make_export_stage(const PipelineStage& stage);
+
+/// Everything that the stage takes. Throws InputError when a stage that it builds on is not finished.
+[[nodiscard]] StageInputs stage_inputs(const Stage& stage, const PipelineStageRecord& record,
+                                       const PipelinePlaces& places);
+
+/// The tables that go into the schedules of evaluations and exports, as inputs of such a stage.
+void add_tables(const PipelineStageRecord& record, const PipelinePlaces& places, StageInputs& inputs);
+
+/// Runs the child that does the work of a stage: false when it was stopped by a signal to this process. Throws Error,
+/// with the reason that it gave, when it fails.
+[[nodiscard]] bool run_to_end(const Child& child, const char* failure, const PipelineStageRecord& record,
+                              const PipelineContext& context);
+
+/// Threads of this machine, for children that have it to themselves.
+[[nodiscard]] unsigned machine_threads();
+
+}  // namespace longrope

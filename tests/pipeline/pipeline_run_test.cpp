@@ -1,0 +1,165 @@
+#include "pipeline/pipeline_run.h"
+
+#include "common/error.h"
+#include "tests/pipeline/pipeline_fixture.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace longrope {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class PipelineRunTest : public PipelineFixture {
+ protected:
+  [[nodiscard]] std::string refusal() {
+    try {
+      (void)run();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "(not refused)";
+  }
+  /// As a process that was killed in the middle of the work leaves a stage.
+  void begin(const std::string& name) {
+    PipelineStore store(database_);
+    PipelineStageRecord record = stage_named(store.stages(), name);
+    record.state = PipelineStageState::kRunning;
+    record.output.clear();
+    record.output_digest.clear();
+    store.write(record);
+  }
+};
+
+TEST_F(PipelineRunTest, EveryStageRunsOnceInTheOrderOfTheFile) {
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_THAT(calls_, ElementsAre("search 128", "finetune", "search 256", "search short", "evaluate", "evaluate"));
+  for (const PipelineStage& stage : config_.stages) EXPECT_EQ(state(stage.name), PipelineStageState::kFinished);
+  EXPECT_TRUE(std::filesystem::exists(folder("out") / "small-out" / "config.json"));
+  EXPECT_EQ(row("tune").inputs.size(), 3U) << "model, factors, documents";
+}
+
+TEST_F(PipelineRunTest, FinishedPipelineDoesNothingAgain) {
+  (void)run();
+  calls_.clear();
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_THAT(calls_, IsEmpty());
+}
+
+TEST_F(PipelineRunTest, StoppedStageIsGoneOnWithAndThoseBeforeItAreKept) {
+  stop_ = true;
+  EXPECT_EQ(run(), PipelineEnd::kStopped);
+  EXPECT_EQ(state("128"), PipelineStageState::kRunning);
+  std::ofstream(folder("128") / "half done") << "x";
+  stop_ = false;
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_TRUE(std::filesystem::exists(folder("128") / "half done")) << "its folder is its own";
+  EXPECT_EQ(std::ranges::count(calls_, "search 128"), 2);
+}
+
+TEST_F(PipelineRunTest, FolderThatAPendingStageFindsIsKeptAside) {
+  std::filesystem::create_directories(folder("128"));
+  std::ofstream(folder("128") / "factors.json") << "of another database";
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_TRUE(std::filesystem::exists(folder("128.1") / "factors.json"));
+  EXPECT_THAT(calls_, Contains("search 128")) << "what lay there is nobody's winner";
+  EXPECT_THAT(said_, Contains("kept: " + folder("128.1").string()));
+}
+
+TEST_F(PipelineRunTest, StageThatWasKilledTakesWhatLiesInItsFolder) {
+  (void)run();
+  begin("256");
+  calls_.clear();
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_THAT(calls_, IsEmpty()) << "the winner was written before the process was killed";
+  EXPECT_FALSE(std::filesystem::exists(folder("256.1")));
+}
+
+TEST_F(PipelineRunTest, StageThatHasBegunMustKeepItsInputs) {
+  (void)run();
+  begin("tables");
+  write_to(final_, {document_of("g", 9, 256)});
+  const std::string digest = row("tables").inputs.at("documents");
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("must keep its inputs: documents of tables changed"),
+                               HasSubstr("longrope stage retry tables")));
+  EXPECT_EQ(row("tables").inputs.at("documents"), digest) << "nothing was touched";
+  EXPECT_EQ(state("tables"), PipelineStageState::kRunning);
+}
+
+TEST_F(PipelineRunTest, FinishedStageMustStillBeTrue) {
+  (void)run();
+  calls_.clear();
+  write_to(train_, {document_of("u", 8, 256)});
+  EXPECT_THAT(refusal(), HasSubstr("documents of tune changed"));
+  EXPECT_THAT(calls_, IsEmpty());
+}
+
+TEST_F(PipelineRunTest, CheckpointThatChangedIsSeenByAllThatWereMadeFromIt) {
+  (void)run();
+  write_weights(folder("tune") / "small-tune", 5.0F);
+  EXPECT_THAT(refusal(), HasSubstr("model of 256 changed"));
+}
+
+TEST_F(PipelineRunTest, DocumentsThatHaveServedMayGo) {
+  (void)run();
+  std::filesystem::remove(train_);
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+}
+
+TEST_F(PipelineRunTest, StageThatFailsSaysWhyAndIsTriedAgain) {
+  failure_ = "no space left";
+  EXPECT_THAT(refusal(), HasSubstr("fine-tuning failed: no space left (stage tune)"));
+  EXPECT_EQ(state("tune"), PipelineStageState::kFailed);
+  EXPECT_THAT(row("tune").detail, HasSubstr("no space left"));
+  EXPECT_EQ(state("256"), PipelineStageState::kPending);
+  failure_.clear();
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_EQ(row("tune").detail, "");
+  EXPECT_FALSE(std::filesystem::exists(folder("tune.1"))) << "with the same inputs it goes on in its folder";
+}
+
+TEST_F(PipelineRunTest, StageThatFailedBeginsAnewWithOtherInputs) {
+  failure_ = "bad documents";
+  (void)refusal();
+  failure_.clear();
+  write_to(train_, {document_of("u", 8, 256)});
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_TRUE(std::filesystem::exists(folder("tune.1")));
+}
+
+TEST_F(PipelineRunTest, CommandOfTheUsersIsRunInTheHandOffAndItsCheckpointTaken) {
+  finetune().command = {"trainer"};
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_THAT(calls_, Contains("trainer"));
+  EXPECT_TRUE(std::filesystem::exists(folder("tune") / "hand-off" / "manifest.json"));
+  EXPECT_EQ(row("tune").output, "small.stages/tune/small-tune");
+}
+
+TEST_F(PipelineRunTest, CommandThatLeavesNoCheckpointIsRefused) {
+  finetune().command = {"trainer"};
+  leaves_checkpoint_ = false;
+  EXPECT_THAT(refusal(), HasSubstr("must leave a model directory at LONGROPE_CHECKPOINT: none"));
+  EXPECT_EQ(state("tune"), PipelineStageState::kFailed);
+}
+
+TEST_F(PipelineRunTest, FineTuningByHandWaitsForItsUser) {
+  finetune().by_hand = true;
+  EXPECT_EQ(run(), PipelineEnd::kWaiting);
+  EXPECT_EQ(state("tune"), PipelineStageState::kWaiting);
+  EXPECT_THAT(row("tune").detail, HasSubstr("longrope stage complete tune"));
+  EXPECT_EQ(run(), PipelineEnd::kWaiting) << "and goes on waiting";
+}
+
+TEST_F(PipelineRunTest, WhatALateStageCannotDoIsRefusedBeforeADatabaseIsMade) {
+  std::filesystem::remove(final_);
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tables: "), HasSubstr("final.safetensors")));
+  EXPECT_FALSE(std::filesystem::exists(database_));
+}
+
+}  // namespace
+}  // namespace longrope
