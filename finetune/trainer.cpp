@@ -207,8 +207,9 @@ TrainingEnd train(const TrainingOptions& options, const TrainingObserver& observ
   keep_freed_blocks();
   return translating_errors([&] {
     Training training(options);
-    if (const std::int64_t before = training.resume(); before > 0 && options.place.rank == 0)
+    if (const std::int64_t before = training.resume(); before > 0 && options.place.rank == 0) {
       observer.continued(before);
+    }
     while (training.done() < options.schedule.steps) {
       const auto begun = std::chrono::steady_clock::now();
       training.update();

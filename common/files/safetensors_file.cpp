@@ -170,8 +170,9 @@ struct SafetensorsFile::Mapping {
     ::close(descriptor);
     if (!regular) refuse("file must be a regular file", path.native());
     if (size <= kLengthBytes) refuse(fmt::format("file must hold a header: {} bytes", size), path.native());
-    if (address == MAP_FAILED)
+    if (address == MAP_FAILED) {
       throw Error(fmt::format("file must map into memory: {} ({})", mapping_cause, path.native()));
+    }
   }
 
   void read_header(const std::string& file) {

@@ -21,8 +21,9 @@ std::string_view overrides_key(const JsonObject& config) {
   std::optional<std::string_view> found;
   for (const std::string_view key : kKeys) {
     if (!config.has(key)) continue;
-    if (found)
+    if (found) {
       throw InputError(fmt::format("overrides must be given once: {} and {} ({})", *found, key, config.where()));
+    }
     found = key;
   }
   if (!found) throw InputError(fmt::format("YAML must have {}: none ({})", fmt::join(kKeys, " or "), config.where()));

@@ -248,8 +248,9 @@ std::int64_t ModelDescription::sliding_window() const {
 ModelDescription describe_model(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "config.json";
   const nlohmann::json json = parse_strict_json(read_file(file, kMaxConfigBytes), file.native());
-  if (!json.is_object())
+  if (!json.is_object()) {
     throw InputError(fmt::format("config must be an object: {} ({})", json.type_name(), file.native()));
+  }
   const ConfigObject config(json, file.native());
 
   ModelDescription model;

@@ -50,8 +50,9 @@ WriterLock::WriterLock(const std::filesystem::path& database) {
   }
   const std::string process = fmt::format("{}\n", ::getpid());
   // Only for the message: a full disk must not keep the search from reading what it has.
-  if (::ftruncate(descriptor_, 0) == 0) [[maybe_unused]]
-    const ssize_t written = ::pwrite(descriptor_, process.data(), process.size(), 0);
+  if (::ftruncate(descriptor_, 0) == 0) {
+    [[maybe_unused]] const ssize_t written = ::pwrite(descriptor_, process.data(), process.size(), 0);
+  }
 }
 
 WriterLock::~WriterLock() { ::close(descriptor_); }

@@ -114,8 +114,9 @@ TEST_P(TrainingPassTest, RecomputationHasTheSameBits) {
   }
   EXPECT_EQ(nll[0], nll[1]);
   ASSERT_EQ(found[0].size(), found[1].size());
-  for (std::size_t index = 0; index < found[0].size(); ++index)
+  for (std::size_t index = 0; index < found[0].size(); ++index) {
     EXPECT_TRUE(at::equal(found[0][index], found[1][index]));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

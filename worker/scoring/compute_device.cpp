@@ -124,8 +124,9 @@ void keep_freed_blocks() {
 }
 
 double seconds_when_finished(at::Device device) {
-  if (!device.is_cpu())
+  if (!device.is_cpu()) {
     c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.has_index() ? device.index() : 0);
+  }
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 

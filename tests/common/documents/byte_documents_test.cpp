@@ -72,8 +72,9 @@ TEST(ByteDocumentsTest, EveryByteIsItsOwnUnsignedToken) {
   const auto documents = byte_documents({{"a", bytes}}, {.length = 257, .count = {}, .bos = 256});
   ASSERT_EQ(documents.size(), 1U);
   EXPECT_EQ(documents[0].tokens[0], 256);
-  for (std::int32_t byte = 0; byte < 256; ++byte)
+  for (std::int32_t byte = 0; byte < 256; ++byte) {
     EXPECT_EQ(documents[0].tokens[static_cast<std::size_t>(byte) + 1], byte);
+  }
 }
 
 TEST(ByteDocumentsTest, CountTakesEvenlySpacedWindowsOverAllTexts) {

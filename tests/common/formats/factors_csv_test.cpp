@@ -56,8 +56,9 @@ TEST(FactorsCsvTest, RowsOfDifferentLengthsAreRefused) {
 }
 
 TEST(FactorsCsvTest, EmptyFileIsRefused) {
-  for (const char* text : {"", "\n\n", " \t\r\n"})
+  for (const char* text : {"", "\n\n", " \t\r\n"}) {
     EXPECT_THAT(refusal_of(text), HasSubstr("must not be empty")) << text;
+  }
 }
 
 TEST(FactorsCsvTest, NonFiniteAndNonPositiveFactorsAreRefusedWithLine) {

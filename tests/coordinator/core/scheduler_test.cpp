@@ -751,8 +751,9 @@ TEST_F(SchedulerTest, TiesOnHeldOutDocumentsGoToTheLowestIndex) {
   }
   std::int64_t lowest = std::numeric_limits<std::int64_t>::max();
   for (const auto& [id, candidate] : driver_.rows.candidates) {
-    if (candidate.role == CandidateRole::kSearch && candidate.heldout_mean_nll)
+    if (candidate.role == CandidateRole::kSearch && candidate.heldout_mean_nll) {
       lowest = std::min(lowest, candidate.index);
+    }
   }
   EXPECT_EQ(driver_.rows.candidates.at(*driver_.rows.stages.at(1).winner).index, lowest);
 }

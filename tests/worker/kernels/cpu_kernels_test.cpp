@@ -264,8 +264,9 @@ TEST_P(CpuKernelsTest, LargeScoresDoNotOverflowTheSoftmax) {
   const std::vector<float> query = {1e4F, 1e4F, -1e4F};
   const std::vector<float> keys = packed({1.0F, 0.5F, -1.0F}, 3, 1);
   std::vector<float> values(3 * kPanelColumns);
-  for (std::int64_t position = 0; position < 3; ++position)
+  for (std::int64_t position = 0; position < 3; ++position) {
     at(values, position * kPanelColumns) = static_cast<float>(position);
+  }
   std::vector<float> out(3);
   kernels_->attend({.query = {query.data(), 1, 3},
                     .head_dim = 1,
@@ -283,8 +284,9 @@ TEST_P(CpuKernelsTest, RmsNormAgreesWithDoublePrecision) {
     kernels_->rms_norm({in.data(), width, 2}, width, weight.data(), 1e-5F, {out.data(), width});
     for (std::int64_t row = 0; row < 2; ++row) {
       double squares = 0.0;
-      for (std::int64_t column = 0; column < width; ++column)
+      for (std::int64_t column = 0; column < width; ++column) {
         squares += std::pow(static_cast<double>(at(in, row * width + column)), 2);
+      }
       const double scale = 1.0 / std::sqrt(squares / static_cast<double>(width) + 1e-5);
       for (std::int64_t column = 0; column < width; ++column) {
         const double expected =
@@ -358,8 +360,9 @@ TEST_P(CpuKernelsTest, LogitsGiveLogSumExpTargetAndArgmaxInOnePass) {
       EXPECT_EQ(state.argmax, std::max_element(begin, begin + kColumns) - begin);
       EXPECT_EQ(state.target_logit, *(begin + targets[static_cast<std::size_t>(row)]));
       double sum = 0.0;
-      for (std::int64_t column = 0; column < kColumns; ++column)
+      for (std::int64_t column = 0; column < kColumns; ++column) {
         sum += std::exp(static_cast<double>(*(begin + column)) - 200.0);
+      }
       EXPECT_NEAR(static_cast<double>(state.largest) + std::log(static_cast<double>(state.exponentials)),
                   200.0 + std::log(sum), 1e-4);
     }
