@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
-"""Checks format (clang-format), names and likely mistakes (clang-tidy) of all C++ files of the project.
+"""Checks the C++ files of the project. Without an option, everything:
 
-A source that passed is not checked again until it, a header of ours that it includes, its compile command, the rules
-or the version of clang-tidy change. Needs configured build folders, for their compile commands.
+  --rooms      the table of rooms (tools/rooms.toml) and other rules of text; takes a second and needs no build
+  --sources    format (clang-format), names and likely mistakes (clang-tidy); needs configured build folders, for their
+               compile commands. A source that passed is not checked again until it, a header of ours that it includes,
+               its compile command, the rules or the version of clang-tidy change
+  --functions  functions that only tests call; needs both programs
+
+--write-table copies the table of rooms into CONTRIBUTING.md.
 """
 
 import argparse
@@ -14,13 +19,18 @@ import re
 import subprocess
 import sys
 
+from lint_rules.rooms import LintError, read_rooms, replace_table
+from lint_rules.text import check_text
+from lint_rules.unused_functions import check_functions
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FOLDERS = ["bench", "cli", "common", "coordinator", "finetune", "tests", "worker"]
+PROGRAMS = ["longrope", "longrope-worker"]
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
-def files(suffix):
-    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*" + suffix))
+def files(table, *suffixes):
+    return sorted(path for folder in table.top_folders for path in (ROOT / folder).rglob("*")
+                  if path.suffix in suffixes)
 
 
 def with_included_headers(source):
@@ -58,10 +68,10 @@ def tidy(tool, build, source):
         cwd=ROOT, capture_output=True, text=True)
 
 
-def check_sources(builds, jobs):
+def check_sources(table, builds, jobs):
     tool = pathlib.Path(sys.executable).parent / "clang-tidy"
     version = subprocess.run([tool, "--version"], check=True, capture_output=True).stdout
-    rules = version + (ROOT / ".clang-tidy").read_bytes()
+    rules = version + b"".join((ROOT / folder / ".clang-tidy").read_bytes() for folder in (".", "tests"))
     build_of, commands = {}, {}
     for build in builds:
         for entry in json.loads((build / "compile_commands.json").read_text()):
@@ -72,7 +82,7 @@ def check_sources(builds, jobs):
     passed.mkdir(parents=True, exist_ok=True)
 
     good, waiting = True, []
-    for source in files(".cpp"):
+    for source in files(table, ".cpp"):
         if source not in commands:
             print(f"{source.relative_to(ROOT)}: every source must belong to a target: list it in CMake")
             good = False
@@ -94,16 +104,46 @@ def check_sources(builds, jobs):
     return good
 
 
+def print_findings(findings):
+    for finding in findings:
+        print(finding)
+    return not findings
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for check in ("rooms", "sources", "functions", "write-table"):
+        parser.add_argument(f"--{check}", action="store_true")
+    parser.add_argument("--root", type=pathlib.Path, default=ROOT, help="the tree of --rooms and --write-table")
     parser.add_argument("--build", type=pathlib.Path, nargs="+",
-                        default=[ROOT / "build" / "release", ROOT / "build" / "fuzz"])
+                        default=[ROOT / "build" / "release", ROOT / "build" / "fuzz"],
+                        help="build folders; the first is that of the programs")
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "build" / "bin", help="folder of both programs")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
-    formatted = check_format(files(".h") + files(".cpp") + files(".cu"))
-    clean = check_sources([build.resolve() for build in arguments.build], arguments.jobs)
-    if not (formatted and clean):
-        sys.exit("lint: failed (make format repairs the format)")
+    every = not (arguments.rooms or arguments.sources or arguments.functions or arguments.write_table)
+
+    good = True
+    try:
+        table = read_rooms(arguments.root)
+        if arguments.write_table:
+            shown = arguments.root / "CONTRIBUTING.md"
+            shown.write_text(replace_table(shown.read_text(encoding="utf-8"), table), encoding="utf-8")
+        if arguments.rooms or every:
+            good = print_findings(check_text(arguments.root, table)) and good
+        if arguments.sources or every:
+            if not check_format(files(table, ".h", ".cpp", ".cu")):
+                print("make format repairs the format")
+                good = False
+            good = check_sources(table, [build.resolve() for build in arguments.build], arguments.jobs) and good
+        if arguments.functions or every:
+            programs = [arguments.programs / name for name in PROGRAMS]
+            good = print_findings(check_functions(ROOT, table, arguments.build[0], programs)) and good
+    except LintError as error:
+        print(error)
+        good = False
+    if not good:
+        sys.exit("lint: failed")
 
 
 if __name__ == "__main__":
