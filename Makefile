@@ -2,12 +2,14 @@
 
 PRESET := $(if $(CI),ci,release)
 JOBS ?= $(shell tools/parallel_jobs.sh)
-# Of each fuzz target: make test replays the corpus and looks a little further, except in continuous integration.
+# Seconds of each fuzz target. make test replays the corpus and looks a little further; continuous integration a minute.
 FUZZ_SECONDS := 60
+ROOMS := cli common config coordinator evaluation finetune pipeline report tests worker
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo progressive test lint format asan tsan fuzz bench clean build-dependencies test-dependencies configure
+.PHONY: help build demo progressive test lint rooms format asan tsan fuzz bench clean \
+  build-dependencies test-dependencies configure configure-fuzz
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +20,13 @@ build-dependencies:
 test-dependencies:
 	@tools/install_dependencies.sh test
 
-build: build-dependencies ## Build the programs: build/bin/longrope, build/bin/longrope-worker
+configure: build-dependencies
 	@cmake --preset $(PRESET) --log-level=WARNING
+
+configure-fuzz: test-dependencies
+	@cmake --preset fuzz --log-level=WARNING -DLONGROPE_FUZZ_SECONDS=$(FUZZ_SECONDS)
+
+build: configure ## Build the programs: build/bin/longrope, build/bin/longrope-worker
 	@cmake --build --preset $(PRESET) -j $(JOBS) --target longrope longrope_worker_program
 
 demo: build ## Search factors for the bundled model on this machine and export them
@@ -39,16 +46,17 @@ test: lint ## Lint, then all tests, then those without Torch again under sanitiz
 	@ctest --preset asan -j $(JOBS)
 	@ctest --preset fuzz -j $(JOBS)
 
-configure: test-dependencies
-	@cmake --preset $(PRESET) --log-level=WARNING
-	@cmake --preset fuzz --log-level=WARNING -DLONGROPE_FUZZ_SECONDS=$(FUZZ_SECONDS)
+rooms: build-dependencies ## Check the table of rooms (CONTRIBUTING.md) and other rules of text, in a second
+	@$(PYTHON) tools/lint.py --rooms
 
-lint: configure ## Check format, names and likely mistakes
-	@$(PYTHON) tools/lint.py --jobs $(JOBS)
+# Quick checks first; the last one compares the libraries with both programs.
+lint: rooms configure configure-fuzz ## Check rooms, format, names and likely mistakes, then functions that only tests call
+	@$(PYTHON) tools/lint.py --sources --jobs $(JOBS)
+	@cmake --build --preset $(PRESET) -j $(JOBS) --target longrope longrope_worker_program
+	@$(PYTHON) tools/lint.py --functions
 
 format: test-dependencies ## Format all C++ files
-	@find bench cli common coordinator finetune tests worker -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null | \
-	  xargs .venv/bin/clang-format -i
+	@find $(ROOMS) -name '*.h' -o -name '*.cpp' -o -name '*.cu' | xargs .venv/bin/clang-format -i
 
 asan: build-dependencies ## Tests without Torch under the address and undefined-behaviour sanitizers
 	@cmake --preset asan --log-level=WARNING
@@ -60,8 +68,7 @@ tsan: build-dependencies ## Tests without Torch under the thread sanitizer
 	@cmake --build --preset tsan -j $(JOBS)
 	@ctest --preset tsan -j $(JOBS)
 
-fuzz: test-dependencies ## Give hostile files and frames to every reader, FUZZ_SECONDS (60) for each
-	@cmake --preset fuzz --log-level=WARNING -DLONGROPE_FUZZ_SECONDS=$(FUZZ_SECONDS)
+fuzz: configure-fuzz ## Give hostile files and frames to every reader, FUZZ_SECONDS (60) for each
 	@cmake --build --preset fuzz -j $(JOBS)
 	@ctest --preset fuzz -j $(JOBS)
 
