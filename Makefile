@@ -4,11 +4,12 @@ PRESET := $(if $(CI),ci,release)
 JOBS ?= $(shell tools/parallel_jobs.sh)
 # Seconds of each fuzz target. make test replays the corpus and looks a little further; continuous integration a minute.
 FUZZ_SECONDS := 60
+SOAK_MINUTES ?= 20
 ROOMS := cli common config coordinator evaluation finetune pipeline report tests worker
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo progressive test lint rooms format asan tsan fuzz bench clean \
+.PHONY: help build demo progressive test lint rooms format asan tsan fuzz soak bench clean \
   build-dependencies test-dependencies configure configure-fuzz
 
 help: ## Show the targets
@@ -50,7 +51,7 @@ rooms: build-dependencies ## Check the table of rooms (CONTRIBUTING.md) and othe
 	@$(PYTHON) tools/lint.py --rooms
 
 # Quick checks first; the last one compares the libraries with both programs.
-lint: rooms configure configure-fuzz ## Check rooms, format, names and likely mistakes, then functions that only tests call
+lint: rooms configure configure-fuzz ## Check rooms, format, likely mistakes, then functions that only tests call
 	@$(PYTHON) tools/lint.py --sources --jobs $(JOBS)
 	@cmake --build --preset $(PRESET) -j $(JOBS) --target longrope longrope_worker_program
 	@$(PYTHON) tools/lint.py --functions
@@ -71,6 +72,10 @@ tsan: build-dependencies ## Tests without Torch under the thread sanitizer
 fuzz: configure-fuzz ## Give hostile files and frames to every reader, FUZZ_SECONDS (60) for each
 	@cmake --build --preset fuzz -j $(JOBS)
 	@ctest --preset fuzz -j $(JOBS)
+
+soak: configure test-dependencies ## What is too slow for make test, SOAK_MINUTES (20); see bench/results/
+	@cmake --build --preset $(PRESET) -j $(JOBS)
+	@$(PYTHON) bench/soak.py --minutes $(SOAK_MINUTES) --jobs $(JOBS)
 
 bench: build ## Time the scorer against transformers and llama.cpp
 	@tools/install_dependencies.sh bench

@@ -1,6 +1,8 @@
 """The same search gives the same bytes whatever happens to its processes."""
 
+import contextlib
 import os
+import random
 import signal
 
 import pytest
@@ -8,6 +10,9 @@ import pytest
 from longrope_processes import Process, best, history, longrope, query, rows, scored, wait_until, write_search
 
 SCORED_BEFORE_KILL = 7  # in the middle of the search: 18 candidates on 2 documents
+# make soak asks for more rounds of kills, and for others each time.
+SURVIVAL_ROUNDS = int(os.environ.get("LONGROPE_SURVIVAL_ROUNDS", "1"))
+SURVIVAL_SEED = os.environ.get("LONGROPE_SURVIVAL_SEED", "0")
 
 
 @pytest.fixture(scope="module", params=["true", "false"], ids=["generational", "steady_state"])
@@ -52,6 +57,30 @@ def test_killed_coordinator_continues_with_the_same_command(undisturbed, tmp_pat
     assert history(database) == expected
     # Nothing that was acknowledged is scored again.
     assert query(database, "SELECT count(*) FROM lease WHERE end_reason = 'scored'")[0][0] == scored(database)
+
+
+@pytest.mark.parametrize("survival_round", range(SURVIVAL_ROUNDS))
+def test_search_killed_again_and_again_comes_to_the_same_history(undisturbed, tmp_path, survival_round):
+    config, expected = undisturbed
+    database = tmp_path / "search.db"
+    chance = random.Random(f"{SURVIVAL_SEED} {survival_round}")
+    finished = False
+    while not finished:
+        with Process("run", config, "--db", database, "--workers", 2) as run:
+            wanted = scored(database) + chance.randint(1, SCORED_BEFORE_KILL)
+            wait_until(lambda: run.popen.poll() is not None or scored(database) >= wanted, "some results, or the end")
+            workers = run.children() if run.popen.poll() is None else []
+            if workers and chance.random() < 0.5:
+                with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+                    os.kill(chance.choice(workers), signal.SIGKILL)  # the search goes on with the other one
+                wanted = scored(database) + chance.randint(1, SCORED_BEFORE_KILL)
+                wait_until(lambda: run.popen.poll() is not None or scored(database) >= wanted, "more, or the end")
+            if run.popen.poll() is None:
+                run.kill(signal.SIGKILL)
+            code, output = run.finish()
+            assert code in (0, -signal.SIGKILL), output
+            finished = code == 0
+    assert history(database) == expected
 
 
 def test_workers_outlive_a_killed_coordinator(undisturbed, tmp_path):

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -57,6 +59,14 @@ Outcome simulate(bool generational, std::size_t stages, std::size_t workers, con
   return {search_history(rows.load()), simulator.coordinator_starts(), simulator.processes_refused(), lost};
 }
 
+/// `count` seeds, from LONGROPE_SIMULATION_FIRST_SEED on (1 by default): make soak runs others each time.
+std::vector<std::uint64_t> seeds(std::size_t count) {
+  const char* const first = std::getenv("LONGROPE_SIMULATION_FIRST_SEED");
+  std::vector<std::uint64_t> all(count);
+  std::iota(all.begin(), all.end(), first == nullptr ? 1 : std::strtoull(first, nullptr, 10));
+  return all;
+}
+
 class SimulationTest : public testing::TestWithParam<bool> {};
 
 TEST_P(SimulationTest, UndisturbedSearchTellsItsWholeBudgetAndNamesAWinner) {
@@ -86,11 +96,11 @@ TEST_P(SimulationTest, NumberAndSpeedOfWorkersDoNotChangeTheHistory) {
 }
 
 TEST_P(SimulationTest, FaultsDoNotChangeTheHistory) {
-  constexpr std::uint64_t kSeeds = 70;  // times 3 numbers of workers
+  constexpr std::size_t kSeeds = 70;  // times 3 numbers of workers
   const History expected = simulate(GetParam(), 1, 1, {}, 1).history;
   std::int64_t restarts = 0;
   for (const std::size_t workers : {1U, 3U, 8U}) {
-    for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    for (const std::uint64_t seed : seeds(kSeeds)) {
       SCOPED_TRACE(testing::Message() << workers << " workers, seed " << seed);
       const Outcome run = simulate(GetParam(), 1, workers, every_fault(), seed);
       restarts += run.starts - 1;
@@ -114,7 +124,7 @@ TEST_P(SimulationTest, FewFaultsNeverLeaveTheSearchWaiting) {
                                               {.coordinator_crash_after = 0.02},
                                               {.drop_frame = 0.02, .coordinator_crash_after = 0.01}};
   for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
-    for (std::uint64_t seed = 1; seed <= 24; ++seed) {
+    for (const std::uint64_t seed : seeds(24)) {
       SCOPED_TRACE(testing::Message() << "kind " << kind << ", seed " << seed);
       SimulatedFaults faults = kinds[kind];
       faults.at_most = 1 + static_cast<std::int64_t>(seed % 2);
@@ -127,7 +137,7 @@ TEST_P(SimulationTest, FewFaultsNeverLeaveTheSearchWaiting) {
 TEST_P(SimulationTest, CoordinatorKilledAtEveryTurnComesToTheSameEnd) {
   const History expected = simulate(GetParam(), 2, 1, {}, 1).history;
   const SimulatedFaults faults{.coordinator_crash_before = 0.1, .coordinator_crash_after = 0.1};
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  for (const std::uint64_t seed : seeds(20)) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     ASSERT_EQ(simulate(GetParam(), 2, 2, faults, seed).history, expected);
   }
@@ -158,7 +168,7 @@ TEST_P(SimulationTest, ASecondProcessUnderOneIdIsRefusedAgainAndAgainAndCostsNot
 TEST_P(SimulationTest, ASecondProcessUnderOneIdAmongAllFaultsChangesNothing) {
   const History expected = simulate(GetParam(), 1, 1, {}, 1).history;
   for (const std::size_t workers : {1U, 3U}) {
-    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    for (const std::uint64_t seed : seeds(20)) {
       SCOPED_TRACE(testing::Message() << workers << " workers, seed " << seed);
       SimulatedFaults faults = every_fault();
       faults.first_worker_has_a_twin = true;
