@@ -124,8 +124,8 @@ TEST(FactorsFileTest, OnlyKnownOdditiesOfPublishedArraysAreUnusual) {
 }
 
 TEST(FactorsFileTest, PhiFactorsAboveTheSearchBoundAreReadAndUnusual) {
-  const auto lambda =
-      load_published_factors("published_factors.json")["Phi-3.5-mini-instruct"]["long_factor"].get<std::vector<double>>();
+  const auto lambda = load_published_factors("published_factors.json")["Phi-3.5-mini-instruct"]["long_factor"]
+                          .get<std::vector<double>>();
   EXPECT_THAT(unusual_properties(exact_factors(lambda, 0, {}), 1.25 * 32), ElementsAre(HasSubstr("at most 40")));
 }
 

@@ -223,7 +223,8 @@ TEST(ClosedFormFactorsTest, DynamicNtkIsExactlyNothingUpToTheOriginalLength) {
 
 TEST(ClosedFormFactorsTest, NtkBelowCriticalMatchesTheReleasedLlama3Factors) {
   const auto released =
-      load_published_factors("published_factors.json")["Llama-3-8B LongRoPE2 (Microsoft nnScaler example)"]["long_factor"]
+      load_published_factors(
+          "published_factors.json")["Llama-3-8B LongRoPE2 (Microsoft nnScaler example)"]["long_factor"]
           .get<std::vector<double>>();
   const std::vector<double> lambda = ntk_below_critical(64, 33, released[33]);
   double largest_error = 0.0;
