@@ -1,26 +1,19 @@
 #include "coordinator/prepare_search.h"
 
 #include "common/error.h"
-#include "common/formats/factors_file.h"
 #include "common/model/model_description.h"
 #include "common/software_version.h"
-#include "coordinator/search/search_algorithm.h"
+#include "coordinator/search_space.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <algorithm>
 #include <optional>
 #include <set>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace longrope {
 namespace {
-
-// λ divides the original f_i, so the positions below n̂, which keep them, would lose what the checkpoint carries.
-constexpr std::string_view kLosesScaling = "on a model that carries rope scaling, which leading positions would lose";
 
 /// Whose tokens the documents of a search are, and which file said so first.
 struct Tokenizer {
@@ -52,94 +45,6 @@ std::vector<Document> usable_documents(const std::filesystem::path& file, std::o
   if (count) documents.resize(static_cast<std::size_t>(*count));
   require_scorable(documents, file, length, model.vocabulary);
   return documents;
-}
-
-/// A search extends what the checkpoint carries; a seed that falls below it, by more than rounding to the grid removes,
-/// would be another one when its genome is bred.
-void require_extension(const RescaleFactors& seed, const SearchSpace& space, const std::filesystem::path& file) {
-  if (!space.scaling.scaled()) return;
-  if (seed.n_hat != 0) {
-    throw InputError(fmt::format("n_hat of a seed must be 0 {}: {} ({})", kLosesScaling, seed.n_hat, file.string()));
-  }
-  const std::vector<double>& own = space.scaling.beyond_original.lambda;
-  for (std::size_t pair = 0; pair < own.size(); ++pair) {
-    if (seed.lambda[pair] / own[pair] < 1.0 - 0.5 / space.grid.steps_per_unit) {
-      throw InputError(fmt::format("lambda of a seed must be at least the model's own, {}: pair {} is {} ({})",
-                                   own[pair], pair, seed.lambda[pair], file.string()));
-    }
-  }
-}
-
-/// What the model carries, as it is and held below the bound: a recovery begins with both, so that it never ends with
-/// worse factors on its documents than the model has.
-std::vector<RescaleFactors> own_seeds(const ModelDescription& model, const StageConfig& stage, double upper_bound) {
-  const AttentionFactor attention{AttentionPolicy::kValue, stage.search.attention_value};
-  const std::vector<double>& own = model.own_factors(stage.target_length).lambda;
-  std::vector<double> bounded = own;
-  for (double& factor : bounded) factor = std::clamp(factor, 1.0, upper_bound);
-  return {exact_factors(own, /*n_hat=*/0, attention), exact_factors(std::move(bounded), /*n_hat=*/0, attention)};
-}
-
-/// Seeds of a recovery have its attention factor, whatever theirs is: it must be that of the long table.
-RescaleFactors recovery_seed(const std::filesystem::path& file, const StageConfig& stage, std::size_t pairs) {
-  const RescaleFactors seed = read_factors(file, stage.target_length);
-  validate(seed, pairs, file.string());
-  return exact_factors(seed.lambda, seed.n_hat, {AttentionPolicy::kValue, stage.search.attention_value});
-}
-
-/// λ of a recovery replaces the model's own, so nothing is composed (spec §5.4).
-SearchSpace recovery_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
-  SearchSpace space;
-  space.geometry = model.geometry;
-  space.target_length = stage.target_length;
-  const std::int64_t reached = model.scaling.reached_length;
-  if (stage.target_length > reached) {
-    throw InputError(
-        fmt::format("target_length of a recovery must be within the {} tokens that the model reaches: {} ({})", reached,
-                    stage.target_length, place));
-  }
-  const double ratio = static_cast<double>(stage.target_length) / static_cast<double>(model.geometry.original_length);
-  SearchConfig search = stage.search;
-  // The amount is not published; this fits the authors' arrays (spec §5.4).
-  if (!search.upper_bound && !search.upper_bound_one_plus_ratio) search.upper_bound = 1.0 + std::max(2.0, ratio);
-  space.grid = search_grid(search, ratio);
-  space.n_hat_choices = search.n_hat_choices;
-  space.attention_policies = search.attention_policies;
-  space.published_seeds = own_seeds(model, stage, space.grid.upper_bound);
-  for (const std::filesystem::path& file : stage.search.seed_files) {
-    space.published_seeds.push_back(recovery_seed(file, stage, model.geometry.pairs()));
-  }
-  return space;
-}
-
-SearchSpace search_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
-  if (stage.recovery) return recovery_space(stage, model, place);
-  SearchSpace space;
-  space.geometry = model.geometry;
-  space.scaling = model.scaling;
-  space.target_length = stage.target_length;
-  const std::int64_t reached = space.reached_length();
-  if (stage.target_length <= reached) {
-    const std::int64_t original = model.geometry.original_length;
-    throw InputError(fmt::format("target_length must exceed the model's {} tokens{}: {} ({})", reached,
-                                 reached == original ? "" : fmt::format(" ({} before its rope scaling)", original),
-                                 stage.target_length, place));
-  }
-  space.grid = search_grid(stage.search, static_cast<double>(stage.target_length) / static_cast<double>(reached));
-  space.n_hat_choices = stage.search.n_hat_choices;
-  const bool keeps_angles = std::ranges::any_of(space.n_hat_choices, [](std::int64_t n_hat) { return n_hat != 0; });
-  if (model.scaling.scaled() && keeps_angles) {
-    throw InputError(
-        fmt::format("n_hat must be 0 {}: [{}] ({})", kLosesScaling, fmt::join(space.n_hat_choices, ", "), place));
-  }
-  space.attention_policies = stage.search.attention_policies;
-  for (const std::filesystem::path& file : stage.search.seed_files) {
-    RescaleFactors seed = read_factors(file, stage.target_length);
-    validate(seed, model.geometry.pairs(), file.string());
-    require_extension(seed, space, file);
-    space.published_seeds.push_back(std::move(seed));
-  }
-  return space;
 }
 
 /// Adds the documents of one purpose to plan, run and the map.
@@ -190,10 +95,16 @@ PreparedSearch prepare_search(const Config& config) { return prepare_search(conf
 PreparedSearch prepare_search(const Config& config, const IdentifiedModel& identified) {
   PreparedSearch prepared;
   const ModelDescription& model = identified.description;
+  // First what takes no time: weights are hashed and documents read only for a search that can begin.
+  std::vector<SearchSpace> spaces;
+  for (const PipelineStage& stage : config.stages) {
+    spaces.push_back(search_space(std::get<StageConfig>(stage.work), model,
+                                  "stage " + stage.name + ", " + config.file.string()));
+  }
   SearchPlan& plan = prepared.plan;
   plan.seed = config.seed;
   plan.model_name = model.name;
-  plan.model_digest = identified.digest;
+  plan.model_digest = identified.digest();
   plan.dtype = config.dtype;
   plan.angles = config.angles;
   plan.threads_per_worker = config.threads_per_worker;
@@ -217,7 +128,7 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
     const auto& stage = std::get<StageConfig>(configured.work);
     PlannedStage planned;
     planned.config = stage;
-    planned.space = search_space(stage, model, "stage " + stage.name + ", " + config.file.string());
+    planned.space = std::move(spaces[plan.stages.size()]);
     planned.carried = model.scaling;
     planned.budget =
         stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates) : default_budget(stage.search);

@@ -12,18 +12,18 @@
 
 namespace longrope {
 
-/// A configuration with every file it names read and checked: nothing can turn out unusable once workers are asked.
+/// A configuration with every file that it names read and checked: nothing is refused once there is a database.
 struct PreparedSearch {
   SearchPlan plan;
   RunRecord run;
   std::map<std::string, Document> documents;  // by digest
 };
 
-/// Reads model description, weights' digest, documents and seed files. Throws InputError naming rule, value and place:
-/// a document shorter than the target, a token outside the vocabulary, another tokenizer than the model's or
-/// two of them, the same document for search and held-out, a
-/// target not longer than what the model reaches, seeds that do not fit; and on a model that carries rope scaling n̂ > 0
-/// and seeds that fall below what it carries.
+/// Reads the model's config.json, seed files, documents and, for their digest, the weights; writes nothing.
+/// Throws InputError naming rule, value and place: what search_space() refuses, for every stage before the first
+/// document is read; fewer documents than a stage takes; a document that is shorter than the target, has a token
+/// outside the vocabulary, repeats another or serves the search and is held out too; another tokenizer than the
+/// model's, or two.
 [[nodiscard]] PreparedSearch prepare_search(const Config& config);
 /// The same for a configuration whose model has been described and hashed.
 [[nodiscard]] PreparedSearch prepare_search(const Config& config, const IdentifiedModel& model);

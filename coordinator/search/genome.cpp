@@ -26,15 +26,15 @@ GenomeSpace genome_space(const SearchSpace& space, double attention_value) {
                     space.grid.steps_per_unit, space.grid.upper_bound));
   }
   if (space.n_hat_choices.empty()) {
-    throw InputError("n_hat_choices must not be empty");
+    throw InputError("n_hat must name at least one choice");
   }
   for (const std::int64_t n_hat : space.n_hat_choices) {
     if (n_hat < 0) {
-      throw InputError(fmt::format("n_hat_choices must not be negative: {}", n_hat));
+      throw InputError(fmt::format("n_hat must not be negative: {}", n_hat));
     }
   }
   if (space.attention_policies.empty()) {
-    throw InputError("attention_policies must not be empty");
+    throw InputError("attention_policies must name at least one policy");
   }
   GenomeSpace result;
   result.pairs = space.geometry.pairs();

@@ -5,6 +5,7 @@
 #include "coordinator/search/random_search.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <limits>
@@ -50,23 +51,22 @@ void check_genetic(const SearchConfig& config) {
 /// What the released code cannot do is refused: a baseline with other operators would be a baseline in name only.
 void check_authors(const SearchConfig& config, const SearchSpace& space) {
   require_probability("crossover_probability", config.crossover_probability, false);
-  const auto refuse = [](bool condition, std::string_view rule) {
-    if (condition) {
-      throw InputError(fmt::format("method \"authors\" {}", rule));
-    }
+  const auto require = [](bool condition, std::string_view rule, const auto& value) {
+    if (!condition) throw InputError(fmt::format("{} with method \"authors\": {}", rule, value));
   };
-  refuse(!config.generational, "is generational: generational is false");
-  refuse(config.num_parents > config.population_size,
-         fmt::format("needs num_parents <= population_size: {} > {}", config.num_parents, config.population_size));
-  refuse(config.block_move_probability > 0.0,
-         fmt::format("has no block moves: block_move_probability is {}", config.block_move_probability));
-  refuse(space.n_hat_choices != std::vector<std::int64_t>{0}, "does not search n_hat: n_hat_choices must be [0]");
-  refuse(space.attention_policies != std::vector{AttentionPolicy::kSu},
-         "runs under the su attention factor: attention_policies must be [\"su\"]");
-  refuse(config.seeds != SearchConfig{}.seeds && config.seeds != std::vector<std::string>{"ramp"},
-         "starts from the arithmetic ramp: seeds must be [\"ramp\"] or absent");
-  refuse(space.published_seeds.size() > 1,
-         fmt::format("starts from one array: {} seed_files", space.published_seeds.size()));
+  std::vector<std::string_view> policies;
+  for (const AttentionPolicy policy : space.attention_policies) policies.push_back(to_string(policy));
+  const bool ramp = config.seeds == SearchConfig{}.seeds || config.seeds == std::vector<std::string>{"ramp"};
+  require(config.generational, "generational must be true", config.generational);
+  require(config.num_parents <= config.population_size,
+          fmt::format("num_parents must be at most the population_size {}", config.population_size),
+          config.num_parents);
+  require(config.block_move_probability == 0.0, "block_move_probability must be 0", config.block_move_probability);
+  require(space.n_hat_choices == std::vector<std::int64_t>{0}, "n_hat must be 0", space.n_hat_choices);
+  require(space.attention_policies == std::vector{AttentionPolicy::kSu}, "attention_policies must be [\"su\"]",
+          policies);
+  require(ramp, "seeds must be [\"ramp\"] or absent", config.seeds);
+  require(space.published_seeds.size() <= 1, "seed_files must name at most one file", space.published_seeds.size());
 }
 
 }  // namespace

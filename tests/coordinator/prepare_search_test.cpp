@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/formats/factors_file.h"
+#include "coordinator/coordinator.h"
 #include "tests/support/prepared_fixture.h"
 
 #include <gmock/gmock.h>
@@ -215,6 +216,35 @@ TEST_F(PrepareSearchTest, MissingFilesAreRefusedByName) {
   stage_.search.seed_files = {directory_ / "absent.csv"};
   expect_refused(config_, {"absent.csv"});
 }
+
+TEST_F(PrepareSearchTest, ParametersThatAMethodDoesNotHaveAreRefusedBeforeADatabaseIsMade) {
+  stage_.search.method = SearchMethod::kAuthors;
+  stage_.search.seeds = {"ramp"};
+  EXPECT_NO_THROW((void)prepare_search(config_));
+  stage_.search.n_hat_choices = {0, 4};
+  expect_refused(config_, {"n_hat must be 0 with method \"authors\": [0, 4] (stage 600, ", "search.toml"});
+  const std::filesystem::path database = directory_ / "search.db";
+  EXPECT_THROW(Coordinator(prepare_search(config_), database, {}), InputError);
+  EXPECT_FALSE(std::filesystem::exists(database));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "search.db.lock"));
+}
+
+TEST_F(PrepareSearchTest, ParametersOfEveryMethodAreChecked) {
+  stage_.search.mutation_probability = 0.0;
+  expect_refused(config_, {"mutation_probability must be above 0 and at most 1: 0", "stage 600"});
+  stage_.search.method = SearchMethod::kRandom;
+  EXPECT_NO_THROW((void)prepare_search(config_)) << "which has no mutations";
+  stage_.search.attention_policies = {AttentionPolicy::kValue};
+  stage_.search.attention_value = 0.0;
+  expect_refused(config_, {"attention_value must be finite and positive: 0", "stage 600"});
+}
+
+TEST_F(PrepareSearchTest, MethodIsRefusedBeforeDocumentsAreRead) {
+  stage_.search.mutation_probability = 0.0;
+  stage_.search_documents = directory_ / "absent.safetensors";
+  expect_refused(config_, {"mutation_probability"});
+}
+
 TEST_F(PrepareSearchTest, RecoverySearchesBelowItsBoundAndReplacesWhatTheModelCarries) {
   carry_linear_scaling();
   stage_.recovery = true;
