@@ -36,9 +36,7 @@ void Preflight::require_apart() const {
 }
 
 std::int64_t Preflight::reached_length(const PipelineStage& stage) const {
-  const auto trained = std::ranges::find(config_.stages, stage.model, &PipelineStage::name);
-  if (trained == config_.stages.end()) return model_.scaling.reached_length;
-  return over_.skipped.contains(trained->name) ? reached_length(*trained) : factors_length(config_.stages, *trained);
+  return longrope::reached_length(config_, stage, model_, over_.skipped);
 }
 
 std::vector<Document> Preflight::documents_of(const std::filesystem::path& file) const {

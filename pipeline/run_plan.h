@@ -34,7 +34,8 @@ struct StageCost {
 [[nodiscard]] std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::int64_t> count);
 
 /// Every stage of a search or a pipeline. Reads config.json of the model, and documents files whose number of documents
-/// the configuration does not say. Throws InputError for what cannot be read.
+/// the configuration does not say; of a search also its seed files. Throws InputError for what cannot be read, and for
+/// whatever a search would be refused for before its documents are read (require_search_possible).
 [[nodiscard]] std::vector<StageCost> plan_run(const Config& config);
 
 }  // namespace longrope

@@ -2,6 +2,7 @@
 #include "common/rope/closed_form_factors.h"
 #include "coordinator/core/stage_run.h"
 #include "coordinator/search/search_algorithm.h"
+#include "coordinator/search_space.h"
 #include "pipeline/preflight.h"
 #include "pipeline/run_plan.h"
 #include "pipeline/stage.h"
@@ -32,6 +33,8 @@ class SearchStage final : public Stage {
   }
 
   void add_cost(const Config& config, const ModelDescription& model, StageCost& cost) const override {
+    require_search_possible(search_, model, reached_length(config, stage_, model),
+                            fmt::format("stage {}, {}", stage_.name, config.file.string()));
     cost.candidates = search_.stop.max_candidates.value_or(static_cast<std::int64_t>(default_budget(search_.search)));
     cost.add_passes(model, search_.target_length,
                     cost.candidates * documents_in(search_.search_documents, search_.search_count) +
@@ -85,6 +88,7 @@ void SearchStage::require_searchable(const Preflight& preflight) const {
     throw InputError("method of a recovery must be longrope or random: authors");
   }
   require_n_hat_taken(preflight);
+  require_search_possible(search_, preflight.model(), reached_length, preflight.config().file.string());
 }
 
 /// Leading positions that keep their angle are for a search that ends a pipeline.

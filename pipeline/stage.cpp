@@ -33,6 +33,14 @@ std::unique_ptr<Stage> make_stage(const PipelineStage& stage) {
   throw Error(fmt::format("unknown kind of stage: {}", static_cast<int>(stage.kind)));
 }
 
+std::int64_t reached_length(const Config& config, const PipelineStage& stage, const ModelDescription& model,
+                            const std::set<std::string>& skipped) {
+  const auto trained = std::ranges::find(config.stages, stage.model, &PipelineStage::name);
+  if (trained == config.stages.end()) return model.scaling.reached_length;
+  return skipped.contains(trained->name) ? reached_length(config, *trained, model, skipped)
+                                         : factors_length(config.stages, *trained);
+}
+
 StageInputs stage_inputs(const Stage& stage, const PipelineStageRecord& record, const PipelinePlaces& places) {
   StageInputs inputs;
   inputs.add("model", places.checkpoint(record.model));

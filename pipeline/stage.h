@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace longrope {
@@ -86,6 +87,11 @@ class Stage {
 [[nodiscard]] std::unique_ptr<Stage> make_finetune_stage(const PipelineStage& stage);
 [[nodiscard]] std::unique_ptr<Stage> make_evaluate_stage(const PipelineStage& stage);
 [[nodiscard]] std::unique_ptr<Stage> make_export_stage(const PipelineStage& stage);
+
+/// Tokens that the checkpoint reaches which `stage` takes: as far as the factors that it was trained with, or as far as
+/// the untouched `model`. Fine-tunings in `skipped` are as if they were not there.
+[[nodiscard]] std::int64_t reached_length(const Config& config, const PipelineStage& stage,
+                                          const ModelDescription& model, const std::set<std::string>& skipped = {});
 
 /// Everything that the stage takes. Throws InputError when a stage that it builds on is not finished.
 [[nodiscard]] StageInputs stage_inputs(const Stage& stage, const PipelineStageRecord& record,

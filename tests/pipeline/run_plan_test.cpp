@@ -1,5 +1,8 @@
 #include "pipeline/run_plan.h"
 
+#include "common/error.h"
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace longrope {
@@ -77,6 +80,31 @@ TEST(RunPlanTest, DevicesShareTheHours) {
   const StageCost cost{.operations = 3.6e18};
   EXPECT_DOUBLE_EQ(cost.hours(100.0, 1), 10.0);
   EXPECT_DOUBLE_EQ(cost.hours(100.0, 8), 1.25);
+}
+
+TEST(RunPlanTest, SearchThatCouldNotBeginIsRefused) {
+  Config config = search_and_training();
+  config.file = "search.toml";
+  auto& search = std::get<StageConfig>(config.stages.front().work);
+  const auto refusal = [&] {
+    try {
+      (void)plan_run(config);
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string("(not refused)");
+  };
+  search.search.method = SearchMethod::kAuthors;
+  EXPECT_EQ(refusal(), "(not refused)");
+  search.search.n_hat_choices = {0, 4};
+  EXPECT_EQ(refusal(), "n_hat must be 0 with method \"authors\": [0, 4] (stage 4k, search.toml)");
+  search.search.n_hat_choices = {0};
+  // The same in one on a checkpoint that is yet to be trained.
+  StageConfig next = search;
+  next.name = "8k";
+  next.target_length = 4096;
+  config.stages.push_back({.name = "8k", .kind = StageKind::kSearch, .model = "tune", .work = next});
+  EXPECT_THAT(refusal(), testing::HasSubstr("target_length must exceed the model's 4096 tokens: 4096 (stage 8k"));
 }
 
 }  // namespace
