@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace longrope {
 namespace {
@@ -108,9 +109,10 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
   }
   const std::filesystem::path database = database_of(arguments, config);
   ProgressDisplay display;
-  Coordinator coordinator(prepare_search(config), database, display.reports());
+  PreparedSearch prepared = prepare_search(config);
   stop_on_signals();
-  ZmqServer transport(bind);
+  ZmqServer transport(bind);  // before the database is made: an endpoint may be refused
+  Coordinator coordinator(std::move(prepared), database, display.reports());
   if (!coordinator.finished()) display.say("serving workers at " + transport.endpoint());
   if (coordinator.serve(transport, stop_requested())) {
     dismiss_late_comers(coordinator, transport);

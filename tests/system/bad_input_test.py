@@ -65,6 +65,28 @@ def test_wrong_type(config, tmp_path):
     assert "num_parents" in message and "search.toml:" in message
 
 
+def test_parameter_that_the_method_does_not_have(config, tmp_path):
+    """Refused before a database is made, which would then refuse the corrected file; and by --dry-run."""
+    wrong = edited(config, "num_parents = 4", 'num_parents = 4\nmethod = "authors"\nn_hat = [0, 4]')
+    edited(config, 'seeds = ["yarn", "ntk"]', 'seeds = ["ramp"]')
+    edited(config, 'attention_policies = ["none", "su"]', 'attention_policies = ["su"]')
+    database = tmp_path / "search.db"
+    for arguments in (["run", wrong, "--db", database], ["run", wrong, "--dry-run"],
+                      ["coordinator", wrong, "--db", database, "--bind", f"ipc://{tmp_path}/endpoint"]):
+        message = refusal(*arguments)
+        assert 'n_hat must be 0 with method "authors": [0, 4]' in message and "search.toml" in message
+    assert not list(tmp_path.glob("search.db*"))
+    longrope("run", edited(config, "n_hat = [0, 4]", "n_hat = 0"), "--dry-run")
+
+
+def test_bind_that_is_none(config, tmp_path):
+    """A coordinator that cannot be reached makes no database."""
+    done = longrope("coordinator", config, "--db", tmp_path / "search.db", "--bind", "ipc:///missing/folder/endpoint",
+                    check=False)
+    assert done.returncode == 1 and "cannot bind to ipc:///missing/folder/endpoint" in done.stderr
+    assert not list(tmp_path.glob("search.db*"))
+
+
 def test_missing_model_file(config, tmp_path):
     model = copy_model(tmp_path / "models" / "byte-llama")
     (model / "model.safetensors").unlink()
