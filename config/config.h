@@ -15,23 +15,31 @@
 
 namespace longrope {
 
-/// [scheduling]: changes what happens when, never which candidates are found.
+/// [scheduling]: changes what happens when, never which candidates are found; may change from one start to the next.
 struct SchedulingConfig {
+  /// How often a worker reports its progress. Shorter notices a dead worker sooner and sends more messages.
   std::chrono::milliseconds heartbeat_interval{1000};
-  std::chrono::milliseconds worker_timeout{10000};  // silence after which a worker is given up
-  std::chrono::milliseconds lease_timeout{300000};  // no progress in the compute loop for so long: lease expires
-  std::int64_t credit = 2;                          // leases a worker holds at most
-  std::int64_t max_failures = 3;                    // of one evaluation, before its candidate is quarantined
+  /// Silence after which a worker is given up and its documents are handed to others. Above heartbeat_interval; too
+  /// short a time gives up workers whose network is slow.
+  std::chrono::milliseconds worker_timeout{10000};
+  /// A worker that reports, but whose computation has not moved for so long, loses its documents to others. Above
+  /// heartbeat_interval, and above the longest time between two steps of a scoring, or slow workers are given up too.
+  std::chrono::milliseconds lease_timeout{300000};
+  /// Documents a worker holds at most. 1 lets it idle while a result travels; more are lost with it when it dies.
+  std::int64_t credit = 2;
+  /// Failures of one evaluation after which its candidate is quarantined: told as infinity, never a parent.
+  std::int64_t max_failures = 3;
 };
 
+/// A configuration file as read and checked. Paths are absolute or relative to the working directory.
 struct Config {
   std::filesystem::path file;
-  std::string text;  // as read, kept in the database as provenance
+  std::string text;  // as read; kept in the database to document the run
   std::string name;
-  std::uint64_t seed = 0;
-  std::filesystem::path model;  // Hugging Face directory
-  ComputeDtype dtype = ComputeDtype::kFp32;
-  AngleMode angles = AngleMode::kFp64;
+  std::uint64_t seed = 0;                    // of the random streams of all stages
+  std::filesystem::path model;               // Hugging Face directory
+  ComputeDtype dtype = ComputeDtype::kFp32;  // what the model computes in
+  AngleMode angles = AngleMode::kFp64;       // precision of the rotary angles
   std::int64_t threads_per_worker = 1;
   SchedulingConfig scheduling;
   std::vector<PipelineStage> stages;  // in the order of the file; at least one
