@@ -8,17 +8,18 @@
 
 namespace longrope {
 
-/// Live progress on standard output: one line rewritten on a terminal, a plain line now and then otherwise.
+/// Live progress on standard output: on a terminal one line that is rewritten, otherwise a plain line every ten
+/// seconds.
 class ProgressDisplay {
  public:
   ProgressDisplay();
 
   void show(const SearchProgress& progress);
-  /// A line of its own, on standard error.
+  /// Prints `text` on a line of its own, on standard error.
   void say(const std::string& text);
   void finish();  // ends the rewritten line
 
-  /// What a coordinator reports, shown here; this must outlive it.
+  /// Callbacks for a coordinator that show here what it reports. This display must outlive the coordinator.
   [[nodiscard]] Coordinator::Reports reports();
 
  private:

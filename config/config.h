@@ -27,7 +27,8 @@ struct SchedulingConfig {
   std::chrono::milliseconds lease_timeout{300000};
   /// Documents a worker holds at most. 1 lets it idle while a result travels; more are lost with it when it dies.
   std::int64_t credit = 2;
-  /// Failures of one evaluation after which its candidate is quarantined: told as infinity, never a parent.
+  /// Failures of one evaluation, by two workers where there are two, after which its candidate is quarantined: told as
+  /// infinity, never a parent.
   std::int64_t max_failures = 3;
 };
 

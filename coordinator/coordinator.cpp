@@ -32,7 +32,7 @@ bool Coordinator::serve(ServerTransport& transport, const std::atomic<bool>& sto
   }
   if (finished()) return true;
   apply(scheduler_.stop());
-  (void)commit();  // it has said so if it could not
+  (void)commit();  // a failure was reported; there is no next round to try again
   return false;
 }
 
@@ -40,7 +40,7 @@ bool Coordinator::serve_once(ServerTransport& transport, std::chrono::millisecon
   if (waiting_.writes.empty()) {
     const std::vector<std::string> unreachable = std::exchange(unreachable_, {});
     for (const std::string& peer : unreachable) apply(scheduler_.step(PeerUnreachable{peer}, read_clocks()));
-    // What they held, and their place, is given to others without waiting for a frame.
+    // What these workers held is given to others without waiting for a frame.
     if (!unreachable.empty()) patience = std::chrono::milliseconds(0);
     auto frame = transport.receive(std::min(patience, scheduler_.next_deadline(read_clocks())));
     for (int taken = 0; frame && taken < kMaxFramesPerBatch; ++taken) {
@@ -71,7 +71,7 @@ void Coordinator::take(const Frame& frame, ServerTransport& transport, const Now
     reports_.warning(error.what());
     return;
   }
-  // Outside: what fails here is no fault of the frame, and rows that the step has lost must not be passed over.
+  // Outside of the try block: an error of the step is no fault of the frame, and its rows must not be dropped silently.
   apply(scheduler_.step(WorkerSaid{frame.peer, *std::move(message)}, now));
 }
 

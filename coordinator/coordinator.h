@@ -15,8 +15,8 @@
 
 namespace longrope {
 
-/// Drives the scheduler with a transport, the database and the clock: drain the socket, step, commit everything in one
-/// transaction, and only then send acknowledgements and work. Single-threaded.
+/// Drives the scheduler with a transport, the database and the clock: reads the frames that have come, steps the
+/// scheduler, commits everything in one transaction, and only then sends acknowledgements and work. Single-threaded.
 class Coordinator {
  public:
   struct Reports {
@@ -30,12 +30,12 @@ class Coordinator {
   [[nodiscard]] bool finished() const { return scheduler_.finished(); }
   [[nodiscard]] SearchProgress progress() const { return scheduler_.progress(); }
 
-  /// Serves workers until the search is finished (true) or `stop` is set (false). Everything acknowledged is on disk,
-  /// and nobody is connected there.
+  /// Serves workers until the search is finished (true) or `stop` is set (false). Everything acknowledged is on disk
+  /// then, and the database shows no worker as connected.
   bool serve(ServerTransport& transport, const std::atomic<bool>& stop);
 
-  /// One round of the loop: waits at most `patience` for a frame. False when the database refused the batch: it is kept
-  /// and tried again by the next round, nothing was acknowledged, no frame was read.
+  /// One round of the loop: waits at most `patience` for a frame. False when the database could not be written: the
+  /// batch is kept and tried again by the next round, which reads no frame before; nothing was acknowledged.
   bool serve_once(ServerTransport& transport, std::chrono::milliseconds patience);
 
  private:
@@ -48,8 +48,8 @@ class Coordinator {
   Store store_;
   Scheduler scheduler_;
   Reports reports_;
-  Effects waiting_;  // stepped, not yet committed
-  std::vector<std::string> unreachable_;
+  Effects waiting_;                       // of steps that were taken and not yet committed
+  std::vector<std::string> unreachable_;  // peers that the last messages could not be sent to
 };
 
 }  // namespace longrope

@@ -14,7 +14,7 @@
 namespace longrope {
 namespace {
 
-constexpr std::chrono::seconds kDrain{5};  // for local workers to say that they leave
+constexpr std::chrono::seconds kDrain{5};  // time that local workers get to say that they leave
 
 std::int64_t default_workers(const Config& config) {
   const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
@@ -40,7 +40,7 @@ bool search_locally(const LocalSearch& search, Coordinator::Reports reports) {
                                      search.workers.value_or(default_workers(search.config)), log});
   const bool finished = coordinator.serve(transport, stop_requested());
   if (!finished) workers->terminate();
-  // Their farewells release what they hold; without them the leases would only run out after the next start.
+  // A worker that says that it leaves releases its leases; otherwise they would only expire after the next start.
   const auto deadline = std::chrono::steady_clock::now() + kDrain;
   while (workers->any_running() && std::chrono::steady_clock::now() < deadline) {
     (void)coordinator.serve_once(transport, std::chrono::milliseconds(50));

@@ -15,13 +15,13 @@
 namespace longrope {
 namespace {
 
-/// Whose tokens the documents of a search are, and which file said so first.
+/// The tokenizer that made the documents of a search, and the first file that named it.
 struct Tokenizer {
   std::string digest;
   std::filesystem::path file;
 };
 
-/// A model directory need not hold its tokenizer; then at least all documents must have the same.
+/// A model directory may lack the tokenizer's files; then at least all documents must come from one tokenizer.
 void require_one_tokenizer(const std::string& digest, const std::filesystem::path& file,
                            std::optional<Tokenizer>& tokenizer) {
   if (!tokenizer) tokenizer = Tokenizer{digest, file};

@@ -10,14 +10,15 @@
 
 namespace longrope {
 
-/// Best factors of a search and the model they were searched for, as a canonical factors file has them.
+/// The best factors of a search, and a canonical factors file that holds them and the model they were searched for.
 struct Winner {
   BestFactors best;
   FactorsFile file;
 };
 
-/// The winner of a stage [the last finished] of a search database. Throws Error when no candidate has been told yet,
-/// InputError when `model` is not the one that was searched.
+/// The winner of `stage` (by default of the last finished stage) in a search database; before the stage has chosen, its
+/// best candidate so far. Throws Error when no candidate has been told yet, InputError when `model` is not the one that
+/// was searched.
 [[nodiscard]] Winner winner_of_search(const std::filesystem::path& database, const std::optional<std::string>& stage,
                                       const IdentifiedModel& model);
 

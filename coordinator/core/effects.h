@@ -13,7 +13,7 @@ struct Outgoing {
   CoordinatorMessage message;
 };
 
-/// What a step wants done: first all writes, durably and together, then the messages.
+/// What the caller of a step has to do: first all writes, in one durable transaction, then the messages.
 struct Effects {
   std::vector<Write> writes;
   std::vector<Outgoing> messages;

@@ -14,7 +14,8 @@ void EvaluationTable::restore(std::vector<EvaluationRecord> evaluations, std::ve
   for (std::size_t i = 0; i < evaluations_.size(); ++i) {
     const EvaluationRecord& evaluation = evaluations_[i];
     if (evaluation.id != static_cast<std::int64_t>(i) + 1) {
-      throw Error("evaluation ids must run from 1 without holes: " + std::to_string(evaluation.id));
+      throw Error("the evaluation ids of the database do not run from 1 without holes: " +
+                  std::to_string(evaluation.id));
     }
     by_hash_[evaluation.hash] = evaluation.id;
     if (evaluation.state == EvaluationState::kPending) pending_.insert(evaluation.id);
@@ -22,13 +23,13 @@ void EvaluationTable::restore(std::vector<EvaluationRecord> evaluations, std::ve
   for (LeaseRecord& lease : open_leases) {
     const std::int64_t evaluation = lease.evaluation;
     if (!contains(evaluation) || at(evaluation).state != EvaluationState::kLeased) {
-      throw Error("an open lease must belong to a leased evaluation: " + std::to_string(evaluation));
+      throw Error("the database has an open lease of an evaluation that is not leased: " + std::to_string(evaluation));
     }
     open_lease(std::move(lease), now);
   }
   for (const EvaluationRecord& evaluation : evaluations_) {
     if (evaluation.state == EvaluationState::kLeased && !open_leases_.contains(evaluation.id)) {
-      throw Error("a leased evaluation must have an open lease: " + std::to_string(evaluation.id));
+      throw Error("the database has a leased evaluation without an open lease: " + std::to_string(evaluation.id));
     }
   }
 }

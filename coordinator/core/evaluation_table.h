@@ -13,7 +13,7 @@
 
 namespace longrope {
 
-/// Who holds which evaluation, and what came of it: pending → leased → scored | failed | cancelled. The epoch of a
+/// All evaluations, who holds which, and their results: pending → leased → scored | failed | cancelled. The epoch of a
 /// lease is the fencing token: whatever arrives under another epoch, worker or incarnation changes nothing. Every
 /// change is appended to the Effects as a row to write. Pure; the scheduler owns it; not thread-safe.
 class EvaluationTable {
@@ -38,24 +38,25 @@ class EvaluationTable {
   /// Whether this sender holds this very lease now.
   [[nodiscard]] bool holds(const Sender& sender, const LeaseId& lease) const;
   [[nodiscard]] std::vector<LeaseRecord> leases_of(const Sender& sender) const;
-  /// Those of them that were granted before `time`, by the monotonic clock.
+  /// Leases of `sender` that were granted before `time`, by the monotonic clock.
   [[nodiscard]] std::vector<LeaseRecord> leases_granted_before(const Sender& sender,
                                                                std::chrono::milliseconds time) const;
   [[nodiscard]] std::size_t leases_held(const Sender& sender) const;
   [[nodiscard]] std::vector<LeaseRecord> open_leases() const;
 
-  // The end of a lease. All of them require that the lease is open.
+  // The three ends of a lease, which must be open (std::logic_error).
   void score(const LeaseId& lease, const ScoreResult& result, const Now& now, Effects& effects);
-  /// Pending again, with one failure more.
+  /// The evaluation is pending again, with one failure more.
   void fail(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now, Effects& effects);
-  /// Pending again, nobody's fault.
+  /// The evaluation is pending again; no failure is counted.
   void release(const LeaseId& lease, LeaseEnd end, const std::string& detail, const Now& now, Effects& effects);
 
-  /// Distinct workers that failed at it since this process began.
+  /// Distinct workers that failed at the evaluation since this process began.
   [[nodiscard]] std::size_t workers_that_failed(std::int64_t id) const;
-  /// Given up: state failed, never ranked.
+  /// Gives up a pending evaluation: state failed. A candidate that needs it is never ranked.
   void give_up(std::int64_t id, Effects& effects);
-  /// No longer wanted. Ends its lease; returns the lease to revoke, with its holder, if there was one.
+  /// Cancels an evaluation that is no longer wanted and ends its lease. Returns the lease to revoke, with its holder,
+  /// if there was one. Changes nothing in an evaluation that has ended.
   std::optional<LeaseRecord> cancel(std::int64_t id, const Now& now, Effects& effects);
 
  private:

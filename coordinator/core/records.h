@@ -16,7 +16,7 @@ namespace longrope {
 // and serve people only; nothing is decided by them.
 
 enum class StageState { kPending = 0, kSearching = 1, kChoosing = 2, kFinished = 3 };
-/// The written rule that ended a stage's search.
+/// The stop rule that ended a stage's search.
 enum class StageEnd { kBudget = 1, kConverged = 2, kTimeLimit = 3, kExhausted = 4 };
 
 struct StageRecord {
@@ -55,7 +55,7 @@ struct CandidateRecord {
 /// In life order (design §3).
 enum class EvaluationState { kPending = 0, kLeased = 1, kScored = 2, kFailed = 3, kCancelled = 4 };
 
-/// One (factors, document): unique by `hash`, whichever candidates and stages need it.
+/// The scoring of one document under one factor set; unique by `hash`, whichever candidates and stages need it.
 struct EvaluationRecord {
   std::int64_t id = 0;
   std::string hash;
@@ -67,9 +67,9 @@ struct EvaluationRecord {
   EvaluationState state = EvaluationState::kPending;
   std::int64_t epoch = 0;     // of the latest lease; 0: never leased
   std::int64_t failures = 0;  // answered with an error
-  std::string worker;         // latest
+  std::string worker;         // of the latest lease
   std::optional<ScoreResult> result;
-  std::string error;  // of the latest failure
+  std::string error;  // message of the latest failure
   std::int64_t scored_at = 0;
 };
 

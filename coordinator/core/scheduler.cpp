@@ -12,12 +12,13 @@ namespace {
 
 /// A worker whose results are refused this often in a row computes wrongly, whatever the candidate.
 constexpr int kMaxRejectedInARow = 3;
-/// Of the time between two steps at most so much counts, of which a driver that listens needs a fraction.
+/// At most this much of the time between two steps is held against workers; a healthy loop needs a fraction of it.
 constexpr std::chrono::milliseconds kLongestRound{1000};
 /// A candidate is given up only when so many workers failed at it, if there are so many.
 constexpr std::size_t kWorkersToQuarantine = 2;
 
-/// No worker holds so much, and no transport queues more for one peer.
+/// Revocations sent at one hello: more leases than any worker holds, and fewer messages than a transport queues for one
+/// peer.
 constexpr std::size_t kMaxRevokedAtHello = 500;
 
 LeaseId id_of(const LeaseRecord& lease) { return {lease.evaluation, lease.epoch}; }
@@ -26,7 +27,7 @@ bool contains(const std::vector<LeaseId>& leases, const LeaseId& lease) {
   return std::ranges::find(leases, lease) != leases.end();
 }
 
-/// Also of a code that only a later version knows.
+/// The name of an EvaluationError; a code that only a later version knows becomes "error N".
 std::string error_name(std::int64_t error) {
   constexpr auto kFirst = static_cast<std::int64_t>(EvaluationError::kNonFinite);
   constexpr auto kLast = static_cast<std::int64_t>(EvaluationError::kInternal);
@@ -77,7 +78,7 @@ Effects Scheduler::step(const Event& event, const Now& read) {
                         [&](const PeerUnreachable& gone) {
                           const Worker* worker = roster_.find_peer(gone.peer);
                           if (worker == nullptr) return;
-                          const Sender sender = worker->sender;  // the entry goes
+                          const Sender sender = worker->sender;  // a copy: part_with() removes the worker
                           part_with(sender, WorkerState::kLost, "connection lost", now, effects);
                         }},
              event);
@@ -182,7 +183,8 @@ void Scheduler::take_heartbeat(Worker& worker, const Heartbeat& heartbeat, const
     worker.progress = heartbeat.progress;
     worker.progressed = now.steady;
   }
-  // Work that never arrived (sent, but lost with a connection) is noticed once it must have.
+  // Work that was sent but lost with a connection is noticed once worker_timeout has passed without the worker holding
+  // it.
   std::vector<LeaseRecord> lost =
       evaluations_.leases_granted_before(worker.sender, now.steady - plan_.scheduling.worker_timeout);
   std::erase_if(lost, [&](const LeaseRecord& lease) { return contains(heartbeat.held, id_of(lease)); });
@@ -357,7 +359,7 @@ std::int64_t Scheduler::expected_scored_tokens(const EvaluationRecord& evaluatio
       if (found != documents->end()) return found->scored_tokens;
     }
   }
-  throw Error("an evaluation must be of a planned document: " + evaluation.document_digest);
+  throw Error("the database has an evaluation of a document that no stage has: " + evaluation.document_digest);
 }
 
 std::chrono::milliseconds Scheduler::next_deadline(const Now& now) const {

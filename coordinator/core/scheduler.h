@@ -52,11 +52,12 @@ class Scheduler {
 
   [[nodiscard]] Effects step(const Event& event, const Now& now);
 
-  /// The rows of a coordinator that ends before the search: nobody is connected, leases stay with their workers.
+  /// The rows to write when the coordinator ends before the search: no worker is connected, leases stay with their
+  /// workers.
   [[nodiscard]] Effects stop();
 
-  /// When step(TimePassed) is due at the latest. Time beyond it in which no step is taken (a full disk, a stopped
-  /// process) is held against nobody: what workers said meanwhile has not been heard.
+  /// Time from `now` after which step(TimePassed) is due at the latest. When the next step comes later (a full disk, a
+  /// stopped process), no worker is given up for the excess: what workers said in it has not been read yet.
   [[nodiscard]] std::chrono::milliseconds next_deadline(const Now& now) const;
   [[nodiscard]] bool finished() const { return current_ == stages_.size(); }
   [[nodiscard]] SearchProgress progress() const;
@@ -92,9 +93,9 @@ class Scheduler {
   std::size_t current_ = 0;
   WorkerRoster roster_;
   std::map<std::string, RescaleFactors> factors_;  // by digest, for Work
-  Effects restored_;                               // what restoring set right; written with the first step
+  Effects restored_;                               // rows that restore() corrected; written with the first step
   std::chrono::milliseconds last_step_{0};
-  std::chrono::milliseconds unattended_{0};  // time that is held against nobody
+  std::chrono::milliseconds unattended_{0};  // time without steps, which counts against no worker
   std::int64_t scored_here_ = 0;
 };
 

@@ -14,13 +14,13 @@ namespace longrope {
 
 struct PlannedDocument {
   std::string digest;
-  std::int64_t scored_tokens = 0;  // that a correct result within the stage's target length has
+  std::int64_t scored_tokens = 0;  // tokens that a correct result counts, within the stage's target length
 };
 
 struct PlannedStage {
   StageConfig config;
   SearchSpace space;
-  RopeScaling carried;                  // by the checkpoint: what baselines extend, also where the space replaces it
+  RopeScaling carried;                  // by the checkpoint; baselines extend it, also where a recovery replaces it
   std::size_t budget = 0;               // candidates
   std::vector<PlannedDocument> search;  // [documents], in file order
   std::vector<PlannedDocument> heldout;

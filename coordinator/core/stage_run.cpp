@@ -51,7 +51,9 @@ void StageRun::restore(const StageRecord& stage, std::vector<CandidateRecord> ca
   const std::int64_t known = evaluations_.size();
   Effects unneeded;
   request_heldout(unneeded);
-  if (evaluations_.size() != known) throw Error("stage " + stage.name + " lacks evaluations it had asked for");
+  if (evaluations_.size() != known) {
+    throw Error("the database lacks evaluations that stage " + stage.name + " had asked for");
+  }
 }
 
 void StageRun::advance(const Now& now, Effects& effects) {
@@ -127,8 +129,9 @@ bool StageRun::ask_candidates(Effects& effects) {
 
 void StageRun::adopt_stored(std::size_t index, const std::string& factors_digest) {
   if (stored_[index].factors_digest != factors_digest) {
-    throw Error("replay must propose the stored candidates: candidate " + std::to_string(index) + " of stage " +
-                record_.name + " is " + stored_[index].factors_digest + ", replayed " + factors_digest);
+    throw Error("the search does not propose the stored candidates again: candidate " + std::to_string(index) +
+                " of stage " + record_.name + " is " + stored_[index].factors_digest + " in the database, now " +
+                factors_digest);
   }
   search_.push_back(std::move(stored_[index]));
 }

@@ -13,7 +13,7 @@
 
 namespace longrope {
 
-/// What is scored on the held-out documents beside the finalists: the closed forms for the stage's target length.
+/// Closed forms for the stage's target length that are scored on the held-out documents beside the finalists.
 inline constexpr std::array<const char*, 4> kBaselines{"none", "pi", "ntk", "yarn"};
 
 /// One stage from its first candidate to its winner: pending → searching → choosing → finished.
@@ -78,7 +78,7 @@ class StageRun {
   std::vector<CandidateRecord> search_;  // k is the index
   std::vector<CandidateRecord> baselines_;
   std::vector<CandidateRecord> stored_;  // search candidates of an earlier process, adopted as they are asked again
-  std::size_t marked_ = 0;               // candidates whose row says told or quarantined
+  std::size_t marked_ = 0;               // first candidates, whose rows say told or quarantined
   std::vector<Scoring> open_scorings_;
 };
 

@@ -34,11 +34,11 @@ class Trajectory {
   void stop_for_time();
 
   [[nodiscard]] std::size_t asked() const { return asked_; }
-  /// Candidates 0 … accepted() − 1 count; the others never happened.
+  /// Candidates 0 … accepted() − 1 count; later ones, though asked and perhaps scored, are as if they had never been.
   [[nodiscard]] std::size_t accepted() const { return accepted_; }
   [[nodiscard]] std::optional<std::size_t> best() const { return best_; }
   [[nodiscard]] std::optional<StageEnd> end() const { return end_; }
-  /// The rule with its numbers.
+  /// The stop rule that ended the search, with its numbers; empty before.
   [[nodiscard]] const std::string& end_detail() const { return end_detail_; }
 
  private:

@@ -10,9 +10,9 @@ using std::chrono::milliseconds;
 
 /// Heartbeats that a process may miss while another one claims its id.
 constexpr int kHeartbeatsInDispute = 3;
-/// Not less than this, because a worker needs up to 2 s to find a coordinator that was started again.
+/// A dispute lasts at least this long, because a worker needs up to 2 s to find a coordinator that was started again.
 constexpr milliseconds kShortestDispute{3000};
-/// Bounds memory; whoever comes on top waits all the same.
+/// Bounds memory; claimants beyond it wait too, but are not remembered.
 constexpr std::size_t kMaxClaimants = 8;
 
 }  // namespace

@@ -35,45 +35,46 @@ struct Worker {
   std::map<std::string, Claimant> claimants;  // by incarnation
 };
 
-/// Who is there, and what the database says about every worker there ever was. One process serves under a worker id: a
-/// second one waits until it is known whether the first lives, and is refused if it does. Times are those of
+/// The connected workers, and the database row of every worker that there ever was. One process serves under a worker
+/// id: a second one waits until it is known whether the first lives, and is refused if it does. Times are those of
 /// `Now::steady`. Pure; the scheduler owns it; not thread-safe.
 class WorkerRoster {
  public:
   explicit WorkerRoster(const SchedulingConfig& scheduling) : scheduling_(scheduling) {}
 
-  /// Rows of an earlier process, in which nobody is connected before it speaks: what had to be set right is appended to
-  /// `effects`. Holders of open leases have from `now` on the time that any worker has to speak.
+  /// Takes the rows of an earlier process. No worker counts as connected before it speaks: rows that said otherwise are
+  /// corrected and appended to `effects`. Holders of open leases have worker_timeout from `now` to speak.
   void restore(std::vector<WorkerRecord> rows, const std::vector<LeaseRecord>& open_leases, const Now& now,
                Effects& effects);
 
-  /// Notes that this very process spoke. nullptr when it is none of those that are there.
+  /// Notes that `sender` spoke. nullptr when no worker that is there is this very process.
   Worker* hear(const Sender& sender, const std::string& peer, const Now& now);
   [[nodiscard]] Worker* find(const Sender& sender);
   [[nodiscard]] Worker* find_peer(const std::string& peer);
 
-  /// Whether the sender of a hello may serve under its id. If not, it was refused or has to ask again.
+  /// Whether the sender of a hello may serve under its id. If not, `effects` refuses it or it has to say hello again.
   [[nodiscard]] bool admits(const Sender& sender, const std::string& peer, const Now& now, Effects& effects);
-  /// Enters it, connected, after admits().
+  /// Makes the sender of a hello a connected worker; only after admits().
   void enter(const Hello& hello, const std::string& peer, const Now& now, Effects& effects);
-  /// Strikes it off, or changes nothing if another process has taken its place; who waited for the id asks again.
+  /// Removes `sender`, unless another process has taken its place, and writes why. Processes that wait for the id are
+  /// asked to say hello again.
   void strike_off(const Sender& sender, WorkerState state, const std::string& detail, Effects& effects);
 
-  /// Writes that nobody is connected, because the coordinator ends; those that are there stay.
+  /// Writes that no worker is connected, because the coordinator ends. The workers stay in the roster.
   void disconnect(const std::string& detail, Effects& effects);
 
   struct Departed {
     Sender sender;
     std::string why;
   };
-  /// Those that are silent for too long, or whose computation stands still while they hold leases.
+  /// Workers that have been silent for too long, or whose computation stands still while they hold leases.
   [[nodiscard]] std::vector<Departed> departed(const EvaluationTable& evaluations, const Now& now) const;
-  /// When departed() is to be asked again at the latest.
+  /// Time from `now` after which departed() is to be asked again at the latest.
   [[nodiscard]] std::chrono::milliseconds next_deadline(const EvaluationTable& evaluations, const Now& now) const;
 
   [[nodiscard]] std::map<std::string, Worker>& all() { return workers_; }
   [[nodiscard]] std::set<std::string> ready() const;  // ids
-  /// The row of a worker that is there. The caller changes it and writes it.
+  /// The database row of a worker. The caller changes it and appends it to its effects.
   [[nodiscard]] WorkerRecord& row_of(const Sender& sender);
   /// Why this very process was refused; nullopt if it was not.
   [[nodiscard]] std::optional<std::string> why_refused(const Sender& sender) const;

@@ -31,14 +31,14 @@ using Clock = std::chrono::steady_clock;
 constexpr int kTickMilliseconds = 200;  // how soon a stop request is passed on and an end is noticed
 constexpr std::size_t kMaxLineBytes = 4096;
 
-/// Shows, keeps and logs what comes through the pipe.
+/// The child's standard error, read from a pipe: shows it, logs it and keeps its last line.
 class ErrorStream {
  public:
   ErrorStream(int pipe, int log) : pipe_(pipe), log_(log) {}
 
   /// Takes what comes within a tick.
   void wait() {
-    pollfd ready{pipe_, POLLIN, 0};  // of a negative descriptor nothing comes
+    pollfd ready{pipe_, POLLIN, 0};  // poll() ignores a negative descriptor and waits the tick out
     if (poll(&ready, 1, kTickMilliseconds) > 0) read_some();
   }
   /// Takes what is there and does not wait for the end: a daemon that the child started may never close the pipe.
@@ -86,13 +86,13 @@ class ChildGroup {
  public:
   explicit ChildGroup(pid_t leader) : leader_(leader) {}
 
-  /// Asks all of it to end, once. The leader has all the time it needs: to finish an update of hours and save its
-  /// state.
+  /// Asks the whole group to end, once. The leader has all the time that it needs, to finish an update of hours and
+  /// save its state.
   void terminate() {
     if (!std::exchange(told_to_stop_, true)) kill(-leader_, SIGTERM);
   }
   [[nodiscard]] bool told_to_stop() const { return told_to_stop_; }
-  /// For a leader that has been waited for: what it left is killed if it does not end within `patience`.
+  /// After the leader has ended: kills the processes that it left if they do not end within `patience`.
   void end_rest(std::chrono::milliseconds patience, ErrorStream& errors) {
     terminate();
     for (const Clock::time_point deadline = Clock::now() + patience; runs(); errors.wait()) {
@@ -104,7 +104,7 @@ class ChildGroup {
 
  private:
   [[nodiscard]] bool runs() const {
-    // In a container this process is the init that gets the orphans: those that have ended count until they are reaped.
+    // Orphans of the child become children of this process; one that has ended counts as running until it is reaped.
     while (waitpid(-leader_, nullptr, WNOHANG) > 0) {
     }
     return kill(-leader_, 0) == 0;
@@ -114,7 +114,8 @@ class ChildGroup {
   bool told_to_stop_ = false;
 };
 
-/// Waits for what an earlier start left: a process that was killed needs its time to go. False when it was stopped.
+/// Waits until processes of an earlier start have released the log: one that was killed needs time to go. False when a
+/// stop was requested meanwhile.
 bool lock_log(int log, const Child& child) {
   const Clock::time_point deadline = Clock::now() + child.log_patience;
   while (flock(log, LOCK_EX | LOCK_NB) != 0) {
@@ -123,7 +124,7 @@ bool lock_log(int log, const Child& child) {
     }
     if (Clock::now() >= deadline) {
       throw Error(
-          fmt::format("the command of an earlier start must have ended: still running ({})", child.log.string()));
+          fmt::format("cannot start the command: the one of an earlier start still runs ({})", child.log.string()));
     }
     if (stop_requested()) return false;
     poll(nullptr, 0, kTickMilliseconds);
@@ -133,7 +134,7 @@ bool lock_log(int log, const Child& child) {
 
 std::string reason(int status, const std::string& last_line) {
   if (!WIFSIGNALED(status)) return last_line.empty() ? fmt::format("exit code {}", WEXITSTATUS(status)) : last_line;
-  // What it printed last tells nothing of who killed it.
+  // The last line alone would not tell that the child was killed.
   return fmt::format("{}{}killed by signal {}", last_line, last_line.empty() ? "" : "; ", WTERMSIG(status));
 }
 
@@ -168,12 +169,12 @@ ChildEnd run_child(const Child& child) {
   }
   errors.drain();
   const bool success = WIFEXITED(status) && WEXITSTATUS(status) == kExitSuccess;
-  // The signal may have gone to the child too, as Slurm sends it, and ended it before it was passed on.
+  // Slurm signals the child too, which may have ended it before the signal was passed on.
   ChildEnd end{.success = success,
                .stopped = group.told_to_stop() || (!success && stop_requested()),
                .last_line = errors.last_line()};
   if (!end.success) end.last_line = reason(status, end.last_line);
-  // The next start must not meet what a launcher that failed or was stopped left.
+  // Processes that a failed or stopped launcher left would disturb the next start.
   if (!end.success || end.stopped) group.end_rest(child.rest_patience, errors);
   return end;
 }

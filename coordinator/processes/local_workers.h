@@ -11,10 +11,10 @@
 namespace longrope {
 
 struct LocalWorkerOptions {
-  std::string endpoint;
-  std::filesystem::path model_root;
-  std::int64_t count = 1;
-  std::filesystem::path log;  // their standard output and error, appended
+  std::string endpoint;              // of the coordinator, which workers connect to
+  std::filesystem::path model_root;  // folder that holds the model's directory
+  std::int64_t count = 1;            // worker processes
+  std::filesystem::path log;         // standard output and error of all workers, appended
 };
 
 /// Worker processes of `longrope run`: started, started again when one dies, stopped together. They die with this
@@ -22,7 +22,7 @@ struct LocalWorkerOptions {
 class LocalWorkers {
  public:
   explicit LocalWorkers(LocalWorkerOptions options);
-  ~LocalWorkers();  // kills what is left
+  ~LocalWorkers();  // kills workers that still run
   LocalWorkers(const LocalWorkers&) = delete;
   LocalWorkers& operator=(const LocalWorkers&) = delete;
 

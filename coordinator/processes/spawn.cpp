@@ -16,7 +16,7 @@
 namespace longrope {
 namespace {
 
-/// For execvpe, valid as long as `words`.
+/// An argument array for execvpe, valid as long as `words`.
 std::vector<char*> pointers(std::vector<std::string>& words) {
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
@@ -24,7 +24,7 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return pointers;
 }
 
-/// In the child, between fork and exec: only async-signal-safe calls.
+/// Makes the forked child the program: only async-signal-safe calls between fork and exec.
 [[noreturn]] void become(const Spawn& child, std::vector<char*>& arguments, std::vector<char*>& environment,
                          pid_t parent) {
   setpgid(0, 0);

@@ -23,23 +23,23 @@ class Descriptor {
   int value_;  // negative: closed
 };
 
-/// How a child process of a command is started.
+/// A command to run in a child process.
 struct Spawn {
   std::vector<std::string> command;  // program, looked for in PATH unless it has a slash, and arguments
   std::filesystem::path folder = ".";
-  int output = -1;  // descriptors that become its standard output and error
-  int errors = -1;
-  int inherited = -1;    // descriptor that it and what it starts keep open beside those, with its lock
-  int death_signal = 0;  // that it gets when this process dies, however that happens
-  std::vector<std::pair<std::string, std::string>> environment = {};  // beside that of this process
+  int output = -1;       // descriptor that becomes the child's standard output
+  int errors = -1;       // descriptor that becomes its standard error
+  int inherited = -1;    // descriptor that it and its children keep open, with its lock; negative: none
+  int death_signal = 0;  // signal to the child when this process dies, however that happens; 0: none
+  std::vector<std::pair<std::string, std::string>> environment = {};  // added to the environment of this process
 };
 
-/// The process of a child, the leader of a group of its own as soon as this returns, so that Ctrl-C on the terminal
-/// reaches this process alone. A program that cannot be started says so on its standard error and ends with
-/// kExitFailure. Throws Error when no process can be made.
+/// Starts the command and returns its process, which leads a process group of its own, so that Ctrl-C on the terminal
+/// reaches this process alone. When the program cannot be started, the child says so on its standard error and ends
+/// with kExitFailure. Throws Error when no process can be made.
 [[nodiscard]] pid_t spawn(const Spawn& child);
 
-/// A file to append to, closed on exec. Throws Error when it cannot be opened.
+/// Opens a file to append to, creating it if need be; closed on exec. Throws Error when it cannot be opened.
 [[nodiscard]] Descriptor open_log(const std::filesystem::path& file);
 
 }  // namespace longrope

@@ -25,7 +25,7 @@ struct GenomeSpace {
   FactorGrid grid;
   std::vector<double> base_lambda;                 // [pairs] λ that the checkpoint carries; empty: none
   std::vector<std::int64_t> n_hat_choices;         // at least one
-  std::vector<AttentionFactor> attention_choices;  // at least one; total, value already computed from the policy
+  std::vector<AttentionFactor> attention_choices;  // at least one; total, with the m that each policy gives
 };
 
 /// Whether a genome may be proposed: false for one that was proposed before.
@@ -34,10 +34,10 @@ using IsNew = std::function<bool(const Genome&)>;
 /// `attention_value` is the m of policy "value". Throws InputError when the space is empty or contradictory.
 [[nodiscard]] GenomeSpace genome_space(const SearchSpace& space, double attention_value);
 
-/// Total factors: on the grid without a base, else exact, as products with it.
+/// Total factors of a genome: on the grid when the checkpoint carries no scaling, else exact products with its λ.
 [[nodiscard]] RescaleFactors to_factors(const Genome& genome, const GenomeSpace& space);
 
-/// What is left of `lambda`, which is total, over the space's base: λ_sec of spec §5.1.
+/// λ_sec of spec §5.1: the total `lambda` divided by what the checkpoint carries.
 [[nodiscard]] std::vector<double> secondary_lambda(const GenomeSpace& space, std::vector<double> lambda);
 
 /// The genome of the space closest to `factors`: λ over the base rounded to the grid, nearest choice of n̂, the same

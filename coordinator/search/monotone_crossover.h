@@ -12,14 +12,15 @@ namespace longrope {
 
 enum class CrossoverStrategy { kUniform, kTwoPoint };
 
-/// Each gene, n̂ and attention factor included, from the second parent with probability 1/2. May be non-monotone.
+/// Takes each gene, n̂ and attention factor included, from the second parent with probability 1/2, else from the first.
+/// The child may be non-monotone.
 [[nodiscard]] Genome uniform_crossover(const Genome& first, const Genome& second, RandomStream& random);
 
 /// Pairs begin … end − 1 from the second parent, the rest from the first; n̂ and attention factor from `first`.
 /// Monotone if and only if it is so at the two junctions, because both parents are monotone.
 [[nodiscard]] Genome two_point_child(const Genome& first, const Genome& second, std::size_t begin, std::size_t end);
 
-/// two_point_child at two distinct random cuts; n̂ and attention factor from either parent.
+/// two_point_child at two distinct random cuts; n̂ and attention factor come from either parent at random.
 [[nodiscard]] Genome two_point_crossover(const Genome& first, const Genome& second, RandomStream& random);
 
 struct Child {

@@ -13,9 +13,9 @@ namespace longrope {
 
 struct MutationOptions {
   double probability = 0.3;                // per gene, λ, n̂ and attention policy alike
-  bool first_pair_excludes_right = false;  // released code: pair 0 never takes the value of pair 1
+  bool first_pair_excludes_right = false;  // as in the released code, pair 0 never takes the value of pair 1
   double block_move_probability = 0.0;     // share of mutants made by a block or power move
-  double block_move_sigma = 0.1;           // deviation of the ln of their factor
+  double block_move_sigma = 0.1;           // standard deviation of the logarithm of such a move's factor
 };
 
 /// One pass of the neighbour window (spec §4.4): each pair in order is redrawn with `probability`, uniformly from the

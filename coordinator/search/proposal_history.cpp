@@ -37,7 +37,7 @@ void ProposalHistory::tell(std::size_t k, double mean_nll) {
   if (!std::isfinite(mean_nll)) {
     return;
   }
-  // Behind equal results: of two equals the earlier candidate stays ahead.
+  // Inserted behind equal results, so that on a tie the earlier candidate stays ahead.
   const auto place = std::ranges::upper_bound(best_, mean_nll, {}, [this](std::size_t index) { return told_[index]; });
   best_.insert(place, k);
   if (best_.size() > num_parents_) {

@@ -26,14 +26,14 @@ struct Candidate {
 /// Candidates, seeds and baselines are always total.
 struct SearchSpace {
   RotaryGeometry geometry;
-  RopeScaling scaling;  // that the checkpoint carries
+  RopeScaling scaling;  // what the checkpoint carries
   std::int64_t target_length = 0;
   FactorGrid grid;
   std::vector<std::int64_t> n_hat_choices;          // {0} when n̂ is fixed, as it is with scaling
   std::vector<AttentionPolicy> attention_policies;  // at least one; the m of "value" is total
   std::vector<RescaleFactors> published_seeds;      // given in the configuration, may be exact (off grid)
 
-  /// Tokens from which the target extends the model.
+  /// Tokens that the model reaches by itself; the extension ratio is the target length divided by it.
   [[nodiscard]] std::int64_t reached_length() const;
 };
 
@@ -65,9 +65,10 @@ class SearchAlgorithm {
 /// cost.
 [[nodiscard]] std::size_t default_budget(const SearchConfig& config);
 
-/// The algorithm that the stage's configuration names. `stage` keys the random streams together with `seed`.
-/// Throws InputError when parameters contradict each other.
-/// ask and tell throw std::logic_error when the caller breaks the order of calls above.
+/// The algorithm that the stage's configuration names. `seed` and the name `stage` key its random streams.
+/// Checks everything that it is given: throws InputError for values out of range, parameters that contradict each other
+/// or that the method does not have, and a space without a factor set or a seed. The returned algorithm's ask and tell
+/// throw std::logic_error when the caller breaks the order of calls above, and nothing else.
 [[nodiscard]] std::unique_ptr<SearchAlgorithm> make_search_algorithm(const SearchConfig& config,
                                                                      const SearchSpace& space, std::uint64_t seed,
                                                                      std::string stage);

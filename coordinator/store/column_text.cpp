@@ -76,7 +76,7 @@ std::string_view word(Enum value) {
   for (const auto& [known, text] : Words<Enum>::kPairs) {
     if (known == value) return text;
   }
-  throw Error(fmt::format("a state must be one that the database knows: {}", static_cast<int>(value)));
+  throw Error(fmt::format("the database has no word for the state {}", static_cast<int>(value)));
 }
 
 /// Runs `read` on the parsed text; whatever is not the expected shape becomes an Error.
@@ -85,12 +85,12 @@ auto parse_column(const std::string& text, Read read) {
   try {
     return read(nlohmann::json::parse(text));
   } catch (const nlohmann::json::exception& failure) {
-    throw Error(fmt::format("a column must hold a JSON array of numbers: {}", failure.what()));
+    throw Error(fmt::format("a column holds no JSON array of numbers: {}", failure.what()));
   }
 }
 
 void require_finite(double value) {
-  if (!std::isfinite(value)) throw Error(fmt::format("a number in the database must be finite: {}", value));
+  if (!std::isfinite(value)) throw Error(fmt::format("the database takes finite numbers only: {}", value));
 }
 
 }  // namespace

@@ -45,11 +45,11 @@ std::optional<std::int32_t> application_id_of(const std::string& header) {
 std::string another_format(std::int32_t id, const DatabaseFormat& format, const std::filesystem::path& file) {
   for (const DatabaseFormat& other : {kSearchDatabase, kPipelineDatabase}) {
     if (other.application_id == id) {
-      return fmt::format("not a database of {} but of {}: {}", format.what, other.what, file.string());
+      return fmt::format("the file must be a database of {}, not of {}: {}", format.what, other.what, file.string());
     }
   }
-  return fmt::format("not a database of {}: its application_id is {:#010x}, not {:#010x} ({})", format.what, id,
-                     format.application_id, file.string());
+  return fmt::format("the file must be a database of {}: its application_id is {:#010x}, not {:#010x} ({})",
+                     format.what, id, format.application_id, file.string());
 }
 
 std::unique_ptr<SQLite::Database> open(const std::filesystem::path& file, int flags) {
@@ -99,8 +99,10 @@ void use_write_ahead_log(SQLite::Database& database, const std::filesystem::path
   try {
     const std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
     if (mode != "wal") {
-      throw Error(fmt::format("the file system must allow SQLite's write-ahead log: journal mode stays {} ({})", mode,
-                              file.string()));
+      throw Error(
+          fmt::format("cannot switch to SQLite's write-ahead log, which some file systems do not support: the "
+                      "journal mode stays {} ({})",
+                      mode, file.string()));
     }
     database.exec("PRAGMA synchronous = FULL");
   } catch (const SQLite::Exception& failure) {

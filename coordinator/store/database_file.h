@@ -9,7 +9,7 @@
 
 namespace longrope {
 
-/// What the header of a database says it is.
+/// A kind of database file, told apart by the application_id in its header.
 struct DatabaseFormat {
   std::int32_t application_id;
   const char* what;
@@ -19,12 +19,14 @@ inline constexpr DatabaseFormat kSearchDatabase{kApplicationId, "a LongRoPE sear
 inline constexpr DatabaseFormat kPipelineDatabase{0x4C6F5069, "a LongRoPE pipeline"};  // "LoPi"
 
 /// Looks at the header without opening the database, so that a file of somebody else is left exactly as it is.
-/// Throws InputError for a file that is not ours. Passes a missing and an empty file, which a writer makes its own.
+/// Throws InputError for a file that is not ours. A missing or empty file passes: a writer may make it ours.
 void require_own_or_empty_file(const std::filesystem::path& file, const DatabaseFormat& format = kSearchDatabase);
 
-/// Creates the file when it is missing. The journal mode stays as it is: see use_write_ahead_log. Throws Error.
+/// Opens the file, and creates it when it is missing. The journal mode stays as it is: see use_write_ahead_log. Throws
+/// Error.
 [[nodiscard]] std::unique_ptr<SQLite::Database> open_for_writing(const std::filesystem::path& file);
-/// SQLITE_OPEN_READONLY. Throws InputError when there is no such file, Error when it cannot be opened.
+/// Opens the file with SQLITE_OPEN_READONLY. Throws InputError when there is no such file, Error when it cannot be
+/// opened.
 [[nodiscard]] std::unique_ptr<SQLite::Database> open_for_reading(const std::filesystem::path& file);
 
 /// WAL with synchronous=FULL: a commit survives a power loss and readers never wait. Called when the schema is there:

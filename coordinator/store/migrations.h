@@ -19,9 +19,9 @@ struct Migration {
   std::string_view sql;
 };
 
-/// All of them in version order, 1 first; generated at build time from schemas/migrations.
+/// All migrations of a search database in version order, from 1; generated at build time from schemas/migrations.
 [[nodiscard]] std::span<const Migration> embedded_migrations();
-/// The same of a pipeline database, from schemas/pipeline_migrations.
+/// All migrations of a pipeline database, from schemas/pipeline_migrations.
 [[nodiscard]] std::span<const Migration> embedded_pipeline_migrations();
 
 /// `FILE.backup-vN`, which a migration from version N leaves beside the database.

@@ -24,10 +24,10 @@ struct PipelineStageRecord {
   std::string model;     // as PipelineStage
   std::string factors;
   PipelineStageState state = PipelineStageState::kPending;
-  std::map<std::string, std::string> inputs;  // digests by what they are of: "model", "search_documents", …
+  std::map<std::string, std::string> inputs;  // digest of each input, by its name: "model", "search_documents", …
   std::filesystem::path output;               // relative to the database's folder unless it lies elsewhere
   std::string output_digest;                  // empty unless finished
-  std::string detail;                         // why it failed, what it waits for
+  std::string detail;                         // why the stage failed, or what it waits for
   std::int64_t active_milliseconds = 0;
   std::int64_t started_at = 0;  // Unix milliseconds, for people
   std::int64_t ended_at = 0;
@@ -37,7 +37,7 @@ struct PipelineRecord {
   std::string name;
   std::string config_file;
   std::string config_text;
-  std::string settings;  // canonical JSON of what holds for all stages; another value means another pipeline
+  std::string settings;  // canonical JSON of the settings that all stages share; another value: another pipeline
   std::string software_version;
   std::vector<PipelineStageRecord> stages;
 };
@@ -58,9 +58,9 @@ class PipelineStore {
   /// Opens a pipeline's database and takes the writer's lock. Throws InputError when there is none, or another process
   /// holds the lock.
   explicit PipelineStore(const std::filesystem::path& file);
-  /// The same, after creating it, or adopting the stages of `pipeline`: stages that have not begun or have failed take
-  /// their new settings; a stage that has begun must be there with the settings it began with. Throws InputError naming
-  /// the first that is not, changing nothing.
+  /// Opens or creates the database of `pipeline` and takes the writer's lock. Stages that have not begun, or have
+  /// failed, get the settings of `pipeline`; a stage that has begun must be in `pipeline` with the settings that it
+  /// began with. Throws InputError naming the first that is not, leaving the stages as they were.
   PipelineStore(const std::filesystem::path& file, const PipelineRecord& pipeline);
   ~PipelineStore();
 

@@ -31,7 +31,7 @@ class Parameters {
   Parameters& real(double value) {
     ++index_;
     if (!std::isfinite(value)) {
-      throw Error(fmt::format("a number in the database must be finite: {} (parameter {} of {})", value, index_,
+      throw Error(fmt::format("the database takes finite numbers only: {} (parameter {} of {})", value, index_,
                               statement_.getQuery()));
     }
     statement_.bind(index_, value);

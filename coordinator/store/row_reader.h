@@ -10,17 +10,17 @@
 
 namespace longrope {
 
-/// Reads the rows of one query, and the columns of a row from left to right: RecordWriter's Parameters, backwards.
+/// Reads the rows of one query, and the columns of a row from left to right: the counterpart of RecordWriter.
 /// Throws SQLite::Exception, and Error for a word that no release has written. Not thread-safe.
 class RowReader {
  public:
   RowReader(const SQLite::Database& database, const char* sql) : statement_(database, sql) {}
 
-  /// The first `?`; before the first next().
+  /// Sets the first `?` of the query; before the first next().
   void bind(const std::string& value) { statement_.bind(1, value); }
   [[nodiscard]] bool next();
 
-  // The next column. What is not optional reads NULL as 0 or "": a time that has not come, a text that is not there.
+  // The value of the next column. Where it is not optional, NULL reads as 0 or "": a time that has not come, no text.
   [[nodiscard]] std::int64_t integer() { return column().getInt64(); }
   [[nodiscard]] std::optional<std::int64_t> optional_integer();
   [[nodiscard]] double real() { return column().getDouble(); }

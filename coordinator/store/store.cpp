@@ -47,7 +47,8 @@ Store::Store(const std::filesystem::path& file, const RunRecord& run) {
   } catch (const SQLite::Exception& failure) {
     throw Error(fmt::format("cannot prepare the database: {} ({})", failure.what(), file.string()));
   } catch (const nlohmann::json::exception& failure) {
-    throw Error(fmt::format("the search's settings must be JSON: {} ({})", failure.what(), file.string()));
+    throw Error(fmt::format("cannot compare the search's settings with those in the database: {} ({})", failure.what(),
+                            file.string()));
   }
 }
 
@@ -74,7 +75,7 @@ void Store::apply(std::span<const Write> writes) {
     if (failure.getErrorCode() == SQLITE_CONSTRAINT) throw std::logic_error(message);
     throw Error(message);
   } catch (const Error& mistake) {
-    // The writer refuses what SQLite would store as NULL: no matter of trying again either.
+    // The writer refuses what SQLite would store as NULL; trying again would not help either.
     throw std::logic_error(fmt::format("cannot write to the database, nothing was applied: {} ({})", mistake.what(),
                                        implementation_->file.string()));
   }

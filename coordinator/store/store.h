@@ -17,10 +17,10 @@ struct DocumentRecord {
   std::string name;
   std::string file;
   std::int64_t tokens = 0;
-  std::int64_t stage = 0;  // which stage uses it, and for what
-  bool heldout = false;
+  std::int64_t stage = 0;          // id of the stage that uses it
+  bool heldout = false;            // for the choice of the winner; false: for the search
   std::int64_t order = 0;          // within (stage, heldout)
-  std::int64_t scored_tokens = 0;  // that count within the stage's target length
+  std::int64_t scored_tokens = 0;  // tokens that count, within the stage's target length
 };
 
 /// What identifies a search; written once, checked on every start.
@@ -45,9 +45,10 @@ struct RunRecord {
 class Store {
  public:
   /// Opens or creates the database and takes the writer's lock (`FILE.lock`, released by the kernel if the process
-  /// dies). Throws InputError, changing nothing: another coordinator holds the lock, not one of our databases, a newer
-  /// schema, or a search with other trajectory settings, model or documents (says which). Migrates older schemas after
-  /// a backup (`FILE.backup-vN`).
+  /// dies; the lock file stays). Migrates an older schema after a backup (`FILE.backup-vN`). Throws InputError, leaving
+  /// the search as it was: the file is not one of our databases (then there is no lock file either), another
+  /// coordinator holds the lock, the schema is newer, or it is a search with other trajectory settings, model or
+  /// documents (the message says which). Throws Error when SQLite fails.
   Store(const std::filesystem::path& file, const RunRecord& run);
   ~Store();
 

@@ -12,8 +12,8 @@
 
 namespace longrope {
 
-// What people ask of a search database. Perplexities are exp(mean NLL), token-weighted over the documents; texts are
-// those of the database (schemas/database.md); times are Unix milliseconds, 0 when it has not happened.
+// What people ask a search database. Perplexities are exp(mean NLL), token-weighted over the documents; texts are those
+// of the database (schemas/database.md); times are Unix milliseconds, 0 for what has not happened.
 
 struct RunInfo {
   std::string name;
@@ -29,12 +29,12 @@ struct RunInfo {
 
 struct StageProgress {
   std::string name;
-  std::int64_t target_length = 0;  // tokens
-  std::string state;               // "pending", "searching", "choosing", "finished"
-  std::int64_t told = 0;           // search candidates, as the next two
-  std::int64_t quarantined = 0;
-  std::int64_t open = 0;
-  std::int64_t budget = 0;
+  std::int64_t target_length = 0;        // tokens
+  std::string state;                     // "pending", "searching", "choosing", "finished"
+  std::int64_t told = 0;                 // search candidates that were told
+  std::int64_t quarantined = 0;          // search candidates that were quarantined
+  std::int64_t open = 0;                 // search candidates that were asked and not yet told
+  std::int64_t budget = 0;               // search candidates at most
   std::int64_t evaluations_pending = 0;  // of all candidates of the stage, baselines and held-out documents included
   std::int64_t evaluations_leased = 0;
   std::int64_t evaluations_scored = 0;
@@ -120,7 +120,7 @@ struct BestFactors {
   BaselinePerplexities baselines;
 };
 
-/// A search document's share of a told search candidate's score.
+/// What one search document contributes to the score of a told search candidate.
 struct DocumentResult {
   std::int64_t index = 0;  // k
   std::string document;    // name
@@ -134,12 +134,12 @@ struct BaselineFactors {
   std::vector<double> lambda;  // [pairs]
 };
 
-/// One document in the hands of one worker, from the grant to its end. Chance decides about all of it.
+/// One lease: a document that one worker scores, from the grant to the end. Another run of the same search has others.
 struct LeaseSpan {
   std::string worker;
   std::string stage;
-  std::string role;        // "search", "baseline": of the first candidate that needs the evaluation
-  std::string origin;      // of that candidate
+  std::string role;        // "search", "baseline": role of the first candidate that needs the evaluation
+  std::string origin;      // origin of that candidate
   std::int64_t index = 0;  // k of that candidate
   std::string document;    // name
   std::int64_t granted_at = 0;
@@ -168,9 +168,9 @@ class StoreReader {
   /// nullopt: no candidate told yet.
   [[nodiscard]] std::optional<BestFactors> best(std::optional<std::string_view> stage = std::nullopt) const;
 
-  /// By k, then in document order: the parts of history()'s sums. Throws InputError as history().
+  /// The parts of history()'s sums, by k, then in document order. Throws InputError as history().
   [[nodiscard]] std::vector<DocumentResult> document_results(std::string_view stage) const;
-  /// As far as asked: none, PI, NTK, YaRN. Throws InputError as history().
+  /// None, PI, NTK and YaRN, once the stage has asked for them. Throws InputError as history().
   [[nodiscard]] std::vector<BaselineFactors> baseline_factors(std::string_view stage) const;
   /// Every lease of the database, by worker and time.
   [[nodiscard]] std::vector<LeaseSpan> timeline() const;

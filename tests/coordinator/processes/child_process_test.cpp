@@ -142,7 +142,7 @@ TEST_F(ChildProcessTest, NothingStartsBesideWhatAnEarlierStartLeft) {
   Child second = script("touch second");
   second.log_patience = std::chrono::milliseconds(0);
   EXPECT_THAT([&] { static_cast<void>(run_child(second)); },
-              ThrowsMessage<Error>(HasSubstr("the command of an earlier start must have ended: still running (")));
+              ThrowsMessage<Error>(HasSubstr("cannot start the command: the one of an earlier start still runs (")));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "second"));
   held.close();
   EXPECT_TRUE(shell("touch second").success) << "when it has gone";

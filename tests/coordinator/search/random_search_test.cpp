@@ -45,7 +45,7 @@ TEST(RandomSearchTest, PairsAreOrderStatisticsOfUniformSteps) {
     for (const Candidate& candidate : trace.candidates) {
       mean += candidate.factors.lambda[pair] / static_cast<double>(kDraws);
     }
-    // Of 4 uniform draws on [1, 5] the i-th smallest has mean 1 + 4·i/5 and deviation at most 0.8: five errors = 0.063;
+    // The i-th smallest of 4 uniform draws on [1, 5] has mean 1 + 4·i/5 and deviation at most 0.8: five errors = 0.063;
     // the grid adds at most half a step.
     EXPECT_NEAR(mean, 1.0 + 4.0 * static_cast<double>(pair + 1) / 5.0, 0.07);
   }

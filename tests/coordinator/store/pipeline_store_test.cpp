@@ -133,9 +133,9 @@ TEST_F(PipelineStoreTest, DatabaseOfASearchIsToldFromThatOfAPipeline) {
   EXPECT_FALSE(is_pipeline(search));
   EXPECT_FALSE(is_pipeline(file_.parent_path() / "absent.db"));
   EXPECT_THAT(refusal([&] { const Store store(file_, sample::run()); }),
-              HasSubstr("not a database of a LongRoPE search but of a LongRoPE pipeline"));
+              HasSubstr("must be a database of a LongRoPE search, not of a LongRoPE pipeline"));
   EXPECT_THAT(refusal([&] { static_cast<void>(read_pipeline_record(search)); }),
-              HasSubstr("not a database of a LongRoPE pipeline but of a LongRoPE search"));
+              HasSubstr("must be a database of a LongRoPE pipeline, not of a LongRoPE search"));
 }
 
 TEST_F(PipelineStoreTest, FinishedStageMustHaveAnOutput) {

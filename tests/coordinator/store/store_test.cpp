@@ -250,14 +250,14 @@ TEST_F(StoreTest, NonFiniteNumbersAreRefusedForGoodBeforeTheyBecomeNull) {
   for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
     CandidateRecord told = sample::candidate(1, 0, "f1");
     told.heldout_mean_nll = bad;
-    EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{told}); }), HasSubstr("must be finite"));
+    EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{told}); }), HasSubstr("takes finite numbers only"));
     CandidateRecord lambda = sample::candidate(1, 0, "f1");
     lambda.factors.lambda[1] = bad;
-    EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{lambda}); }), HasSubstr("must be finite"));
+    EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{lambda}); }), HasSubstr("takes finite numbers only"));
     EvaluationRecord score = sample::scored(1, "f1", "d0", 1.0, 100);
     score.result->blocks[1].nll_sum = bad;
     EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{sample::candidate(1, 0, "f1"), score}); }),
-                HasSubstr("must be finite"));
+                HasSubstr("takes finite numbers only"));
   }
   EXPECT_EQ(count("candidate"), 0);
 }
