@@ -115,7 +115,7 @@ std::optional<Candidate> LongropeSearch::crossover_of_best(std::size_t k, Random
   const std::size_t first = best[std::min(one, other)];
   const std::size_t second = best[std::max(one, other)];
   const IsNew is_new = [this](const Genome& genome) { return history_.is_new(to_factors(genome, space_)); };
-  const std::optional<Child> child =
+  const std::optional<Offspring> child =
       config_.method == SearchMethod::kAuthors
           ? released_crossover(genome_of(first), genome_of(second), config_.crossover_probability,
                                config_.max_crossover_tries, is_new, random)

@@ -51,21 +51,21 @@ Genome two_point_crossover(const Genome& first, const Genome& second, RandomStre
   return child;
 }
 
-std::optional<Child> crossover(const Genome& first, const Genome& second, CrossoverStrategy strategy,
-                               std::int64_t max_tries, const IsNew& is_new, RandomStream& random) {
+std::optional<Offspring> crossover(const Genome& first, const Genome& second, CrossoverStrategy strategy,
+                                   std::int64_t max_tries, const IsNew& is_new, RandomStream& random) {
   bool uniform = strategy == CrossoverStrategy::kUniform;
   for (std::int64_t attempt = 0; attempt < max_tries; ++attempt) {
     Genome child = uniform ? uniform_crossover(first, second, random) : two_point_crossover(first, second, random);
     if (is_monotone(child.steps) && is_new(child)) {
-      return Child{.genome = std::move(child), .origin = uniform ? "crossover:uniform" : "crossover:two-point"};
+      return Offspring{.genome = std::move(child), .origin = uniform ? "crossover:uniform" : "crossover:two-point"};
     }
     uniform = !uniform;
   }
   return std::nullopt;
 }
 
-std::optional<Child> released_crossover(const Genome& first, const Genome& second, double probability,
-                                        std::int64_t max_tries, const IsNew& is_new, RandomStream& random) {
+std::optional<Offspring> released_crossover(const Genome& first, const Genome& second, double probability,
+                                            std::int64_t max_tries, const IsNew& is_new, RandomStream& random) {
   Genome child = first;
   for (std::int64_t attempt = 0; attempt < max_tries; ++attempt) {
     for (std::size_t pair = 0; pair < child.steps.size(); ++pair) {
@@ -76,7 +76,7 @@ std::optional<Child> released_crossover(const Genome& first, const Genome& secon
         child.steps[pair] = second.steps[pair];
       }
       if (is_monotone(child.steps) && is_new(child)) {
-        return Child{.genome = std::move(child), .origin = "crossover:released"};
+        return Offspring{.genome = std::move(child), .origin = "crossover:released"};
       }
     }
   }

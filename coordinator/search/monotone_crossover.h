@@ -23,21 +23,22 @@ enum class CrossoverStrategy { kUniform, kTwoPoint };
 /// two_point_child at two distinct random cuts; n̂ and attention factor come from either parent at random.
 [[nodiscard]] Genome two_point_crossover(const Genome& first, const Genome& second, RandomStream& random);
 
-struct Child {
+/// A valid result of a crossover.
+struct Offspring {
   Genome genome;
   std::string_view origin;  // "crossover:uniform", "crossover:two-point", "crossover:released"
 };
 
 /// Up to `max_tries` tries, the two strategies in turn beginning with `strategy`, until the child is monotone and new
 /// (spec §4.5). nullopt: every try failed; the caller falls back to a mutant of the first parent.
-[[nodiscard]] std::optional<Child> crossover(const Genome& first, const Genome& second, CrossoverStrategy strategy,
-                                             std::int64_t max_tries, const IsNew& is_new, RandomStream& random);
+[[nodiscard]] std::optional<Offspring> crossover(const Genome& first, const Genome& second, CrossoverStrategy strategy,
+                                                 std::int64_t max_tries, const IsNew& is_new, RandomStream& random);
 
 /// The released code's operator (spec §4.5): pairs in order are considered with `probability` and then copied from the
 /// second parent with probability 1/2; the child is taken the first time it is monotone and new, so it differs from the
 /// first parent in about one gene. What was copied stays, also from one try to the next.
-[[nodiscard]] std::optional<Child> released_crossover(const Genome& first, const Genome& second, double probability,
-                                                      std::int64_t max_tries, const IsNew& is_new,
-                                                      RandomStream& random);
+[[nodiscard]] std::optional<Offspring> released_crossover(const Genome& first, const Genome& second, double probability,
+                                                          std::int64_t max_tries, const IsNew& is_new,
+                                                          RandomStream& random);
 
 }  // namespace longrope

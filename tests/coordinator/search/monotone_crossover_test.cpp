@@ -75,7 +75,7 @@ TEST(MonotoneCrossoverTest, EveryGeneComesFromAParent) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     for (const CrossoverStrategy strategy : {CrossoverStrategy::kUniform, CrossoverStrategy::kTwoPoint}) {
       RandomStream random(seed, "genes", 0);
-      const std::optional<Child> child = crossover(first, second, strategy, 20, always, random);
+      const std::optional<Offspring> child = crossover(first, second, strategy, 20, always, random);
       ASSERT_TRUE(child);
       for (std::size_t pair = 0; pair < 4; ++pair) {
         const std::int32_t step = child->genome.steps[pair];
@@ -94,7 +94,7 @@ TEST(MonotoneCrossoverTest, ChildIsMonotoneAndNew) {
       for (const Genome& second : parents) {
         const IsNew is_new = [&](const Genome& child) { return child != first && child != second; };
         RandomStream random(seed, "valid", 0);
-        for (const std::optional<Child>& child :
+        for (const std::optional<Offspring>& child :
              {crossover(first, second, CrossoverStrategy::kUniform, 20, is_new, random),
               released_crossover(first, second, 0.3, 20, is_new, random)}) {
           if (child) {
@@ -114,7 +114,7 @@ TEST(MonotoneCrossoverTest, StrategiesTakeTurns) {
     int offered = 0;
     const IsNew is_new = [&](const Genome&) { return offered++ == rejected; };
     RandomStream random(7, "turns", 0);
-    const std::optional<Child> child = crossover(first, second, CrossoverStrategy::kUniform, 20, is_new, random);
+    const std::optional<Offspring> child = crossover(first, second, CrossoverStrategy::kUniform, 20, is_new, random);
     ASSERT_TRUE(child);
     EXPECT_EQ(child->origin, rejected % 2 == 0 ? "crossover:uniform" : "crossover:two-point");
   }
@@ -149,7 +149,7 @@ TEST(MonotoneCrossoverTest, ReleasedChildDiffersFromTheFirstParentInOneGene) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     RandomStream random(seed, "released", 0);
     const IsNew is_new = [&first](const Genome& child) { return child != first; };
-    const std::optional<Child> child = released_crossover(first, second, 0.3, 20, is_new, random);
+    const std::optional<Offspring> child = released_crossover(first, second, 0.3, 20, is_new, random);
     ASSERT_TRUE(child);
     int differences = 0;
     for (std::size_t pair = 0; pair < 6; ++pair) {
@@ -167,7 +167,7 @@ TEST(MonotoneCrossoverTest, ReleasedCopiesStayUntilTheChildIsMonotone) {
   for (std::uint64_t seed = 0; seed < 500; ++seed) {
     RandomStream random(seed, "released", 0);
     const IsNew is_new = [&first](const Genome& child) { return child != first; };
-    const std::optional<Child> child = released_crossover(first, second, 0.3, 20, is_new, random);
+    const std::optional<Offspring> child = released_crossover(first, second, 0.3, 20, is_new, random);
     if (child) {
       children.insert(child->genome.steps);
     }
