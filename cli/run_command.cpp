@@ -26,7 +26,7 @@ namespace longrope {
 namespace {
 
 constexpr const char* kDefaultBind = "tcp://127.0.0.1:5555";
-constexpr std::chrono::seconds kFarewell{3};  // for other workers to hear that the search is finished
+constexpr std::chrono::seconds kFarewell{3};  // time in which workers that come back are told that the search is over
 
 struct SearchArguments {
   std::string config;
@@ -88,7 +88,7 @@ void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) 
   }
 }
 
-/// Workers that were away when the search finished still wait for a word: they are dismissed as they report back.
+/// Workers that could not be reached when the search finished still wait: they are dismissed as they report back.
 void dismiss_late_comers(Coordinator& coordinator, ServerTransport& transport) {
   const auto deadline = std::chrono::steady_clock::now() + kFarewell;
   while (!stop_requested() && std::chrono::steady_clock::now() < deadline) {
@@ -99,13 +99,14 @@ void dismiss_late_comers(Coordinator& coordinator, ServerTransport& transport) {
 void coordinate(const SearchArguments& arguments, const std::string& bind, bool insecure_network) {
   if (!is_loopback(bind) && !insecure_network) {
     throw InputError(
-        "a bind that other machines reach needs --insecure-network, because nothing is encrypted or "
-        "authenticated yet: " +
+        "--bind must be an endpoint of this machine alone unless --insecure-network is given, because nothing is "
+        "encrypted or authenticated yet: " +
         bind);
   }
   const Config config = configured(arguments);
   if (config.is_pipeline()) {
-    throw InputError("a pipeline is run by longrope run: " + arguments.config + " has other stages than searches");
+    throw InputError("a pipeline must be run by longrope run, because longrope coordinator serves searches only: " +
+                     arguments.config + " has other stages than searches");
   }
   const std::filesystem::path database = database_of(arguments, config);
   ProgressDisplay display;
@@ -132,23 +133,25 @@ void add_run_command(CLI::App& app) {
   auto dry = std::make_shared<bool>(false);
   auto plan = std::make_shared<PlanTableOptions>();
   add_search_arguments(*command, *arguments);
-  auto* dry_run = command->add_flag("--dry-run", *dry, "Print what the stages would cost, and do nothing");
-  command->add_option("--device-tflops", plan->device_tflops, "dry-run: TFLOP/s that one device sustains")
+  auto* dry_run = command->add_flag(
+      "--dry-run", *dry, "Check the settings of searches, print what all stages would cost, and do nothing else");
+  command->add_option("--device-tflops", plan->device_tflops, "With --dry-run: TFLOP/s that one device sustains")
       ->needs(dry_run)
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--devices", plan->devices, "dry-run: numbers of devices to estimate for")
+  command->add_option("--devices", plan->devices, "With --dry-run: numbers of devices to estimate for")
       ->needs(dry_run)
       ->delimiter(',')
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  command->add_option("--workers", *workers, "Worker processes [cores / threads of the configuration]")
+  command
+      ->add_option("--workers", *workers,
+                   "Worker processes [cores of this machine divided by the configuration's threads]")
       ->check(CLI::Range(1, 1024));
   command->footer(
       "Ctrl-C and SIGTERM stop in seconds and lose nothing: the same command continues.\n"
-      "A configuration with other stages than searches is a pipeline (docs/pipeline.md): exit code 3 when it waits "
-      "for\n"
-      "a fine-tuning by hand.\n"
+      "A configuration with other stages than searches is a pipeline (docs/pipeline.md), which ends with exit code 3\n"
+      "when it waits for a fine-tuning by hand.\n"
       "Example:\n  longrope run configs/byte-llama-demo.toml --db demo.db --workers 2");
   command->callback([=] {
     if (*dry) {
