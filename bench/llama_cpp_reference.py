@@ -42,7 +42,7 @@ def write_gguf(folder, dtype):
     for name, tensor in load_file(folder / "model" / "model.safetensors").items():
         values = tensor.to(torch.float32)
         for part, count in (("q_proj", heads), ("k_proj", kv_heads)):
-            if part in name:  # llama.cpp turns neighbouring channels, Hugging Face the halves of a head
+            if part in name:  # llama.cpp rotates neighbouring channels, Hugging Face the halves of a head
                 rows, columns = values.shape
                 values = values.reshape(count, 2, rows // count // 2, columns).swapaxes(1, 2).reshape(rows, columns)
         kind = matrix_type if values.dim() == 2 else gguf.GGMLQuantizationType.F32

@@ -12,7 +12,7 @@
 namespace longrope {
 namespace {
 
-constexpr double kTurn = 2.0 * std::numbers::pi;
+constexpr double kTwoPi = 2.0 * std::numbers::pi;  // radians of one rotation
 
 void require_usable(const RotaryGeometry& geometry) {
   if (geometry.rotary_dim < 4 || geometry.rotary_dim % 2 != 0) {
@@ -91,11 +91,11 @@ CorrectionRange yarn_correction_range(const RotaryGeometry& geometry, const Yarn
   require_positive("beta_slow", options.beta_slow);
   const auto dim = static_cast<double>(geometry.rotary_dim);
   const auto length = static_cast<double>(geometry.original_length);
-  const auto pair_of_turns = [&](double turns) {
-    return dim * std::log(length / (turns * kTurn)) / (2.0 * std::log(geometry.rope_theta));
+  const auto pair_of_rotations = [&](double rotations) {
+    return dim * std::log(length / (rotations * kTwoPi)) / (2.0 * std::log(geometry.rope_theta));
   };
-  double low = pair_of_turns(options.beta_fast);
-  double high = pair_of_turns(options.beta_slow);
+  double low = pair_of_rotations(options.beta_fast);
+  double high = pair_of_rotations(options.beta_slow);
   if (options.truncate) {
     low = std::floor(low);
     high = std::ceil(high);
@@ -142,7 +142,7 @@ std::vector<double> llama3_factors(const RotaryGeometry& geometry, const Llama3O
   const auto length = static_cast<double>(geometry.original_length);
   std::vector<double> lambda = inverse_frequencies(geometry);
   for (double& value : lambda) {
-    const double period = kTurn / value;  // tokens
+    const double period = kTwoPi / value;  // tokens
     if (period < length / options.high_freq_factor) {
       value = 1.0;
     } else if (period > length / options.low_freq_factor) {
@@ -180,7 +180,7 @@ std::int64_t critical_pair(const RotaryGeometry& geometry, std::int64_t length, 
   require_positive("periods", periods);
   const auto pairs = static_cast<double>(geometry.pairs());
   const double first =
-      std::ceil(pairs * std::log(static_cast<double>(length) / (periods * kTurn)) / std::log(geometry.rope_theta));
+      std::ceil(pairs * std::log(static_cast<double>(length) / (periods * kTwoPi)) / std::log(geometry.rope_theta));
   return static_cast<std::int64_t>(std::clamp(first, 0.0, pairs));
 }
 

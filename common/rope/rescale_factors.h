@@ -36,9 +36,9 @@ struct FactorGrid {
   [[nodiscard]] std::int32_t nearest_step(double lambda) const;
 };
 
-/// One LongRoPE factor set (paper Eq. 3): pair i turns by n·f_i for positions n < n_hat and by n·f_i/λ_i from there on.
-/// Either on a grid (`grid_steps` full, `steps_per_unit` > 0, and λ_i == FactorGrid::lambda(grid_steps[i])) or
-/// exact (`grid_steps` empty, `steps_per_unit` == 0: published arrays, composed factors).
+/// One LongRoPE factor set (paper Eq. 3): pair i is rotated by n·f_i for positions n < n_hat and by n·f_i/λ_i from
+/// there on. Either on a grid (`grid_steps` full, `steps_per_unit` > 0, and λ_i == FactorGrid::lambda(grid_steps[i]))
+/// or exact (`grid_steps` empty, `steps_per_unit` == 0: published arrays, composed factors).
 struct RescaleFactors {
   std::vector<double> lambda;            // [rotary_dim / 2] divisors, pair 0 is the highest frequency
   std::vector<std::int32_t> grid_steps;  // [rotary_dim / 2] or empty

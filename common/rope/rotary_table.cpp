@@ -25,9 +25,9 @@ void fill(RotaryTable& table, const RotaryFrequencies<Real>& frequencies, const 
   std::size_t cell = 0;
   for (std::int64_t position = begin; position < begin + table.positions; ++position) {
     for (std::int64_t pair = 0; pair < pairs; ++pair, ++cell) {
-      const Turn turn = rotary_turn(angles, position, pair);
-      table.cos[cell] = turn.cos;
-      table.sin[cell] = turn.sin;
+      const CosSin values = rotary_cos_sin(angles, position, pair);
+      table.cos[cell] = values.cos;
+      table.sin[cell] = values.sin;
     }
   }
 }

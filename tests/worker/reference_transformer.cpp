@@ -203,9 +203,9 @@ void ReferenceTransformer::rotate(Rows& rows, std::int64_t heads, const RescaleF
         const double angle = static_cast<double>(position) * frequency / (original ? 1.0 : factors.lambda[pair]);
         double& first = rows[position][head * width + pair];
         double& second = rows[position][head * width + pairs + pair];
-        const double turned = magnitude * (first * std::cos(angle) - second * std::sin(angle));
+        const double rotated_first = magnitude * (first * std::cos(angle) - second * std::sin(angle));
         second = magnitude * (second * std::cos(angle) + first * std::sin(angle));
-        first = turned;
+        first = rotated_first;
       }
     }
   }

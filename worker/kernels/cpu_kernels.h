@@ -58,7 +58,7 @@ struct CpuKernels {
   void (*attend)(const Attention& attention);
   /// out = in · weight / √(mean(in²) + epsilon), [rows, width]; `weight` [width]. `out` may be `in`.
   void (*rms_norm)(const ConstRows& in, std::int64_t width, const float* weight, float epsilon, const Rows& out);
-  /// Turns pair i = channels (i, i + pairs) of each head in place: [rows, heads·head_dim]; cos, sin [rows, pairs].
+  /// Rotates pair i = channels (i, i + pairs) of each head in place: [rows, heads·head_dim]; cos, sin [rows, pairs].
   void (*rotate)(const Rows& rows, std::int64_t count, std::int64_t heads, std::int64_t head_dim, const float* cos,
                  const float* sin, std::int64_t pairs);
   /// out = silu(gate) · up, gate_up [rows, 2·width] with the gate first, out [rows, width].

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kTwoMillion = 2'097'152;
 
-TEST(RotaryFormulasTest, Fp64TurnsAgreeWithExtendedPrecisionUpToTwoMillionTokens) {
+TEST(RotaryFormulasTest, Fp64CosAndSinAgreeWithExtendedPrecisionUpToTwoMillionTokens) {
   const std::vector<double> original = {1.0, 0.1, 1e-4};
   const std::vector<double> rescaled = {1.0 / 1.3, 0.1 / 8.0, 1e-4 / 512.0};
   const RotaryAngles<double> angles{original.data(), rescaled.data(), 1.25, 100};
@@ -21,10 +21,10 @@ TEST(RotaryFormulasTest, Fp64TurnsAgreeWithExtendedPrecisionUpToTwoMillionTokens
       const long double frequency = (keeps ? original : rescaled)[static_cast<std::size_t>(pair)];
       const long double angle = static_cast<long double>(position) * frequency;
       const long double magnitude = keeps ? 1.0L : 1.25L;
-      const Turn turn = rotary_turn(angles, position, pair);
+      const CosSin values = rotary_cos_sin(angles, position, pair);
       // Half a float's unit in the last place below 2, and 2^21·2^-53 of the angle.
-      EXPECT_NEAR(static_cast<double>(turn.cos), static_cast<double>(std::cos(angle) * magnitude), 6.1e-8);
-      EXPECT_NEAR(static_cast<double>(turn.sin), static_cast<double>(std::sin(angle) * magnitude), 6.1e-8);
+      EXPECT_NEAR(static_cast<double>(values.cos), static_cast<double>(std::cos(angle) * magnitude), 6.1e-8);
+      EXPECT_NEAR(static_cast<double>(values.sin), static_cast<double>(std::sin(angle) * magnitude), 6.1e-8);
     }
   }
 }
@@ -37,11 +37,11 @@ TEST(RotaryFormulasTest, HfFp32AnglesAreRoundedToFloat) {
   EXPECT_EQ(angle, static_cast<float>(position) * frequency);
   // The nearest floats lie an eighth of a radian apart.
   EXPECT_NEAR(static_cast<double>(angle), static_cast<double>(position) * static_cast<double>(frequency), 1.0 / 16.0);
-  EXPECT_EQ(rotary_turn(angles, position, 0).cos, std::cos(angle));
+  EXPECT_EQ(rotary_cos_sin(angles, position, 0).cos, std::cos(angle));
 }
 
-TEST(RotaryFormulasTest, TurningIsAComplexProduct) {
-  const ChannelPair result = turned({3.0F, -2.0F}, {.cos = 0.6F, .sin = 0.8F});
+TEST(RotaryFormulasTest, RotationIsAComplexProduct) {
+  const ChannelPair result = rotated({3.0F, -2.0F}, {.cos = 0.6F, .sin = 0.8F});
   // (3 − 2i)·(0.6 + 0.8i)
   EXPECT_NEAR(result.first, 3.4F, 1e-6F);
   EXPECT_NEAR(result.second, 1.2F, 1e-6F);

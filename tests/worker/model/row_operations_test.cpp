@@ -56,7 +56,7 @@ TEST_P(RowOperationsTest, GateIsSiluTimesUp) {
   expect_near(out, at::silu(exact.narrow(1, 0, 70)) * exact.narrow(1, 70, 70));
 }
 
-TEST_P(RowOperationsTest, PairsTurnAndChannelsBeyondRotaryDimStay) {
+TEST_P(RowOperationsTest, PairsAreRotatedAndChannelsBeyondRotaryDimStay) {
   constexpr std::int64_t kBegin = 1000;
   const RotaryGeometry geometry{.rotary_dim = 6, .rope_theta = 100.0, .original_length = 32};
   const RescaleFactors factors = exact_factors({1.0, 1.5, 7.0}, /*n_hat=*/1010, {AttentionPolicy::kValue, 1.25});
@@ -82,32 +82,32 @@ TEST_P(RowOperationsTest, PairsTurnAndChannelsBeyondRotaryDimStay) {
 }
 
 /// The body of the CUDA kernel, run on the host for one thread after the other.
-TEST(RotationBodyAgainstTorchTest, Bfloat16HeadsTurnAsTorchTurnsThem) {
+TEST(RotationBodyAgainstTorchTest, Bfloat16HeadsAreRotatedAsTorchRotatesThem) {
   const RotaryGeometry geometry{.rotary_dim = 12, .rope_theta = 1e4, .original_length = 32};
   const RescaleFactors factors =
       exact_factors({1.0, 1.5, 2.0, 3.0, 4.0, 7.0}, /*n_hat=*/20, {AttentionPolicy::kValue, 1.25});
   const at::Tensor heads = at::randn({50, 5, 16}).to(at::kBFloat16);
-  const at::Tensor turned = heads.clone().narrow(1, 1, 3);
-  rotate(turned, rotary_rows(geometry, factors, AngleMode::kFp64, 0, 50, at::kCPU));
+  const at::Tensor rotated_heads = heads.clone().narrow(1, 1, 3);
+  rotate(rotated_heads, rotary_rows(geometry, factors, AngleMode::kFp64, 0, 50, at::kCPU));
 
   const at::Tensor own = heads.clone().narrow(1, 1, 3);
   rotate_on_host<c10::BFloat16>(
       rotation_of<double>(own, rotary_frequency_rows(geometry, factors, AngleMode::kFp64, 0, at::kCPU)));
   // Torch may fuse the last multiplication and addition: then a value between two bfloat16 numbers falls to the other.
-  EXPECT_TRUE(at::allclose(own.to(at::kFloat), turned.to(at::kFloat), /*rtol=*/0.008, /*atol=*/1e-5));
+  EXPECT_TRUE(at::allclose(own.to(at::kFloat), rotated_heads.to(at::kFloat), /*rtol=*/0.008, /*atol=*/1e-5));
 }
 
 /// With the body of the CUDA kernel, which computes the angles from the frequencies.
-TEST(RotationBodyAgainstTorchTest, TransposedFrequenciesTurnBack) {
+TEST(RotationBodyAgainstTorchTest, TransposedFrequenciesRotateBack) {
   const RotaryGeometry geometry{.rotary_dim = 4, .rope_theta = 1e4, .original_length = 32};
   const RescaleFactors factors = exact_factors({1.5, 2.0}, /*n_hat=*/20, {AttentionPolicy::kValue, 1.25});
   const RotaryRows rows = rotary_frequency_rows(geometry, factors, AngleMode::kFp64, 0, at::kCPU);
   const at::Tensor heads = at::randn({50, 2, 6});
-  const at::Tensor turned = heads.clone();
-  for (const RotaryRows& way : {rows, transposed(rows)}) rotate_on_host<float>(rotation_of<double>(turned, way));
+  const at::Tensor rotated_heads = heads.clone();
+  for (const RotaryRows& way : {rows, transposed(rows)}) rotate_on_host<float>(rotation_of<double>(rotated_heads, way));
   at::Tensor expected = heads.to(at::kDouble);
   expected.narrow(0, 20, 30).narrow(2, 0, 4).mul_(1.25 * 1.25);  // the factor stays the same on the way back
-  EXPECT_TRUE(at::allclose(turned.to(at::kDouble), expected, /*rtol=*/1e-5, /*atol=*/1e-6));
+  EXPECT_TRUE(at::allclose(rotated_heads.to(at::kDouble), expected, /*rtol=*/1e-5, /*atol=*/1e-6));
 }
 
 TEST(RowOperationsBitsTest, RowsAreBitEqualForAnyNumberAtOnceAndOfThreads) {

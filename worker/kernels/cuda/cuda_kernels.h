@@ -15,8 +15,9 @@ namespace longrope {
 /// What rows are stored in; all arithmetic on them is float32, rounded to nearest even once at the end.
 enum class ElementType { kFloat32, kBfloat16, kFloat16 };
 
-/// Turns pair i = channels (i, i + pairs) of each head in place by its angle; the channels behind them stay. Angles,
-/// cos and sin are computed on the fly in `Real`, double or float, so there is no table over positions.
+/// One call of a rotation kernel, which rotates pair i = channels (i, i + pairs) of each head in place by its angle;
+/// channels from 2·pairs on stay. Angles, cos and sin are computed on the fly in `Real`, double or float, so there is
+/// no table over positions.
 template <typename Real>
 struct Rotation {
   void* rows = nullptr;  // token t, head h at t·stride + h·head_dim, of type `type`

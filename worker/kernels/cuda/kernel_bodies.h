@@ -17,18 +17,18 @@ LONGROPE_HOST_DEVICE inline std::int64_t rotation_threads(const Rotation<Real>& 
   return rotation.tokens * rotation.pairs;
 }
 
-/// One pair of one token in all heads: its cos and sin, the dear part, are computed once. Neighbouring threads take
-/// neighbouring channels.
+/// Rotates one pair of one token in all heads: cos and sin, the expensive part, are computed once for all heads.
+/// Neighbouring threads take neighbouring channels.
 template <typename Element, typename Real>
 LONGROPE_HOST_DEVICE inline void rotate_thread(const Rotation<Real>& rotation, std::int64_t thread) {
   const std::int64_t token = thread / rotation.pairs;
   const std::int64_t pair = thread % rotation.pairs;
-  const Turn turn = rotary_turn(rotation.angles, rotation.first_position + token, pair);
+  const CosSin by = rotary_cos_sin(rotation.angles, rotation.first_position + token, pair);
   for (std::int64_t head = 0; head < rotation.heads; ++head) {
     Element* const first =
         static_cast<Element*>(rotation.rows) + token * rotation.stride + head * rotation.head_dim + pair;
     Element* const second = first + rotation.pairs;
-    const ChannelPair result = turned({static_cast<float>(*first), static_cast<float>(*second)}, turn);
+    const ChannelPair result = rotated({static_cast<float>(*first), static_cast<float>(*second)}, by);
     *first = static_cast<Element>(result.first);
     *second = static_cast<Element>(result.second);
   }

@@ -44,7 +44,7 @@ class RotationBodyTest : public ::testing::Test {};
 using Elements = ::testing::Types<float, Bfloat16>;
 TYPED_TEST_SUITE(RotationBodyTest, Elements);
 
-// Three heads that are turned of five in a row, two channels behind the pairs of each.
+// Three of five heads in a row are rotated; each has two channels behind its pairs.
 constexpr std::int64_t kTokens = 9;
 constexpr std::int64_t kHeads = 3;
 constexpr std::int64_t kPairs = 5;
@@ -64,7 +64,7 @@ void rotate_rows(std::vector<Element>& rows, const RotaryAngles<Real>& angles) {
                                          .angles = angles});
 }
 
-TYPED_TEST(RotationBodyTest, TurnsPairsOfAllHeadsAndLeavesTheRest) {
+TYPED_TEST(RotationBodyTest, RotatesPairsOfAllHeadsAndLeavesTheRest) {
   const std::vector<double> original = {1.0, 0.3, 0.1, 0.01, 0.001};
   const std::vector<double> rescaled = {0.9, 0.2, 0.05, 0.002, 0.0001};
   std::vector<TypeParam> rows = random_elements<TypeParam>(kTokens * kStride, 1.0F);
@@ -104,9 +104,9 @@ TEST(RotationBodyAgainstCpuKernelsTest, Float32HasTheBitsOfTheCpuKernels) {
   std::vector<float> sin;
   for (std::int64_t token = 0; token < kTokens; ++token) {
     for (std::int64_t pair = 0; pair < kPairs; ++pair) {
-      const Turn turn = rotary_turn(angles, kFirstPosition + token, pair);
-      cos.push_back(turn.cos);
-      sin.push_back(turn.sin);
+      const CosSin values = rotary_cos_sin(angles, kFirstPosition + token, pair);
+      cos.push_back(values.cos);
+      sin.push_back(values.sin);
     }
   }
   cpu_kernels()->rotate({expected.data(), kStride}, kTokens, kHeads, kHeadDim, cos.data(), sin.data(), kPairs);
