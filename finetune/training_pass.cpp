@@ -24,7 +24,8 @@ TrainingPass::TrainingPass(const ModelDescription& model, ModelParameters parame
 double TrainingPass::accumulate_gradients(const at::Tensor& tokens, const at::Tensor& labels,
                                           const RescaleFactors& factors, double weight) const {
   const at::Device device = parameters_.embedding.device();
-  const RotaryRows rotary = rotary_rows(model_.geometry, factors, arithmetic_.angles, 0, tokens.size(1), device);
+  const RotaryFrequencies frequencies(model_.geometry, factors, arithmetic_.angles, "factors of the training");
+  const RotaryRows rotary = rotary_rows(frequencies, 0, tokens.size(1), device);
   const at::Tensor embedded = at::embedding(parameters_.embedding, tokens);  // [B, T, hidden]
 
   // Each layer is a graph of its own, from a leaf to its output; what joins them is the loops of this function.

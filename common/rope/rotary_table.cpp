@@ -1,7 +1,6 @@
 #include "common/rope/rotary_table.h"
 
 #include "common/error.h"
-#include "common/rope/rotary_formulas.h"
 
 #include <fmt/format.h>
 
@@ -11,16 +10,32 @@
 namespace longrope {
 namespace {
 
-template <typename Real>
-RotaryAngles<Real> angles_of(const RotaryFrequencies<Real>& frequencies, const RescaleFactors& factors) {
-  return {frequencies.original.data(), frequencies.rescaled.data(), static_cast<Real>(factors.attention.value),
-          factors.n_hat};
+/// All f_i, then all f_i/λ_i.
+std::vector<double> frequencies_fp64(const RotaryGeometry& geometry, const RescaleFactors& factors) {
+  const std::vector<double> original = inverse_frequencies(geometry);
+  std::vector<double> frequencies = original;
+  for (std::size_t pair = 0; pair < original.size(); ++pair) {
+    frequencies.push_back(original[pair] / factors.lambda[pair]);
+  }
+  return frequencies;
+}
+
+/// The same in float, as Hugging Face rounds.
+std::vector<float> frequencies_hf_fp32(const RotaryGeometry& geometry, const RescaleFactors& factors) {
+  std::vector<float> original;
+  std::vector<float> rescaled;
+  for (std::size_t pair = 0; pair < geometry.pairs(); ++pair) {
+    const float exponent = static_cast<float>(2 * pair) / static_cast<float>(geometry.rotary_dim);
+    const float power = std::pow(static_cast<float>(geometry.rope_theta), exponent);
+    original.push_back(1.0F / power);
+    rescaled.push_back(1.0F / (static_cast<float>(factors.lambda[pair]) * power));
+  }
+  original.insert(original.end(), rescaled.begin(), rescaled.end());
+  return original;
 }
 
 template <typename Real>
-void fill(RotaryTable& table, const RotaryFrequencies<Real>& frequencies, const RescaleFactors& factors,
-          std::int64_t begin) {
-  const RotaryAngles<Real> angles = angles_of(frequencies, factors);
+void fill(RotaryTable& table, const RotaryAngles<Real>& angles, std::int64_t begin) {
   const auto pairs = static_cast<std::int64_t>(table.pairs);
   std::size_t cell = 0;
   for (std::int64_t position = begin; position < begin + table.positions; ++position) {
@@ -41,7 +56,7 @@ std::string_view to_string(AngleMode mode) {
     case AngleMode::kHfFp32:
       return "hf_fp32";
   }
-  throw Error(fmt::format("angle mode must be known: {}", static_cast<int>(mode)));
+  throw Error(fmt::format("unknown angle mode: {}", static_cast<int>(mode)));
 }
 
 AngleMode parse_angle_mode(std::string_view text) {
@@ -51,55 +66,45 @@ AngleMode parse_angle_mode(std::string_view text) {
   throw InputError(fmt::format("angle mode must be fp64 or hf_fp32: {}", text));
 }
 
-RotaryFrequencies<double> rotary_frequencies_fp64(const RotaryGeometry& geometry, const RescaleFactors& factors) {
-  validate(factors, geometry.pairs(), "rotary frequencies");
-  RotaryFrequencies<double> frequencies{.original = inverse_frequencies(geometry), .rescaled = {}};
-  frequencies.rescaled = frequencies.original;
-  for (std::size_t pair = 0; pair < factors.lambda.size(); ++pair) frequencies.rescaled[pair] /= factors.lambda[pair];
-  return frequencies;
-}
-
-RotaryFrequencies<float> rotary_frequencies_hf_fp32(const RotaryGeometry& geometry, const RescaleFactors& factors) {
-  validate(factors, geometry.pairs(), "rotary frequencies");
-  RotaryFrequencies<float> frequencies;
-  for (std::size_t pair = 0; pair < geometry.pairs(); ++pair) {
-    const float exponent = static_cast<float>(2 * pair) / static_cast<float>(geometry.rotary_dim);
-    const float power = std::pow(static_cast<float>(geometry.rope_theta), exponent);
-    frequencies.original.push_back(1.0F / power);
-    frequencies.rescaled.push_back(1.0F / (static_cast<float>(factors.lambda[pair]) * power));
+RotaryFrequencies::RotaryFrequencies(const RotaryGeometry& geometry, const RescaleFactors& factors, AngleMode mode,
+                                     std::string_view place)
+    : attention_(factors.attention.value), n_hat_(factors.n_hat) {
+  validate(factors, geometry.pairs(), place);
+  if (mode == AngleMode::kFp64) {
+    frequencies_ = frequencies_fp64(geometry, factors);
+  } else {
+    frequencies_ = frequencies_hf_fp32(geometry, factors);
   }
-  return frequencies;
 }
 
-double rescaled_angle(const RotaryGeometry& geometry, const RescaleFactors& factors, std::int64_t position,
-                      std::size_t pair) {
-  validate(factors, geometry.pairs(), "rotary table");
-  if (position < 0) throw InputError(fmt::format("position must be >= 0: {}", position));
-  if (pair >= geometry.pairs()) throw InputError(fmt::format("pair must be below {}: {}", geometry.pairs(), pair));
-  const RotaryFrequencies<double> frequencies = rotary_frequencies_fp64(geometry, factors);
-  return rotary_angle(angles_of(frequencies, factors), position, static_cast<std::int64_t>(pair));
+std::size_t RotaryFrequencies::pairs() const {
+  return std::visit([](const auto& frequencies) { return frequencies.size() / 2; }, frequencies_);
 }
 
-RotaryTable rotary_table(const RotaryGeometry& geometry, const RescaleFactors& factors, std::int64_t begin,
-                         std::int64_t end, AngleMode mode) {
-  validate(factors, geometry.pairs(), "rotary table");
+std::variant<RotaryAngles<double>, RotaryAngles<float>> RotaryFrequencies::angles() const {
+  using Angles = std::variant<RotaryAngles<double>, RotaryAngles<float>>;
+  return std::visit(
+      [&]<typename Real>(const std::vector<Real>& frequencies) -> Angles {
+        return RotaryAngles<Real>{frequencies.data(), frequencies.data() + frequencies.size() / 2,
+                                  static_cast<Real>(attention_), n_hat_};
+      },
+      frequencies_);
+}
+
+RotaryTable rotary_table(const RotaryFrequencies& frequencies, std::int64_t begin, std::int64_t end) {
   if (begin < 0 || end < begin) {
     throw InputError(fmt::format("positions must not be negative or backwards: {} to {}", begin, end));
   }
   RotaryTable table;
   table.positions = end - begin;
-  table.pairs = geometry.pairs();
+  table.pairs = frequencies.pairs();
   const auto rows = static_cast<std::size_t>(table.positions);
   if (rows > std::numeric_limits<std::size_t>::max() / sizeof(float) / table.pairs) {
     throw InputError(fmt::format("rotary table must fit the address space: {} positions", table.positions));
   }
   table.cos.resize(rows * table.pairs);
   table.sin.resize(rows * table.pairs);
-  if (mode == AngleMode::kFp64) {
-    fill(table, rotary_frequencies_fp64(geometry, factors), factors, begin);
-  } else {
-    fill(table, rotary_frequencies_hf_fp32(geometry, factors), factors, begin);
-  }
+  std::visit([&](const auto& angles) { fill(table, angles, begin); }, frequencies.angles());
   return table;
 }
 

@@ -25,7 +25,7 @@ class RotationTest : public ::testing::TestWithParam<Case> {
     const RotaryGeometry geometry{.rotary_dim = 2 * kPairs, .rope_theta = 100.0, .original_length = 32};
     const RescaleFactors factors =
         exact_factors({1.0, 1.5, 7.0}, /*n_hat=*/10, {.policy = AttentionPolicy::kValue, .value = 1.25});
-    rotary_ = rotary_rows(geometry, factors, AngleMode::kFp64, 0, kTokens, at::kCPU);
+    rotary_ = rotary_rows({geometry, factors, AngleMode::kFp64, "test"}, 0, kTokens, at::kCPU);
   }
   static void expect_near(const at::Tensor& actual, const at::Tensor& expected) {
     EXPECT_LT((actual.to(at::kDouble) - expected).abs().max().item<double>(), GetParam().tolerance);

@@ -5,29 +5,25 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <variant>
 
 namespace longrope {
-namespace {
 
-template <typename Real>
-at::Tensor to_device(const RotaryFrequencies<Real>& frequencies, at::Device device) {
-  const auto pairs = static_cast<std::int64_t>(frequencies.original.size());
-  const at::Tensor both = at::empty({2, pairs}, at::TensorOptions().dtype(c10::CppTypeToScalarType<Real>::value));
-  std::ranges::copy(frequencies.original, both.data_ptr<Real>());
-  std::ranges::copy(frequencies.rescaled, both.data_ptr<Real>() + pairs);
-  // CUDA has read pageable memory when the call returns; a blocking copy would wait for all work before it as well.
-  return both.to(device, /*non_blocking=*/true);
-}
-
-}  // namespace
-
-RotaryRows rotary_frequency_rows(const RotaryGeometry& geometry, const RescaleFactors& factors, AngleMode mode,
-                                 std::int64_t begin, at::Device device) {
-  return {.frequencies = mode == AngleMode::kFp64 ? to_device(rotary_frequencies_fp64(geometry, factors), device)
-                                                  : to_device(rotary_frequencies_hf_fp32(geometry, factors), device),
-          .attention = factors.attention.value,
-          .n_hat = factors.n_hat,
-          .first = begin};
+RotaryRows rotary_frequency_rows(const RotaryFrequencies& frequencies, std::int64_t begin, at::Device device) {
+  return std::visit(
+      [&]<typename Real>(const RotaryAngles<Real>& angles) -> RotaryRows {
+        const auto pairs = static_cast<std::int64_t>(frequencies.pairs());
+        const at::Tensor both = at::empty({2, pairs}, at::TensorOptions().dtype(c10::CppTypeToScalarType<Real>::value));
+        std::copy_n(angles.original, pairs, both.data_ptr<Real>());
+        std::copy_n(angles.rescaled, pairs, both.data_ptr<Real>() + pairs);
+        // CUDA has read pageable memory when the call returns; a blocking copy would wait for all work before it as
+        // well.
+        return {.frequencies = both.to(device, /*non_blocking=*/true),
+                .attention = static_cast<double>(angles.attention),
+                .n_hat = angles.n_hat,
+                .first = begin};
+      },
+      frequencies.angles());
 }
 
 template <typename Real>

@@ -7,15 +7,15 @@
 
 namespace longrope {
 
-// What rotate() gives the CUDA kernel. Neither function needs a GPU: tests give the same to the kernel's body on the
-// host.
+// The arguments of the CUDA rotation kernel, made from tensors. Neither function needs a GPU: tests give the same
+// arguments to the kernel's body on the host.
 
-/// Rows with frequencies, from position `begin` on. Float64 for AngleMode::kFp64, else float32.
-[[nodiscard]] RotaryRows rotary_frequency_rows(const RotaryGeometry& geometry, const RescaleFactors& factors,
-                                               AngleMode mode, std::int64_t begin, at::Device device);
+/// Rows with frequencies, from position `begin` on: float64 for AngleMode::kFp64, else float32.
+[[nodiscard]] RotaryRows rotary_frequency_rows(const RotaryFrequencies& frequencies, std::int64_t begin,
+                                               at::Device device);
 
-/// `heads` as rotate() takes them, `rotary` with frequencies of type Real (double or float). Points into both. Throws
-/// Error for a dtype that is none of the kernels'.
+/// The kernel's arguments for `heads` as rotate() takes them and `rotary` with frequencies of type Real (double or
+/// float). Points into both. Throws Error for a dtype that the kernels do not compute on.
 template <typename Real>
 [[nodiscard]] Rotation<Real> rotation_of(const at::Tensor& heads, const RotaryRows& rotary);
 

@@ -58,14 +58,14 @@ void gate(const at::Tensor& gate_up, const at::Tensor& out) {
   });
 }
 
-RotaryRows rotary_rows(const RotaryGeometry& geometry, const RescaleFactors& factors, AngleMode mode,
-                       std::int64_t begin, std::int64_t count, at::Device device) {
-  if (cuda_kernels_for(device) != nullptr) return rotary_frequency_rows(geometry, factors, mode, begin, device);
-  const auto pairs = static_cast<std::int64_t>(geometry.pairs());
+RotaryRows rotary_rows(const RotaryFrequencies& frequencies, std::int64_t begin, std::int64_t count,
+                       at::Device device) {
+  if (cuda_kernels_for(device) != nullptr) return rotary_frequency_rows(frequencies, begin, device);
+  const auto pairs = static_cast<std::int64_t>(frequencies.pairs());
   const at::TensorOptions options = at::TensorOptions().dtype(at::kFloat);
   const RotaryRows rows{.cos = at::empty({count, pairs}, options), .sin = at::empty({count, pairs}, options)};
   at::parallel_for(0, count, kRowsPerTask, [&](std::int64_t first, std::int64_t last) {
-    const RotaryTable table = rotary_table(geometry, factors, begin + first, begin + last, mode);
+    const RotaryTable table = rotary_table(frequencies, begin + first, begin + last);
     std::ranges::copy(table.cos, rows.cos.data_ptr<float>() + first * pairs);
     std::ranges::copy(table.sin, rows.sin.data_ptr<float>() + first * pairs);
   });

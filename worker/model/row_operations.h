@@ -18,26 +18,26 @@ void rms_norm(const at::Tensor& in, const at::Tensor& weight, double epsilon, co
 /// out [n, columns] = silu(gate) · up of gate_up [n, 2·columns], the gate first.
 void gate(const at::Tensor& gate_up, const at::Tensor& out);
 
-/// What turns the heads at some positions, on the model's device: cos and sin, or where the CUDA kernels compute these
-/// for themselves the frequencies.
+/// The rotation of the heads at consecutive positions, on the model's device: cos and sin of each position, or the
+/// frequencies where the CUDA kernels compute cos and sin themselves.
 struct RotaryRows {
-  at::Tensor cos;  // [positions, rotary_dim / 2] float32; undefined with frequencies
-  at::Tensor sin;
-  at::Tensor frequencies;  // [2, rotary_dim / 2] f_i and f_i/λ_i, float64 or (hf_fp32) float32; or undefined
-  double attention = 1.0;  // m
+  at::Tensor cos;          // [positions, rotary_dim / 2] float32, multiplied by m; undefined with frequencies
+  at::Tensor sin;          // the same shape
+  at::Tensor frequencies;  // [2, rotary_dim / 2] f_i and f_i/λ_i, float64 or (hf_fp32) float32; undefined with cos
+  double attention = 1.0;  // m; this field and the next two belong to `frequencies`
   std::int64_t n_hat = 0;  // positions from here on take f_i/λ_i and m
   std::int64_t first = 0;  // position of row 0
 };
 
-/// Positions [begin, begin + count), computed for each tile anew: a table of two million positions would cost more
-/// memory than the keys of a small model.
-[[nodiscard]] RotaryRows rotary_rows(const RotaryGeometry& geometry, const RescaleFactors& factors, AngleMode mode,
-                                     std::int64_t begin, std::int64_t count, at::Device device);
+/// The rotation of positions [begin, begin + count), computed anew for each tile: a table of two million positions
+/// would cost more memory than the keys of a small model.
+[[nodiscard]] RotaryRows rotary_rows(const RotaryFrequencies& frequencies, std::int64_t begin, std::int64_t count,
+                                     at::Device device);
 
-/// What turns back by the same angles and keeps the factor m: the transpose, which takes gradients to before the turn.
+/// The transposed rotation (same m), for gradients.
 [[nodiscard]] RotaryRows transposed(const RotaryRows& rotary);
 
-/// Turns pair i = channels (i, i + rotary_dim/2) of every head by its angle, in place (half-split layout, spec §1);
+/// Rotates pair i = channels (i, i + rotary_dim/2) of every head by its angle, in place (half-split layout, spec §1);
 /// channels from rotary_dim on stay. Computed in float32 and rounded once to the dtype of `heads` [n, heads, head_dim],
 /// which lie side by side: strides (any, head_dim, 1).
 void rotate(const at::Tensor& heads, const RotaryRows& rotary);

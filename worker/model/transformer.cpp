@@ -11,14 +11,14 @@
 namespace longrope {
 namespace {
 
-constexpr std::int64_t kTokensAtOnce = 1024;  // that are looked up in the embedding
+constexpr std::int64_t kTokensAtOnce = 1024;  // tokens that are looked up in the embedding at once
 
-/// Of the product that gives `out`.
+/// FLOPs of the matrix product that writes `out`.
 double operations(const at::Tensor& in, const at::Tensor& out) {
   return 2.0 * static_cast<double>(in.numel()) * static_cast<double>(out.size(1));
 }
 
-/// Of attention of `count` queries from `begin` on over at most `window` keys (0: all), for every head.
+/// FLOPs of attention, over all heads, of `count` queries from position `begin` on over at most `window` keys (0: all).
 double attention_operations(const ModelDescription& model, std::int64_t begin, std::int64_t count,
                             std::int64_t window) {
   std::int64_t keys = 0;
@@ -54,9 +54,9 @@ struct Transformer::Layer {
   std::int64_t sliding_window;
 };
 
-/// One candidate's way through the layers.
+/// The state of one candidate on its way through the layers.
 struct Transformer::Stream {
-  const RescaleFactors& factors;
+  const RotaryFrequencies& frequencies;
   at::Tensor residual;  // [tokens, hidden]
   KeyValueCache cache;
 };
@@ -120,15 +120,15 @@ at::Tensor Transformer::load_embedding(const char* name) {
 }
 
 at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
-                                         std::span<const RescaleFactors> candidates, AngleMode angles,
-                                         std::int64_t tile_tokens, const ForwardObserver& observer) {
+                                         std::span<const RotaryFrequencies> candidates, std::int64_t tile_tokens,
+                                         const ForwardObserver& observer) {
   const auto length = static_cast<std::int64_t>(tokens.size());
   const at::Tensor residuals = embedded(tokens, static_cast<std::int64_t>(candidates.size()));
   const bool several = candidates.size() > 1;
   std::vector<Stream> streams;
-  for (const RescaleFactors& factors : candidates) {
+  for (const RotaryFrequencies& frequencies : candidates) {
     streams.push_back(
-        {.factors = factors,
+        {.frequencies = frequencies,
          .residual = residuals.narrow(0, static_cast<std::int64_t>(streams.size()) * length, length),
          .cache = KeyValueCache(length, description_.key_value_heads, description_.head_dim, placement_)});
   }
@@ -151,8 +151,7 @@ at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
         } else {
           tile.projected.copy_(tile.unrotated);  // no factor has had an effect yet
         }
-        add_attention(layer, begin, rows,
-                      rotary_rows(description_.geometry, stream.factors, angles, begin, count, placement_.device),
+        add_attention(layer, begin, rows, rotary_rows(stream.frequencies, begin, count, placement_.device),
                       stream.cache, tile, observer);
         add_feed_forward(layer, rows, tile, observer.clock);
         observer.tile_finished();

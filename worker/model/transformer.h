@@ -41,13 +41,13 @@ class Transformer {
               WeightSource source);
 
   /// The residual streams after the last layer, before the final norm: [candidates·tokens, hidden], arithmetic dtype,
-  /// each candidate's rows together. `tokens` are within the vocabulary; the candidates' factors fit the model.
+  /// each candidate's rows together. `tokens` are within the vocabulary; the candidates are of this model's geometry.
   /// `tile_tokens` go through a layer at once. Candidates share what does not depend on their factors: each layer's
   /// weights as they are read and packed, the embedding, layer 0 up to the rotation. On the CPU kernels a candidate's
   /// rows have the same bits whatever others there are.
   [[nodiscard]] at::Tensor residual_streams(std::span<const std::int32_t> tokens,
-                                            std::span<const RescaleFactors> candidates, AngleMode angles,
-                                            std::int64_t tile_tokens, const ForwardObserver& observer);
+                                            std::span<const RotaryFrequencies> candidates, std::int64_t tile_tokens,
+                                            const ForwardObserver& observer);
   /// How often residual_streams() calls `tile_finished` for a document of so many tokens, for each candidate.
   [[nodiscard]] std::int64_t ticks(std::int64_t tokens, std::int64_t tile_tokens) const;
   /// The final RMSNorm of some rows of the residual stream.

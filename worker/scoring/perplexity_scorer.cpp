@@ -93,14 +93,15 @@ struct PerplexityScorer::Implementation {
       }
     }
   }
-  void require_factors(const RescaleFactors& factors) const {
-    validate(factors, description.geometry.pairs(), "factors for " + description.name);
+  /// Throws InputError for factors that do not fit the model.
+  [[nodiscard]] RotaryFrequencies frequencies_of(const RescaleFactors& factors) const {
+    return {description.geometry, factors, options.angles, "factors for " + description.name};
   }
   /// Runs the layers over `tokens`, which begin at position `begin`, for candidates that fit into memory at once, and
   /// appends each one's scores of `positions`.
   void run_pass(std::span<const std::int32_t> tokens, std::int64_t begin, const std::vector<std::int64_t>& positions,
-                std::span<const RescaleFactors> candidates, std::int64_t tile_tokens, const ForwardObserver& observer,
-                std::span<ScoredTokens> scored);
+                std::span<const RotaryFrequencies> candidates, std::int64_t tile_tokens,
+                const ForwardObserver& observer, std::span<ScoredTokens> scored);
 
   ScorerOptions options;
   Placement placement;
@@ -111,10 +112,9 @@ struct PerplexityScorer::Implementation {
 
 void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> tokens, std::int64_t begin,
                                                 const std::vector<std::int64_t>& positions,
-                                                std::span<const RescaleFactors> candidates, std::int64_t tile_tokens,
+                                                std::span<const RotaryFrequencies> candidates, std::int64_t tile_tokens,
                                                 const ForwardObserver& observer, std::span<ScoredTokens> scored) {
-  const at::Tensor residuals =
-      model.residual_streams(tokens, candidates, options.angles, tile_tokens, observer);  // one below the other
+  const at::Tensor residuals = model.residual_streams(tokens, candidates, tile_tokens, observer);
   std::vector<std::int64_t> targets;
   std::vector<std::int64_t> predictors;  // the token at t is predicted by the row at t − 1
   targets.reserve(candidates.size() * positions.size());
@@ -156,7 +156,8 @@ std::vector<FitnessResult> PerplexityScorer::Implementation::measure(std::span<c
   const c10::InferenceMode inference;
   set_threads(options.threads);  // another scorer of this process may have changed it
   reset_peak_memory(placement.device);
-  for (const RescaleFactors& factors : candidates) require_factors(factors);
+  std::vector<RotaryFrequencies> frequencies;
+  for (const RescaleFactors& factors : candidates) frequencies.push_back(frequencies_of(factors));
   require_measurable(fitness, document, length, description.vocabulary);
 
   PhaseClock clock(options.time_phases ? [this] { return seconds_when_finished(placement.device); }
@@ -170,8 +171,8 @@ std::vector<FitnessResult> PerplexityScorer::Implementation::measure(std::span<c
                  std::vector<std::int32_t> tokens(document.tokens.begin() + pass.begin,
                                                   document.tokens.begin() + pass.end);
                  if (fitness.repeat_first_token) tokens.front() = document.tokens.front();
-                 run_pass(tokens, pass.begin, positions, candidates.subspan(first, count), layout.tile_tokens, observer,
-                          std::span(scored).subspan(first, count));
+                 run_pass(tokens, pass.begin, positions, std::span(frequencies).subspan(first, count),
+                          layout.tile_tokens, observer, std::span(scored).subspan(first, count));
                  for (std::size_t index = first; index < first + count; ++index) {
                    add_window(scored[index], positions.size(), results[index]);
                  }
@@ -217,11 +218,11 @@ void PerplexityScorer::Implementation::write_logits(const RescaleFactors& factor
   const c10::InferenceMode inference;
   set_threads(options.threads);
   require_scorable(document, length, description.vocabulary);
-  require_factors(factors);
+  const RotaryFrequencies frequencies = frequencies_of(factors);
   PhaseClock untimed({});
-  const at::Tensor residual = model.residual_streams(
-      std::span(document.tokens).first(static_cast<std::size_t>(length)), std::span(&factors, 1), options.angles,
-      memory_layout(length, 1).tile_tokens, {.tile_finished = [] {}, .clock = untimed});
+  const at::Tensor residual = model.residual_streams(std::span(document.tokens).first(static_cast<std::size_t>(length)),
+                                                     std::span(&frequencies, 1), memory_layout(length, 1).tile_tokens,
+                                                     {.tile_finished = [] {}, .clock = untimed});
   const Projection head(model.output_embedding(0, description.vocabulary), {}, placement);
   const at::Tensor product = at::empty({length, description.vocabulary}, residual.options());
   head.write(model.final_norm(residual), product);

@@ -63,7 +63,7 @@ TEST_P(RowOperationsTest, PairsAreRotatedAndChannelsBeyondRotaryDimStay) {
   // A slice of a wider tensor, as the model passes it; more rows than one task takes.
   const at::Tensor heads = random({50, 4, 8}).narrow(1, 1, 2);
   const at::Tensor before = heads.to(at::kDouble).clone();
-  rotate(heads, rotary_rows(geometry, factors, AngleMode::kFp64, kBegin, 50, at::kCPU));
+  rotate(heads, rotary_rows({geometry, factors, AngleMode::kFp64, "test"}, kBegin, 50, at::kCPU));
   for (std::int64_t token = 0; token < 50; ++token) {
     const double magnitude = kBegin + token < factors.n_hat ? 1.0 : 1.25;
     for (std::int64_t head = 0; head < 2; ++head) {
@@ -71,7 +71,10 @@ TEST_P(RowOperationsTest, PairsAreRotatedAndChannelsBeyondRotaryDimStay) {
         const auto at = [&](std::int64_t index) { return before[token][head][index].item<double>(); };
         double expected = at(channel);
         if (channel < 6) {
-          const double angle = rescaled_angle(geometry, factors, kBegin + token, static_cast<std::size_t>(channel % 3));
+          const auto pair = static_cast<std::size_t>(channel % 3);
+          const double divisor = kBegin + token < factors.n_hat ? 1.0 : factors.lambda[pair];
+          const double angle = static_cast<double>(kBegin + token) *
+                               std::pow(geometry.rope_theta, -static_cast<double>(pair) / 3.0) / divisor;
           expected = magnitude * (channel < 3 ? at(channel) * std::cos(angle) - at(channel + 3) * std::sin(angle)
                                               : at(channel) * std::cos(angle) + at(channel - 3) * std::sin(angle));
         }
@@ -86,13 +89,13 @@ TEST(RotationBodyAgainstTorchTest, Bfloat16HeadsAreRotatedAsTorchRotatesThem) {
   const RotaryGeometry geometry{.rotary_dim = 12, .rope_theta = 1e4, .original_length = 32};
   const RescaleFactors factors =
       exact_factors({1.0, 1.5, 2.0, 3.0, 4.0, 7.0}, /*n_hat=*/20, {AttentionPolicy::kValue, 1.25});
+  const RotaryFrequencies frequencies(geometry, factors, AngleMode::kFp64, "test");
   const at::Tensor heads = at::randn({50, 5, 16}).to(at::kBFloat16);
   const at::Tensor rotated_heads = heads.clone().narrow(1, 1, 3);
-  rotate(rotated_heads, rotary_rows(geometry, factors, AngleMode::kFp64, 0, 50, at::kCPU));
+  rotate(rotated_heads, rotary_rows(frequencies, 0, 50, at::kCPU));
 
   const at::Tensor own = heads.clone().narrow(1, 1, 3);
-  rotate_on_host<c10::BFloat16>(
-      rotation_of<double>(own, rotary_frequency_rows(geometry, factors, AngleMode::kFp64, 0, at::kCPU)));
+  rotate_on_host<c10::BFloat16>(rotation_of<double>(own, rotary_frequency_rows(frequencies, 0, at::kCPU)));
   // Torch may fuse the last multiplication and addition: then a value between two bfloat16 numbers falls to the other.
   EXPECT_TRUE(at::allclose(own.to(at::kFloat), rotated_heads.to(at::kFloat), /*rtol=*/0.008, /*atol=*/1e-5));
 }
@@ -101,7 +104,8 @@ TEST(RotationBodyAgainstTorchTest, Bfloat16HeadsAreRotatedAsTorchRotatesThem) {
 TEST(RotationBodyAgainstTorchTest, TransposedFrequenciesRotateBack) {
   const RotaryGeometry geometry{.rotary_dim = 4, .rope_theta = 1e4, .original_length = 32};
   const RescaleFactors factors = exact_factors({1.5, 2.0}, /*n_hat=*/20, {AttentionPolicy::kValue, 1.25});
-  const RotaryRows rows = rotary_frequency_rows(geometry, factors, AngleMode::kFp64, 0, at::kCPU);
+  const RotaryFrequencies frequencies(geometry, factors, AngleMode::kFp64, "test");
+  const RotaryRows rows = rotary_frequency_rows(frequencies, 0, at::kCPU);
   const at::Tensor heads = at::randn({50, 2, 6});
   const at::Tensor rotated_heads = heads.clone();
   for (const RotaryRows& way : {rows, transposed(rows)}) rotate_on_host<float>(rotation_of<double>(rotated_heads, way));

@@ -29,10 +29,15 @@ class TransformerTest : public ::testing::Test {
     description_ = describe_model(directory_);
     return {description_, Checkpoint(directory_), placement, source};
   }
+  [[nodiscard]] RotaryFrequencies frequencies_of(const RescaleFactors& factors) const {
+    return {description_.geometry, factors, AngleMode::kFp64, "test"};
+  }
   [[nodiscard]] at::Tensor residuals(
       Transformer& transformer, const Document& document, std::span<const RescaleFactors> candidates,
       std::int64_t tile_tokens, std::function<void()> tile_finished = [] {}) {
-    return transformer.residual_streams(document.tokens, candidates, AngleMode::kFp64, tile_tokens,
+    std::vector<RotaryFrequencies> frequencies;
+    for (const RescaleFactors& factors : candidates) frequencies.push_back(frequencies_of(factors));
+    return transformer.residual_streams(document.tokens, frequencies, tile_tokens,
                                         {.tile_finished = std::move(tile_finished), .clock = untimed_});
   }
   [[nodiscard]] at::Tensor logits(Transformer& transformer, const Placement& placement, const RescaleFactors& factors,
@@ -151,10 +156,10 @@ TEST_F(TransformerTest, PhasesCountTheOperationsOfTheirProducts) {
   const ReferenceTransformer reference({.layers = 3});
   Transformer transformer = load(reference, {});
   const Document document = random_document(300, 61, 4);
-  const RescaleFactors factors = rising_factors(32, 1.0, 0, 1.0);
+  const RotaryFrequencies frequencies = frequencies_of(rising_factors(32, 1.0, 0, 1.0));
   double now = 0.0;
   PhaseClock clock([&now] { return now += 1.0; });
-  (void)transformer.residual_streams(document.tokens, std::span(&factors, 1), AngleMode::kFp64, 192,
+  (void)transformer.residual_streams(document.tokens, std::span(&frequencies, 1), 192,
                                      {.tile_finished = [] {}, .clock = clock});
   const auto operations = [&](Phase phase) { return clock.totals()[static_cast<std::size_t>(phase)].operations; };
   const auto& model = description_;
