@@ -4,6 +4,7 @@
 #include "common/model/model_description.h"
 #include "common/wire/zmq_transport.h"
 #include "worker/scoring/perplexity_scorer.h"
+#include "worker/work_refusal.h"
 
 #include <spdlog/spdlog.h>
 
@@ -45,11 +46,7 @@ struct Loaded {
 struct LoadFailed {
   std::string reason;
 };
-struct ScoringFailed {
-  EvaluationError error;
-  std::string detail;
-};
-using Outcome = std::variant<Loaded, LoadFailed, ScoreResult, ScoringFailed>;
+using Outcome = std::variant<Loaded, LoadFailed, ScoreResult, WorkFailure>;
 
 /// The scoring thread: takes one job at a time, owns the model. `post` is called on that thread.
 class Compute {
@@ -102,21 +99,14 @@ class Compute {
 
   Outcome perform(const ScoreDocument& job) {
     try {
-      if (job.work.kind != static_cast<std::int64_t>(EvaluationKind::kScore)) {
-        throw InputError("evaluation kind must be score: " + std::to_string(job.work.kind));
-      }
-      const RescaleFactors factors =
-          exact_factors(job.work.lambda, job.work.n_hat, {AttentionPolicy::kValue, job.work.attention_factor});
-      validate(factors, scorer_->model().geometry.pairs(), "work message");
-      return scorer_->score(factors, *job.document, job.work.length, progress_);
+      if (auto refusal = why_refused(job.work, *job.document, scorer_->model())) return std::move(*refusal);
+      return scorer_->score(factors_of(job.work), *job.document, job.work.length, progress_);
     } catch (const std::bad_alloc&) {
-      return ScoringFailed{EvaluationError::kOutOfMemory, "out of memory"};
+      return WorkFailure{EvaluationError::kOutOfMemory, "out of memory"};
     } catch (const MemoryError& error) {
-      return ScoringFailed{EvaluationError::kOutOfMemory, error.what()};
-    } catch (const InputError& error) {
-      return ScoringFailed{EvaluationError::kBadFactors, error.what()};
+      return WorkFailure{EvaluationError::kOutOfMemory, error.what()};
     } catch (const std::exception& error) {
-      return ScoringFailed{EvaluationError::kInternal, error.what()};
+      return WorkFailure{EvaluationError::kInternal, error.what()};
     }
   }
 
@@ -156,7 +146,7 @@ struct Loop {
       return protocol.model_loaded(loaded->model_digest, loaded->device, loaded->threads);
     }
     if (const auto* result = std::get_if<ScoreResult>(&outcome)) return protocol.scored(*result);
-    if (const auto* failure = std::get_if<ScoringFailed>(&outcome)) {
+    if (const auto* failure = std::get_if<WorkFailure>(&outcome)) {
       spdlog::warn("scoring failed: {}", failure->detail);
       return protocol.failed(failure->error, failure->detail);
     }
