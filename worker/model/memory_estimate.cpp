@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -13,13 +14,14 @@
 namespace longrope {
 namespace {
 
-constexpr std::int64_t kTokenBytes = 16;          // of each token while the layers run: its id, its position
-constexpr std::int64_t kScoredTokenBytes = 96;    // of each token after them: target, predictor, sums, score
+constexpr std::int64_t kTokenBytes = 16;          // per token while the layers run: its id, its position
+constexpr std::int64_t kScoredTokenBytes = 96;    // per token after the layers: target, predictor, sums, score
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
 
+/// Columns of a matrix once it lies in panels.
 std::int64_t padded(std::int64_t columns) { return panels(columns) * kPanelColumns; }
 
-/// ModelDescription::layer_weights() as the worker packs them.
+/// Weights of one layer (ModelDescription::layer_weights()) once they are packed into panels.
 std::int64_t packed_layer_weights(const ModelDescription& model) {
   const std::int64_t query = model.query_width();
   return padded(query + 2 * model.key_value_width()) * model.hidden_size + padded(model.hidden_size) * query +
@@ -28,10 +30,46 @@ std::int64_t packed_layer_weights(const ModelDescription& model) {
 
 std::int64_t embedding_weights(const ModelDescription& model) { return model.vocabulary * model.hidden_size; }
 
+/// Numbers per token of a tile in the buffers of Transformer::Tile (transformer.cpp), cos and sin included.
 std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates) {
   const std::int64_t projected = model.query_width() + 2 * model.key_value_width();
   return model.hidden_size + (candidates > 1 ? 2 : 1) * projected + model.query_width() + 3 * model.intermediate_size +
          model.geometry.rotary_dim;
+}
+
+/// One decimal of GiB, or of MiB below one. `round` is std::ceil for a need and std::floor for what there is: then the
+/// two never read the same when one exceeds the other.
+std::string readable(std::int64_t bytes, double (*round)(double)) {
+  constexpr std::int64_t kGibibyte = std::int64_t{1} << 30;
+  constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
+  const bool large = bytes >= kGibibyte;
+  const double unit = static_cast<double>(large ? kGibibyte : kMebibyte);
+  return fmt::format("{:.1f} {}", round(10.0 * static_cast<double>(bytes) / unit) / 10.0, large ? "GiB" : "MiB");
+}
+
+/// The longest document below `tokens` whose estimate stays within `budget`; 0 when none does.
+std::int64_t longest_length(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens,
+                            std::int64_t budget) {
+  std::int64_t fits = 0;
+  while (tokens - fits > 1) {
+    const std::int64_t middle = fits + (tokens - fits) / 2;
+    if (estimate_memory(model, layout, middle).total() <= budget) {
+      fits = middle;
+    } else {
+      tokens = middle;
+    }
+  }
+  return fits;
+}
+
+MemoryError not_enough(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens,
+                       std::int64_t budget) {
+  const std::int64_t longest = longest_length(model, layout, tokens, budget);
+  return MemoryError(
+      fmt::format("not enough memory: {} needed for {} tokens of {}, {} available; {}",
+                  readable(estimate_memory(model, layout, tokens).total(), std::ceil), tokens, model.name,
+                  readable(budget, std::floor),
+                  longest > 0 ? fmt::format("the longest length that fits is {} tokens", longest) : "no length fits"));
 }
 
 }  // namespace
@@ -78,8 +116,7 @@ MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std:
     } else if (layout.tile_tokens > kAttentionPieceTokens) {
       layout.tile_tokens -= kAttentionPieceTokens;
     } else {
-      throw MemoryError(fmt::format("memory must suffice: {} bytes are estimated for {} tokens of {}, the budget is {}",
-                                    estimate_memory(model, layout, tokens).total(), tokens, model.name, budget));
+      throw not_enough(model, layout, tokens, budget);
     }
   }
   return layout;

@@ -5,6 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <regex>
+#include <string>
+
 namespace longrope {
 namespace {
 
@@ -82,14 +85,43 @@ TEST(MemoryEstimateTest, CandidatesWaitBeforeTilesShrink) {
   EXPECT_EQ(layout.tile_tokens, MemoryLayout{}.tile_tokens);
 }
 
-TEST(MemoryEstimateTest, WhatCannotFitIsRefusedWithBothNumbers) {
+std::string refused(std::int64_t tokens, std::int64_t budget) {
   try {
-    (void)fit_memory(small_model(), {}, 2'097'152, kGibibyte);
-    ADD_FAILURE() << "accepted";
+    (void)fit_memory(small_model(), {.candidates = 3}, tokens, budget);
   } catch (const MemoryError& error) {
-    EXPECT_THAT(error.what(), ::testing::ContainsRegex("memory must suffice: [0-9]+ bytes are estimated for 2097152 "
-                                                       "tokens of small, the budget is 1073741824"));
+    return error.what();
   }
+  ADD_FAILURE() << "accepted";
+  return {};
+}
+
+TEST(MemoryEstimateTest, RefusalNamesNeedBudgetAndTheLongestLengthThatFits) {
+  const std::string message = refused(2'097'152, kGibibyte);
+  std::smatch found;
+  ASSERT_TRUE(std::regex_match(message, found,
+                               std::regex("not enough memory: (\\d\\.\\d) GiB needed for 2097152 tokens of small, "
+                                          "1\\.0 GiB available; the longest length that fits is (\\d+) tokens")))
+      << message;
+  // 2,097,152 tokens of 3,856 bytes are 7.5 GiB.
+  EXPECT_GT(std::stod(found[1]), 7.5);
+  EXPECT_LT(std::stod(found[1]), 7.8);
+  const std::int64_t longest = std::stoll(found[2]);
+  EXPECT_NO_THROW((void)fit_memory(small_model(), {}, longest, kGibibyte));
+  EXPECT_THAT(refused(longest + 1, kGibibyte), ::testing::HasSubstr("needed for " + std::to_string(longest + 1)));
+}
+
+TEST(MemoryEstimateTest, NeedNeverReadsAsWhatIsAvailable) {
+  const std::int64_t smallest =
+      estimate_memory(small_model(), {.stream_weights = true, .tile_tokens = 192}, 65536).total();
+  const std::string message = refused(65536, smallest - 1);
+  std::smatch found;
+  ASSERT_TRUE(std::regex_search(message, found, std::regex(": (.+ MiB) needed .*, (.+ MiB) available"))) << message;
+  EXPECT_NE(found[1], found[2]);
+  EXPECT_THAT(message, ::testing::EndsWith("the longest length that fits is 65535 tokens"));
+}
+
+TEST(MemoryEstimateTest, RefusalSaysWhenNoLengthFits) {
+  EXPECT_THAT(refused(1024, kGibibyte / 1024), ::testing::EndsWith("1.0 MiB available; no length fits"));
 }
 
 TEST(MemoryEstimateTest, AvailableMemoryIsPositive) { EXPECT_GT(available_memory(), 0); }
