@@ -76,7 +76,7 @@ def run_llama_cpp(folder, length, dtype, threads):
     parameters.flash_attn_type = FLASH_ATTENTION_AUTOMATIC
     context = llama_cpp.llama_init_from_model(model, parameters)
     if not context:
-        raise SystemExit("llama.cpp must make a context")
+        raise SystemExit("llama.cpp cannot make a context")
     vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
     batch = llama_cpp.llama_batch_init(BATCH, 0, 1)
     nll_sum = 0.0
@@ -91,7 +91,7 @@ def run_llama_cpp(folder, length, dtype, threads):
             batch.seq_id[index][0] = 0
             batch.logits[index] = 1
         if llama_cpp.llama_decode(context, batch) != 0:
-            raise SystemExit(f"llama.cpp must take tokens {begin} to {end}")
+            raise SystemExit(f"llama.cpp cannot decode tokens {begin} to {end}")
         scored = min(end, length - 1) - begin  # the last token predicts nothing
         logits = numpy.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (end - begin, vocabulary))[:scored]
         targets = tokens[begin + 1 : begin + 1 + scored]

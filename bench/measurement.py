@@ -1,4 +1,4 @@
-"""What the benches share: the program, where results go, one measurement in a process of its own, the machine."""
+"""Shared by the benches: paths of the program and the results, a measurement in its own process, the machine's name."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ def measure(command):
 
 
 def print_measurement(nll_sum, length, seconds):
-    """Says of this process what `longrope score --json` gives in "total"."""
+    """Prints the measurement of this process as the "total" of `longrope score --json`."""
     # Not getrusage: its maximum survives exec and would be that of the process which started this one.
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
     peak = int(status.split("VmHWM:")[1].split()[0]) * 1024

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares the peak memory of `longrope score` with the estimate that it is refused by (longrope inspect-model).
+"""Compares the peak memory of `longrope score` with the estimate of `longrope inspect-model`, by which documents are
+refused.
 
 A random Llama with the proportions of SmolLM-135M but two layers: memory does not depend on how many there are, time
 does. What the process takes anyhow (libraries, weights, one layer) is measured with a document of two tokens and

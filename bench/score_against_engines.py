@@ -96,7 +96,7 @@ def gemm_peak(threads):
 
 
 def operations(length):
-    """Of one forward pass with causal attention and the lm_head: multiplications and additions."""
+    """FLOPs of one forward pass with causal attention and the lm_head."""
     heads, kv_heads, head_dim = (SHAPE[key] for key in ("num_attention_heads", "num_key_value_heads", "head_dim"))
     hidden, intermediate, layers = (SHAPE[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     weights = hidden * head_dim * (2 * heads + 2 * kv_heads) + 3 * hidden * intermediate
@@ -123,9 +123,9 @@ def compare(folder, length, dtype, arguments):
             print(f"{length} tokens {dtype} repeat {repeat + 1}: {engine} {seconds:.2f} s", flush=True)
     for engine, results in measured.items():
         if any(result["scored_tokens"] != length - 1 for result in results):
-            raise SystemExit(f"{engine} must score {length - 1} tokens: {results}")
+            raise SystemExit(f"{engine} did not score {length - 1} tokens: {results}")
     if len({result["nll_sum"] for result in measured["longrope"]}) != 1:
-        raise SystemExit(f"longrope must give the same NLL in every process: {measured['longrope']}")
+        raise SystemExit(f"longrope gave another NLL in another process: {measured['longrope']}")
     return measured
 
 
@@ -221,7 +221,7 @@ def main():
         run(arguments.folder, lengths[0], dtypes[0], arguments.threads)
         return
     if not LONGROPE.exists():
-        raise SystemExit(f"the release build must exist: {LONGROPE} (make build)")
+        raise SystemExit(f"there is no release build: {LONGROPE} (make build)")
     with tempfile.TemporaryDirectory(prefix="longrope-bench-") as name:
         folder = pathlib.Path(name)
         make_inputs(folder, max(lengths))

@@ -148,7 +148,7 @@ def main():
         *by_position(fp64_blocks, fp32_blocks),
     ]
     if not math.isfinite(fp64["nll_sum"] + fp32["nll_sum"]):
-        raise SystemExit("NLL must be finite")
+        raise SystemExit("the NLL is not finite")
     window = f"-in-a-window-of-{arguments.window}" if arguments.window else ""
     path = RESULTS / f"{today}-score-{tokens}-tokens{window}.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@
 
 namespace longrope {
 
-/// What the compute thread is asked to do. One thing at a time.
+/// A job of the compute thread, which does one at a time: loading a model or scoring a document.
 struct LoadModel {
   Welcome session;
 };
@@ -25,12 +25,13 @@ struct ScoreDocument {
   std::shared_ptr<const Document> document;
 };
 
-/// Exit status and the reason, for people.
+/// Why the worker process ends: its exit status and the reason, for people.
 struct WorkerExit {
   int status = 0;
   std::string reason;
 };
 
+/// What the worker's loop has to do after an event, in this order.
 struct WorkerActions {
   std::vector<WorkerMessage> send;
   std::optional<LoadModel> load;
@@ -54,7 +55,8 @@ class WorkerProtocol {
   [[nodiscard]] WorkerActions model_loaded(const std::string& model_digest, const std::string& device,
                                            std::int64_t threads);
   [[nodiscard]] WorkerActions model_failed(const std::string& reason);
-  /// The document being scored gave `result`, or an error. A non-finite result is reported as the error it is.
+  /// The document that is being scored gave `result`, or failed. A non-finite result is reported as the error
+  /// kNonFinite.
   [[nodiscard]] WorkerActions scored(const ScoreResult& result);
   [[nodiscard]] WorkerActions failed(EvaluationError error, const std::string& detail);
 
@@ -64,7 +66,7 @@ class WorkerProtocol {
 
  private:
   struct DocumentRequest {
-    std::chrono::milliseconds due{0};       // when it is sent, by the monotonic clock
+    std::chrono::milliseconds due{0};       // when it is sent next, by the monotonic clock
     std::chrono::milliseconds interval{0};  // until it is sent again
   };
 
@@ -81,8 +83,8 @@ class WorkerProtocol {
   Sender sender_;
   std::string host_;
   std::int64_t threads_;
-  std::optional<Welcome> session_;  // of the model that is loaded or being loaded
-  bool welcomed_ = false;           // by the coordinator process that is there now
+  std::optional<Welcome> session_;  // the session whose model is loaded or being loaded
+  bool welcomed_ = false;           // whether the coordinator process that runs now has welcomed this worker
   std::optional<Ready> ready_;      // once the model is loaded
   bool loading_ = false;
   std::optional<LeaseId> running_;
@@ -91,7 +93,7 @@ class WorkerProtocol {
   std::map<LeaseId, WorkerMessage> unacknowledged_;
   std::map<std::string, std::shared_ptr<const Document>> documents_;
   std::deque<std::string> document_order_;
-  std::map<std::string, DocumentRequest> requests_;  // of documents that queued work lacks
+  std::map<std::string, DocumentRequest> requests_;  // by digest: documents that queued work lacks
   std::chrono::milliseconds last_sent_again_{0};
 };
 

@@ -10,7 +10,7 @@
 
 namespace longrope {
 
-/// What the closed forms need to know of a model.
+/// The rotary embedding of a model, as far as angles and closed forms need it.
 struct RotaryGeometry {
   std::int64_t rotary_dim = 0;  // head_dim × partial_rotary_factor, even
   double rope_theta = 10000.0;

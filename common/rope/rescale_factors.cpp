@@ -79,7 +79,7 @@ std::string_view to_string(AttentionPolicy policy) {
     case AttentionPolicy::kValue:
       return "value";
   }
-  throw Error(fmt::format("attention policy must be known: {}", static_cast<int>(policy)));
+  throw Error(fmt::format("unknown attention policy: {}", static_cast<int>(policy)));
 }
 
 AttentionPolicy parse_attention_policy(std::string_view text) {

@@ -324,7 +324,7 @@ RescaleFactors rising_factors(std::size_t pairs, double largest, std::int64_t n_
 std::filesystem::path fresh_directory() {
   const auto* const test = ::testing::UnitTest::GetInstance()->current_test_info();
   std::string name = fmt::format("{}.{}", test->test_suite_name(), test->name());
-  std::ranges::replace(name, '/', '_');  // of parametrised tests
+  std::ranges::replace(name, '/', '_');  // parametrised tests have slashes in their names
   std::filesystem::path directory = std::filesystem::path(::testing::TempDir()) / name;
   std::filesystem::remove_all(directory);
   std::filesystem::create_directories(directory);

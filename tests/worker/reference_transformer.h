@@ -30,11 +30,11 @@ struct ReferenceShape {
   bool feed_forward_bias = false;
   bool query_key_norm = false;
   bool fused_projections = false;      // only in the written file
-  double partial_rotary_factor = 1.0;  // of head_dim
+  double partial_rotary_factor = 1.0;  // rotary_dim / head_dim
   std::int64_t sliding_window = 0;     // 0: none
   std::int64_t first_windowed_layer = 0;
   std::int64_t shards = 1;
-  std::string_view dtype = "F32";     // of the written weights: "F32" or "BF16"
+  std::string_view dtype = "F32";     // dtype of the written weights: "F32" or "BF16"
   bool representable_in_bf16 = true;  // weights are rounded to bfloat16 before anything else
 };
 

@@ -15,12 +15,13 @@ namespace longrope {
 // Functions are pure and single-threaded; callers divide rows, panels and heads among threads. Strides count elements.
 // Matrices lie in panels of kPanelColumns columns: [⌈columns / 16⌉][depth][16], the last panel filled up with zeros.
 
-/// `rows` rows of a matrix in memory.
+/// `rows` rows of a matrix in memory, to be read. `stride`: elements from one row to the next.
 struct ConstRows {
   const float* data = nullptr;
   std::int64_t stride = 0;
   std::int64_t rows = 0;
 };
+/// Rows of a matrix in memory, to be written.
 struct Rows {
   float* data = nullptr;
   std::int64_t stride = 0;
@@ -31,10 +32,10 @@ struct Product {
   ConstRows in;                   // [rows, depth]
   const float* matrix = nullptr;  // all panels
   std::int64_t depth = 0;
-  std::int64_t columns = 0;  // of the whole matrix
+  std::int64_t columns = 0;  // columns of the whole matrix
   std::int64_t first_panel = 0;
   std::int64_t last_panel = 0;
-  bool accumulate = false;  // start is what stands in `out`, else 0
+  bool accumulate = false;  // start is what `out` holds; otherwise it is 0
   Rows out;                 // [rows, columns]
 };
 
@@ -42,7 +43,7 @@ struct Product {
 /// scale)·v over keys max(0, p + 1 − window) … p of the query at position p. Flash style: no [tokens, keys] matrix.
 struct Attention {
   ConstRows query;                  // row t, head g at data + t·stride + g·head_dim; rows = tokens
-  std::int64_t first_position = 0;  // of row 0
+  std::int64_t first_position = 0;  // position of row 0
   std::int64_t heads = 1;           // query heads of this key-value head
   std::int64_t head_dim = 0;
   const float* keys = nullptr;    // panels of 16 positions: [⌈positions / 16⌉][head_dim][16]
@@ -63,14 +64,14 @@ struct CpuKernels {
                  const float* sin, std::int64_t pairs);
   /// out = silu(gate) · up, gate_up [rows, 2·width] with the gate first, out [rows, width].
   void (*gate)(const ConstRows& gate_up, std::int64_t width, const Rows& out);
-  /// Takes the logits of columns [first_column, first_column + columns) into `states`, [rows]; `targets` [rows].
+  /// Adds the logits of columns [first_column, first_column + columns) to `states` [rows]; `targets` [rows].
   void (*add_logits)(const ConstRows& logits, std::int64_t first_column, std::int64_t columns,
                      const std::int64_t* targets, LogitState* states);
 };
 
 /// The fastest kernels this processor runs, or nullptr when it has neither AVX2 with FMA nor AVX-512F.
 [[nodiscard]] const CpuKernels* cpu_kernels();
-/// One instruction set, for comparing them; nullptr when the processor does not have it.
+/// The kernels of one instruction set, for comparing them; nullptr when the processor does not have it.
 [[nodiscard]] const CpuKernels* avx2_kernels();
 [[nodiscard]] const CpuKernels* avx512_kernels();
 

@@ -4,8 +4,8 @@
 
 namespace longrope {
 
-/// Compiled for this instruction set alone: call nothing here before avx512_kernels() has said that the processor has
-/// it.
+/// Everything in this source is compiled for AVX-512: call nothing here before avx512_kernels() has said that the
+/// processor has it.
 extern const CpuKernels kAvx512Kernels = {Avx512::kName,  multiply<Avx512>, attend<Avx512>,    rms_norm<Avx512>,
                                           rotate<Avx512>, gate<Avx512>,     add_logits<Avx512>};
 

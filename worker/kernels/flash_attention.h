@@ -14,8 +14,8 @@ inline constexpr std::int64_t kKeyBlock = 256;
 /// Query rows of one pass over the keys: a block of keys and values is read once for all of them.
 inline constexpr std::int64_t kQueryRows = 96;
 
-/// Replaces scores by exp((score − new largest)·scale) and takes them into the running softmax; returns by what the old
-/// sums must be multiplied. Keys outside [first, last) of the block count as −∞.
+/// Replaces scores by exp((score − new largest)·scale) and adds them to the running softmax. Returns the factor by
+/// which the sums so far must be multiplied. Keys outside [first, last) of the block count as −∞.
 template <typename Isa>
 float softmax_row(float* scores, std::int64_t first, std::int64_t last, std::int64_t filled, float scale,
                   float& largest, float& sum) {
@@ -50,7 +50,7 @@ struct QueryRows {
   const float* query;
   float* out;
   std::int64_t rows;
-  std::int64_t position;  // of the first
+  std::int64_t position;  // position of the first token
   float* largest;
   float* sum;
 };

@@ -13,7 +13,7 @@ namespace longrope {
 
 struct Avx512 {
   static constexpr const char* kName = "AVX-512";
-  static constexpr int kRows = 12;  // of one block of a product: 12 of 32 registers hold its sums
+  static constexpr int kRows = 12;  // rows of one block of a product: 12 of 32 registers hold its sums
 
   struct Panel {
     __m512 all;
@@ -49,7 +49,7 @@ struct Avx512 {
 
 struct Avx2 {
   static constexpr const char* kName = "AVX2";
-  static constexpr int kRows = 6;  // of one block of a product: 12 of 16 registers hold its sums
+  static constexpr int kRows = 6;  // rows of one block of a product: 12 of 16 registers hold its sums
 
   struct Panel {
     __m256 low;

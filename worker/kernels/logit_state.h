@@ -7,11 +7,11 @@
 
 namespace longrope {
 
-/// What one row has seen of its logits so far, over any number of calls in column order.
+/// Running log-sum-exp and argmax of one row of logits, which come in any number of calls in column order.
 struct LogitState {
   float largest;        // begin with −∞
   float exponentials;   // Σ exp(logit − largest); begin with 0
-  float target_logit;   // of the token that follows
+  float target_logit;   // logit of the target, the token that follows
   std::int32_t argmax;  // lowest column with the largest logit; −1 while none was larger than −∞
 };
 
@@ -28,7 +28,8 @@ LONGROPE_HOST_DEVICE inline void add_logit(LogitState& state, std::int32_t colum
   state.exponentials += std::exp(logit - state.largest);
 }
 
-/// Both states' columns as one; of equal logits the lower column wins. `target_logit` is that of `a`.
+/// The state of a row that has seen the columns of both; of equal logits the lower column wins. `target_logit` is that
+/// of `a`.
 LONGROPE_HOST_DEVICE inline LogitState merged(const LogitState& a, const LogitState& b) {
   const bool second_wins = b.largest > a.largest || (b.largest == a.largest && b.argmax < a.argmax);
   const LogitState& winner = second_wins ? b : a;
@@ -38,7 +39,8 @@ LONGROPE_HOST_DEVICE inline LogitState merged(const LogitState& a, const LogitSt
   return {winner.largest, winner.exponentials + other.exponentials * scale, a.target_logit, winner.argmax};
 }
 
-/// Takes the logits of a tile into its row's state: nothing but −∞ so far is no distribution, hence NaN.
+/// Merges the state of a tile into that of its row. A row of nothing but −∞ so far is no distribution: its sum becomes
+/// NaN.
 LONGROPE_HOST_DEVICE inline void add_tile(LogitState& state, const LogitState& tile) {
   state = merged(state, tile);
   if (state.largest == -INFINITY) state.exponentials = NAN;

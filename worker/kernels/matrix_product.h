@@ -55,18 +55,18 @@ inline constexpr float kAllKept[16] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
 
 template <typename Isa>
 void multiply(const Product& product) {
-  // Part of the result, as it bounds how many products one running sum takes. A panel of 320 rows is 20 KiB: it stays
-  // in the first cache. Parts of equal depth, so that none is a short rest that costs as much as a long one.
+  // Changing it changes results: it bounds how many products one running sum takes. A panel of 320 rows is 20 KiB: it
+  // stays in the L1 cache. Parts are of equal depth, so that none is a short rest that costs as much as a long one.
   constexpr std::int64_t kLargestDepth = 320;
   const std::int64_t parts = (product.depth + kLargestDepth - 1) / kLargestDepth;
   const std::int64_t part_depth = (product.depth + parts - 1) / parts;
-  constexpr std::int64_t kRowsInSecondCache = 96;
+  constexpr std::int64_t kRowsInL2Cache = 96;
   const auto smaller = [](std::int64_t a, std::int64_t b) { return a < b ? a : b; };
   for (std::int64_t k = 0; k < product.depth; k += part_depth) {
     const std::int64_t depth = smaller(part_depth, product.depth - k);
     const float* const kept = k > 0 || product.accumulate ? kAllKept : nullptr;
-    for (std::int64_t first = 0; first < product.in.rows; first += kRowsInSecondCache) {
-      const std::int64_t last = smaller(first + kRowsInSecondCache, product.in.rows);
+    for (std::int64_t first = 0; first < product.in.rows; first += kRowsInL2Cache) {
+      const std::int64_t last = smaller(first + kRowsInL2Cache, product.in.rows);
       for (std::int64_t panel = product.first_panel; panel < product.last_panel; ++panel) {
         const float* const right = product.matrix + (panel * product.depth + k) * kPanelColumns;
         const std::int64_t column = panel * kPanelColumns;

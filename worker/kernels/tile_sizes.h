@@ -4,9 +4,10 @@
 
 namespace longrope {
 
-// Sizes of the blocks that the worker computes in. The memory estimate counts the same ones, and must not see worker/.
+// Sizes of the blocks that the worker computes in. The memory estimate (worker/model/memory_estimate.h) counts with
+// them.
 
-/// Columns of one panel of a packed matrix (worker/kernels/cpu_kernels.h).
+/// Columns of one panel of a packed matrix (cpu_kernels.h).
 inline constexpr std::int64_t kPanelColumns = 16;
 
 [[nodiscard]] constexpr std::int64_t panels(std::int64_t columns) {
@@ -17,7 +18,7 @@ inline constexpr std::int64_t kPanelColumns = 16;
 /// Tiles shrink by as many when memory is short.
 inline constexpr std::int64_t kAttentionPieceTokens = 192;
 
-/// One tile of logits is 12 MiB of float32: it stays in cache between the product and the sums.
+/// Rows and columns of one tile of logits. It takes 12 MiB of float32 and stays in cache between product and sums.
 inline constexpr std::int64_t kLogitTileRows = 768;
 inline constexpr std::int64_t kLogitTileColumns = 4096;
 

@@ -35,7 +35,7 @@ class Checkpoint {
 
  private:
   struct Entry {
-    std::size_t file;  // in files_
+    std::size_t file;  // index in files_
     bool loaded = false;
   };
 

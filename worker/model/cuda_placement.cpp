@@ -20,8 +20,7 @@ ElementType element_type(const at::Tensor& tensor) {
     case at::kHalf:
       return ElementType::kFloat16;
     default:
-      throw Error(
-          fmt::format("the CUDA kernels compute on Float, BFloat16 and Half: {}", c10::toString(tensor.scalar_type())));
+      throw Error(fmt::format("the CUDA kernels do not compute on {}", c10::toString(tensor.scalar_type())));
   }
 }
 

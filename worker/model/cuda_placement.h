@@ -6,17 +6,17 @@
 
 namespace longrope {
 
-// What lies between Torch's tensors and the CUDA kernels. Needs no header of CUDA.
+// From Torch's tensors to the arguments of the CUDA kernels. Needs no header of CUDA.
 
 /// The kernels that compute on this device, or nullptr: then Torch's do.
 [[nodiscard]] inline const CudaKernels* cuda_kernels_for(at::Device device) {
   return device.is_cuda() ? cuda_kernels() : nullptr;
 }
 
-/// The stream on which Torch's operations of this thread run on a device.
+/// The stream on which Torch runs the operations of this thread on a device.
 [[nodiscard]] CudaStream current_stream(at::Device device);
 
-/// Throws Error for a dtype that is none of the kernels'.
+/// The kernels' name for the tensor's dtype. Throws Error unless it is float32, bfloat16 or float16.
 [[nodiscard]] ElementType element_type(const at::Tensor& tensor);
 
 }  // namespace longrope

@@ -15,7 +15,8 @@ namespace longrope {
                                                at::Device device);
 
 /// The kernel's arguments for `heads` as rotate() takes them and `rotary` with frequencies of type Real (double or
-/// float). Points into both. Throws Error for a dtype that the kernels do not compute on.
+/// float). Points into both. Throws Error unless the
+/// dtype of `heads` is float32, bfloat16 or float16.
 template <typename Real>
 [[nodiscard]] Rotation<Real> rotation_of(const at::Tensor& heads, const RotaryRows& rotary);
 

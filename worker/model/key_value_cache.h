@@ -11,8 +11,9 @@ namespace longrope {
 
 /// Keys and values of one layer for a whole document, and exact causal attention of tiles of queries over them.
 /// K = key-value heads, H = query heads (a multiple of K; query head h reads key-value head h / (H / K)), D = head_dim.
-/// Memory: K·D elements each of keys and values per token (CPU kernels: D of the values rounded up to 16, tokens of the
-/// keys too). Not thread-safe. Made once per document; each layer stores its own over those of the layer before.
+/// Memory: K·D elements each of keys and values per token; on the CPU kernels the D of values and the tokens of keys
+/// are rounded up to 16. Not thread-safe. Made once per document; each layer stores its own over those of the layer
+/// before.
 class KeyValueCache {
  public:
   KeyValueCache(std::int64_t tokens, std::int64_t key_value_heads, std::int64_t head_dim, const Placement& placement);
@@ -23,7 +24,7 @@ class KeyValueCache {
   /// out[t] = softmax(q[t]·kᵀ/√D)·v over the last `window` positions up to and including begin + t (0: all of them), of
   /// queries [n, H, D] at positions [begin, begin + n), which must be stored. Flash style: no [n, positions] matrix
   /// (Torch's kernels: with a window, a mask [n, n + window]). On the CPU kernels a result has the same bits for any
-  /// tiling and number of threads. `piece_finished` is called now and then, from any thread.
+  /// tiling and number of threads. `piece_finished` is called pieces() times, from any thread.
   void attend(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
               const std::function<void()>& piece_finished) const;
   /// How often attend() calls `piece_finished` for so many queries.

@@ -40,14 +40,14 @@ struct LayerWeights {
 /// Gives the tensor of a name, in the shape that it must have.
 using TensorSource = std::function<at::Tensor(const std::string& name, const std::vector<std::int64_t>& shape)>;
 
-/// A layer of tensors that `source` gives under the names of a Hugging Face checkpoint.
+/// Assembles a layer from the tensors that `source` gives under the names of a Hugging Face checkpoint.
 [[nodiscard]] LayerWeights make_layer(const TensorSource& source, const ModelDescription& model, std::int64_t index);
 
-/// From a checkpoint. Throws InputError when a tensor is missing or misshapen.
+/// Loads a layer from a checkpoint. Throws InputError when a tensor is missing or misshapen.
 [[nodiscard]] LayerWeights load_layer(Checkpoint& checkpoint, const ModelDescription& model, std::int64_t index,
                                       const Placement& placement);
 
-/// Once everything is loaded. Throws InputError naming a tensor that does not belong to the architecture.
+/// To be called when everything is loaded. Throws InputError naming a tensor that does not belong to the architecture.
 void require_no_tensor_left(const Checkpoint& checkpoint, const ModelDescription& model);
 
 struct NamedTensor {

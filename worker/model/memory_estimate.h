@@ -8,23 +8,24 @@ namespace longrope {
 
 /// How a worker holds a model and one document; see worker/model/transformer.h.
 struct MemoryLayout {
-  std::int64_t weight_bytes = 4;      // of one weight as it is kept
-  std::int64_t arithmetic_bytes = 4;  // of one number that is computed with
+  std::int64_t weight_bytes = 4;      // bytes of one weight as it is kept
+  std::int64_t arithmetic_bytes = 4;  // bytes of one number that is computed with
   bool stream_weights = false;        // weights stay in the checkpoint's files, one layer at a time is read
-  std::int64_t tile_tokens = 1152;    // that go through a layer at once
-  std::int64_t candidates = 1;        // that go through the document at once
+  std::int64_t tile_tokens = 1152;    // tokens that go through a layer at once
+  std::int64_t candidates = 1;        // candidates that go through the document at once
 };
 
-/// Bytes that scoring a document takes beyond the process itself (libraries, files that are mapped).
+/// Bytes that scoring a document takes beyond the process itself (libraries, files that are mapped), by part.
 struct MemoryEstimate {
-  std::int64_t weights = 0;    // kept between documents; 0 when streamed
-  std::int64_t layer = 0;      // one layer as it is computed with and, when streamed, as it was read
-  std::int64_t per_token = 0;  // one row of the residual stream, one layer's keys and values, 16 bytes of numbers
-  std::int64_t tile = 0;       // buffers of one tile
-  std::int64_t output = 0;     // after the layers, in their place: part of the lm_head and its logits
-  std::int64_t tokens = 0;     // of all candidates
+  std::int64_t weights = 0;  // kept between documents; 0 when streamed
+  std::int64_t layer = 0;    // one layer as it is computed with and, when streamed, as it was read
+  std::int64_t per_token =
+      0;                    // one row of the residual stream, one layer's keys and values, 16 bytes of id and position
+  std::int64_t tile = 0;    // buffers of one tile
+  std::int64_t output = 0;  // after the layers, when their memory is free: part of the lm_head and its logits
+  std::int64_t tokens = 0;  // number of tokens, not bytes: those of all candidates
 
-  /// The largest sum at any time: while the layers run or while the logits are computed.
+  /// The peak: while the layers run or while the logits are computed.
   [[nodiscard]] std::int64_t total() const;
 };
 
@@ -33,12 +34,12 @@ struct MemoryEstimate {
 
 /// `wanted`, changed until its estimate stays within `budget` bytes: weights are streamed when holding them would leave
 /// less than half of it for a document; first there are fewer candidates at once, then tiles become smaller, down to
-/// kAttentionPieceTokens (worker/kernels/tile_sizes.h). Throws MemoryError naming the estimate and the budget when none
-/// fits.
+/// kAttentionPieceTokens (worker/kernels/tile_sizes.h). Throws MemoryError naming the need, the budget and the
+/// longest length that fits when even the smallest layout exceeds the budget.
 [[nodiscard]] MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens,
                                       std::int64_t budget);
 
-/// What this process may still allocate: the machine's available memory, or less where a control group limits it.
+/// Bytes that this process may still allocate: the machine's available memory, or less where a control group limits it.
 [[nodiscard]] std::int64_t available_memory();
 
 }  // namespace longrope

@@ -8,7 +8,8 @@
 
 namespace longrope {
 
-/// What the time of a document goes to.
+/// The parts of the work to which the time of a document is attributed; --timings prints their names
+/// (schemas/score_report.md).
 enum class Phase : std::uint8_t {
   kWeights,      // reading and packing layers
   kRows,         // embedding, norms, rotation, keys and values into their cache, gate: memory more than arithmetic
@@ -22,17 +23,17 @@ inline constexpr std::array<std::string_view, 6> kPhaseNames = {"weights",   "ro
 
 struct PhaseTotal {
   double seconds = 0.0;
-  double operations = 0.0;  // multiplications and additions of products and attention
+  double operations = 0.0;  // FLOPs of products and attention
 };
 using PhaseTotals = std::array<PhaseTotal, kPhaseNames.size()>;  // by Phase
 
 /// Attributes time to phases by laps. Not thread-safe: laps are taken between parallel parts, not inside.
 class PhaseClock {
  public:
-  /// `now` gives seconds once the device has finished what it was given; empty: no laps are taken.
+  /// `now` waits until the device has finished its work and gives seconds; empty: no laps are taken.
   explicit PhaseClock(std::function<double()> now);
 
-  /// What was done and the time since the lap before, or since construction, belong to `phase`.
+  /// Attributes the time since the lap before, or since construction, and `operations` FLOPs to `phase`.
   void lap(Phase phase, double operations = 0.0);
   [[nodiscard]] const PhaseTotals& totals() const { return totals_; }
 

@@ -6,7 +6,7 @@
 
 namespace longrope {
 
-/// Where and in what a model runs.
+/// The device and dtypes that a model runs on.
 struct Placement {
   at::Device device = at::kCPU;
   at::ScalarType weights = at::kFloat;     // weights are rounded to and kept in this

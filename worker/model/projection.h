@@ -6,7 +6,7 @@
 
 namespace longrope {
 
-/// A linear map as it is computed with: weights in the arithmetic dtype, in panels where the CPU kernels multiply.
+/// A linear map, ready to be computed with: weights in the arithmetic dtype, in panels where the CPU kernels multiply.
 /// Both products read `in` [rows, inputs] and write `out` [rows, outputs], arithmetic dtype, last stride 1.
 /// On the CPU kernels a result has the same bits for any number of rows at once and of threads. Immutable.
 class Projection {

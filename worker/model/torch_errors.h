@@ -10,7 +10,7 @@
 
 namespace longrope {
 
-/// Runs `work`, translating Torch's exceptions: std::bad_alloc when memory does not suffice, else Error.
+/// Runs `work`, translating Torch's exceptions: std::bad_alloc when an allocation failed, else Error.
 template <typename Work>
 auto translating_errors(const Work& work) {
   try {
@@ -21,7 +21,7 @@ auto translating_errors(const Work& work) {
     // Torch has no type for a failed host allocation, only this text.
     const std::string_view message = error.what_without_backtrace();
     if (message.find("DefaultCPUAllocator") != std::string_view::npos) throw std::bad_alloc();
-    throw Error(fmt::format("Torch must not fail: {}", message));
+    throw Error(fmt::format("Torch failed: {}", message));
   }
 }
 

@@ -30,7 +30,7 @@ double attention_operations(const ModelDescription& model, std::int64_t begin, s
 
 }  // namespace
 
-/// One layer as it is computed with.
+/// The weights of one layer as they are computed with.
 struct Transformer::Layer {
   Layer(const LayerWeights& weights, const Placement& placement, std::int64_t window)
       : attention_norm(weights.attention_norm.to(placement.arithmetic)),
@@ -96,7 +96,7 @@ Transformer::Transformer(const ModelDescription& description, Checkpoint checkpo
       source_(source),
       final_norm_(checkpoint_.load(kFinalNormName, {description.hidden_size}, placement.weights, placement.device)
                       .to(placement.arithmetic)) {
-  // Once through every tensor in either case: a broken checkpoint is refused now, not in the middle of a search.
+  // Every tensor is read once in either case: a broken checkpoint is refused now, not in the middle of a search.
   const auto keep = [&](at::Tensor& kept, const char* name) {
     at::Tensor loaded = load_embedding(name);
     if (source_ == WeightSource::kMemory) kept = std::move(loaded);
@@ -186,7 +186,7 @@ at::Tensor Transformer::embedded(std::span<const std::int32_t> tokens, std::int6
   return residuals;
 }
 
-/// Queries, keys and values of the tile as they are before the rotation.
+/// Writes the tile's queries, keys and values, not yet rotated, to tile.projected.
 void Transformer::project(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const {
   const ModelDescription& model = description_;
   rms_norm(residual, layer.attention_norm, model.rms_norm_epsilon, tile.normed);

@@ -18,15 +18,15 @@
 
 namespace longrope {
 
-/// Where the weights are between documents.
+/// Where the weights lie between documents.
 enum class WeightSource {
   kMemory,  // loaded once
   kFiles,   // in the checkpoint's files: each layer is read again for each document
 };
 
-/// Who is told of the work while it is done.
+/// Progress and timing of a forward pass while it runs.
 struct ForwardObserver {
-  std::function<void()> tile_finished;  // called after each piece of work, from any thread
+  std::function<void()> tile_finished;  // called Transformer::ticks() times for each candidate, from any thread
   PhaseClock& clock;
 };
 

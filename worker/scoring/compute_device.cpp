@@ -96,7 +96,7 @@ std::int64_t peak_memory_bytes(at::Device device) {
   while (status >> word) {
     if (word == "VmHWM:" && status >> kibibytes) return kibibytes * kBytesPerKibibyte;
   }
-  throw Error("peak memory must be readable: no VmHWM in /proc/self/status");
+  throw Error("cannot read the peak memory: no VmHWM in /proc/self/status");
 }
 
 void reset_peak_memory(at::Device device) {

@@ -25,7 +25,7 @@ std::string_view to_string(FitnessKind kind) {
     case FitnessKind::kAccuracy:
       return "accuracy";
   }
-  throw Error(fmt::format("fitness must be known: {}", static_cast<int>(kind)));
+  throw Error(fmt::format("unknown fitness: {}", static_cast<int>(kind)));
 }
 
 FitnessKind parse_fitness_kind(std::string_view text) {
@@ -88,7 +88,7 @@ void require_finite(const FitnessResult& result, const Document& document, std::
                     std::string_view factors) {
   if (std::isfinite(result.score.nll_sum)) return;
   throw Error(
-      fmt::format("NLL must be finite: document {} at {} tokens under factors {}", document.name, length, factors));
+      fmt::format("NLL is not finite: document {} at {} tokens under factors {}", document.name, length, factors));
 }
 
 void add_window(const ScoredTokens& scored, std::size_t count, FitnessResult& result) {

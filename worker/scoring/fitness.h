@@ -52,7 +52,7 @@ void require_windows(const Fitness& fitness, std::int64_t length);
 void require_measurable(const Fitness& fitness, const Document& document, std::int64_t length, std::int64_t vocabulary);
 
 struct FitnessResult {
-  ScoreResult score;  // its perplexity is the token-weighted one, `ppl_token`
+  ScoreResult score;  // perplexity() of it is the token-weighted one, `ppl_token`
   /// Windows in which something counts, and Σ of their mean NLLs in nats: `ppl_yarn` = exp(Σ / windows), unweighted.
   std::int64_t windows = 0;
   double window_means = 0.0;
@@ -61,18 +61,18 @@ struct FitnessResult {
   PhaseTotals phases{};  // zero unless ScorerOptions::time_phases
 };
 
-/// Throws Error, naming document, length and factors, for an NLL that is no number.
+/// Throws Error, naming document, length and factors, for an NLL that is NaN or infinite.
 void require_finite(const FitnessResult& result, const Document& document, std::int64_t length,
                     std::string_view factors);
 
-/// Of the tokens that count, in position order.
+/// Scores of the tokens that count, in position order.
 struct ScoredTokens {
   std::vector<std::int64_t> positions;
   std::vector<float> nll;          // nats
-  std::vector<std::uint8_t> hits;  // 1 where the token is the likeliest
+  std::vector<std::uint8_t> hits;  // 1 where the token is the likeliest one
 };
 
-/// Adds a window whose scores are the last `count`.
+/// Adds the mean NLL of a window whose scores are the last `count` of `scored`.
 void add_window(const ScoredTokens& scored, std::size_t count, FitnessResult& result);
 /// Sums and blocks of the first `length` tokens, in fp64 and position order: no tile or thread changes a bit.
 void add_up(const ScoredTokens& scored, std::int64_t length, ScoreResult& result);

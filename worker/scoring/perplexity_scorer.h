@@ -18,19 +18,24 @@
 namespace longrope {
 
 struct ScorerOptions {
-  std::string device = "cpu";  // "cpu", "cuda", "cuda:N"; CUDA goes through Torch's own kernels and is untested
-  /// kBf16: weights rounded to bfloat16; arithmetic in bfloat16 where the device has it (CUDA, AVX512-BF16, AMX), else
-  /// in float32, which is then both faster and more exact. device_description() says which.
+  /// Default: "cpu". "cuda" and "cuda:N" are the others; docs/cuda.md says what has run there.
+  std::string device = "cpu";
+  /// Default: kFp32. kBf16: weights are rounded to bfloat16; arithmetic is in bfloat16 where the device has it (CUDA,
+  /// AVX512-BF16, AMX), else in float32, which is then both faster and more exact. device_description() says which.
   ComputeDtype dtype = ComputeDtype::kFp32;
+  /// Default: kFp64. The precision of angles; kHfFp32 rounds as Hugging Face does.
   AngleMode angles = AngleMode::kFp64;
+  /// Default: 1. Threads of the whole process, from 1 to 1,024.
   std::int64_t threads = 1;
-  /// Whether layers with a sliding window keep to it. Without, every layer sees the whole document, as the authors of
-  /// LongRoPE searched and fine-tuned, and as exports are written.
+  /// Default: false. Whether layers with a sliding window keep to it. Without, every layer sees the whole document, as
+  /// the authors of LongRoPE searched and fine-tuned, and as exports are written.
   bool sliding_window = false;
-  /// Bytes for weights and one document, beyond the process itself; 0: what the machine can give when the scorer is
-  /// made. Weights that would take half of it stay in their files (worker/model/memory_estimate.h).
+  /// Default: 0, what the machine can give when the scorer is made. Bytes for weights and one document, beyond the
+  /// process itself. Weights that would take more than half of it stay in their files, and a document that does not fit
+  /// is refused (worker/model/memory_estimate.h).
   std::int64_t memory_budget = 0;
-  /// Fill FitnessResult::phases. On CUDA the device is then waited for after every step, which costs time.
+  /// Default: false. Whether FitnessResult::phases is filled. On CUDA every step then waits for the device, which costs
+  /// time.
   bool time_phases = false;
 };
 
@@ -44,7 +49,7 @@ class PerplexityScorer {
   PerplexityScorer(const std::filesystem::path& model_directory, const ScorerOptions& options);
   ~PerplexityScorer();
 
-  /// As it is run: without sliding windows unless the options keep them.
+  /// The model as it is run: without sliding windows unless the options keep them.
   [[nodiscard]] const ModelDescription& model() const;
   /// Torch version, device name, compute dtype: provenance for the workers table.
   [[nodiscard]] std::string device_description() const;
@@ -53,16 +58,16 @@ class PerplexityScorer {
   /// budget allows: they share what does not depend on factors, and the time is split evenly between them. Results
   /// have the bits of one candidate at a time where the CPU kernels compute. `progress` is incremented by every
   /// finished tile of work, so that a heartbeat can tell a slow worker from a hung one. A non-finite NLL is returned as
-  /// it is: the caller judges it. Throws InputError (document, fitness or factors do not fit the model), MemoryError
-  /// (the estimate exceeds the budget) or std::bad_alloc.
+  /// it is; the caller decides what it means. Throws InputError (document, fitness or factors do not fit the model),
+  /// MemoryError (the estimate exceeds the budget) or std::bad_alloc.
   [[nodiscard]] std::vector<FitnessResult> measure(std::span<const RescaleFactors> candidates, const Fitness& fitness,
                                                    const Document& document, std::int64_t length,
                                                    std::atomic<std::int64_t>& progress);
   /// The coordinator's fitness: measure() of one candidate with FitnessKind::kPerplexity.
   [[nodiscard]] ScoreResult score(const RescaleFactors& factors, const Document& document, std::int64_t length,
                                   std::atomic<std::int64_t>& progress);
-  /// By how much measure() of so many candidates increments `progress`: tiles of work, each taking about as long as the
-  /// others of its layer. Throws InputError as measure().
+  /// The amount by which measure() of so many candidates increments `progress`: tiles of work, each of which takes
+  /// about as long as the others of its layer. Throws InputError as measure().
   [[nodiscard]] std::int64_t expected_progress(std::int64_t candidates, const Fitness& fitness,
                                                const Document& document, std::int64_t length) const;
 

@@ -21,7 +21,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 std::int64_t tiles(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
 
-/// What token_nll was called with.
+/// The arguments of token_nll.
 struct Request {
   const MatrixRows& hidden;
   const MatrixRows& head;

@@ -9,7 +9,8 @@
 
 namespace longrope {
 
-/// On the host where own kernels compute, else on the model's device.
+/// One score per row. The tensors lie on the host where the kernels of worker/kernels/ compute, else on the model's
+/// device.
 struct TokenScores {
   at::Tensor nll;        // [N] float32, nats: log Σ exp(logits) − logits[target]
   at::Tensor is_argmax;  // [N] bool: no logit is larger than the target's, and no lower id has the same

@@ -37,7 +37,7 @@ std::vector<float> packed(const std::vector<float>& weight, std::int64_t columns
 float& at(std::vector<float>& values, std::int64_t index) { return values[static_cast<std::size_t>(index)]; }
 float at(const std::vector<float>& values, std::int64_t index) { return values[static_cast<std::size_t>(index)]; }
 
-/// Those that this processor has; Avx512IsTestedToo says aloud when one is missing.
+/// The kernels that this processor can run; Avx512IsTestedToo says aloud when AVX-512 is missing.
 std::vector<const CpuKernels*> available_kernels() {
   std::vector<const CpuKernels*> available;
 #ifdef LONGROPE_X86_KERNELS
@@ -444,7 +444,8 @@ TEST(ExponentialTest, BeyondItsRangeItIsZeroOrBoundedAndNotANumberStaysSo) {
 
 TEST(CpuKernelsDispatchTest, Avx512IsTestedToo) {
   if (avx512_kernels() == nullptr) {
-    GTEST_SKIP() << "NOT RUN: this processor has no AVX-512; its blocks were tested with AVX2, its instructions not";
+    GTEST_SKIP()
+        << "NOT RUN: this processor has no AVX-512; its blocks were tested with AVX2, its instructions were not";
   }
 }
 

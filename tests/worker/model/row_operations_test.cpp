@@ -110,7 +110,7 @@ TEST(RotationBodyAgainstTorchTest, TransposedFrequenciesRotateBack) {
   const at::Tensor rotated_heads = heads.clone();
   for (const RotaryRows& way : {rows, transposed(rows)}) rotate_on_host<float>(rotation_of<double>(rotated_heads, way));
   at::Tensor expected = heads.to(at::kDouble);
-  expected.narrow(0, 20, 30).narrow(2, 0, 4).mul_(1.25 * 1.25);  // the factor stays the same on the way back
+  expected.narrow(0, 20, 30).narrow(2, 0, 4).mul_(1.25 * 1.25);  // the transposed rotation multiplies by m as well
   EXPECT_TRUE(at::allclose(rotated_heads.to(at::kDouble), expected, /*rtol=*/1e-5, /*atol=*/1e-6));
 }
 

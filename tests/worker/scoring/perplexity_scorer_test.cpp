@@ -323,7 +323,7 @@ TEST_F(PerplexityScorerTest, AnswersAreRightWhereEveryTokenIsTheReferencesArgmax
       const auto logits = reference_.logits(factors_, document_.tokens, static_cast<std::int64_t>(position));
       const auto best = std::ranges::max_element(logits.back()) - logits.back().begin();
       const bool last = position + 1 == first + tokens;
-      // Of the others only the last token is wrong: one wrong token is enough.
+      // In the other answers only the last token is wrong: one wrong token is enough.
       document_.tokens[position] = static_cast<std::int32_t>(answer % 2 == 1 && last ? (best + 1) % 61 : best);
     }
     if (answer % 2 == 0) ++made_right;

@@ -18,7 +18,7 @@ namespace {
 struct Case {
   std::int64_t rows;
   std::int64_t vocabulary;
-  double scale;  // of the hidden states: large ones overflow a sum of exponentials without its maximum
+  double scale;  // spread of the hidden states: a large one overflows a naive sum of exponentials
 };
 
 TokenScores score(

@@ -44,19 +44,19 @@ void for_type(ElementType type, const Launch& launch) {
     case ElementType::kFloat16:
       return launch(static_cast<__half*>(nullptr));
   }
-  throw std::runtime_error("element type must be known: " + std::to_string(static_cast<int>(type)));
+  throw std::runtime_error("unknown element type: " + std::to_string(static_cast<int>(type)));
 }
 
 /// A grid's first dimension takes 2³¹ − 1 blocks, far more than a tile has.
 unsigned int blocks(std::int64_t count) {
-  if (count > INT32_MAX) throw std::runtime_error("a CUDA launch must fit its grid: " + std::to_string(count));
+  if (count > INT32_MAX) throw std::runtime_error("too many blocks for one CUDA launch: " + std::to_string(count));
   return static_cast<unsigned int>(count);
 }
 
 void require_launched(const char* kernel) {
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) {
-    throw std::runtime_error(std::string("CUDA must launch ") + kernel + ": " + cudaGetErrorString(error));
+    throw std::runtime_error(std::string("cannot launch ") + kernel + ": " + cudaGetErrorString(error));
   }
 }
 

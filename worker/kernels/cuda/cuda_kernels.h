@@ -7,12 +7,12 @@
 
 namespace longrope {
 
-/// Arithmetic of the scorer on CUDA devices, without Torch. Pointers are of device memory; strides count elements.
-/// Functions launch on the given stream of the calling thread's current device and return at once: what they point to
-/// stays valid until the stream has come to it. They throw std::runtime_error when the launch fails; what goes wrong
-/// later is told by the next call that waits for the stream. Any number of threads may call.
+// Arithmetic of the scorer on CUDA devices, without Torch. Pointers are of device memory; strides count elements.
+// Functions launch on the given stream of the calling thread's current device and return at once: what their arguments
+// point to must stay valid until the stream has come to it. They throw std::runtime_error when the launch fails; a
+// later failure is reported by the next call that waits for the stream. Any number of threads may call.
 
-/// What rows are stored in; all arithmetic on them is float32, rounded to nearest even once at the end.
+/// The type in which rows are stored. All arithmetic on them is float32, rounded to nearest even once at the end.
 enum class ElementType { kFloat32, kBfloat16, kFloat16 };
 
 /// One call of a rotation kernel, which rotates pair i = channels (i, i + pairs) of each head in place by its angle;
@@ -26,7 +26,7 @@ struct Rotation {
   std::int64_t tokens = 0;
   std::int64_t heads = 0;
   std::int64_t head_dim = 0;
-  std::int64_t first_position = 0;  // of token 0
+  std::int64_t first_position = 0;  // position of token 0
   std::int64_t pairs = 0;           // rotary_dim / 2
   RotaryAngles<Real> angles;        // arrays of `pairs`
 };

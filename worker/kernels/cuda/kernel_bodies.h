@@ -1,6 +1,6 @@
 #pragma once
 
-// What one thread of a CUDA kernel does, as functions of the thread's index that run on the host too: the tests call
+// The work of one thread of a CUDA kernel, as functions of the thread's index. They run on the host too: the tests call
 // them for one thread after the other. `Element` is a type that converts to and from float, such as __nv_bfloat16.
 
 #include "worker/kernels/cuda/cuda_kernels.h"
@@ -34,7 +34,7 @@ LONGROPE_HOST_DEVICE inline void rotate_thread(const Rotation<Real>& rotation, s
   }
 }
 
-/// The columns thread, thread + kThreadsPerRow, … of a row.
+/// The state of a row after the columns of one thread: thread, thread + kThreadsPerRow, ….
 template <typename Element>
 LONGROPE_HOST_DEVICE inline LogitState logits_of_thread(const LogitTile& tile, std::int64_t row, int thread) {
   const Element* const logits = static_cast<const Element*>(tile.logits) + row * tile.stride;
@@ -51,7 +51,8 @@ LONGROPE_HOST_DEVICE inline void join_thread(LogitState* states, int thread, int
   if (thread < distance) states[thread] = merged(states[thread], states[thread + distance]);
 }
 
-/// Takes the joined state of a row's threads into the row's own, and the target's logit when its column is here.
+/// Merges the joined state of a row's threads into the row's own, and stores the target's logit when this tile has its
+/// column.
 template <typename Element>
 LONGROPE_HOST_DEVICE inline void finish_row(const LogitTile& tile, std::int64_t row, const LogitState& joined) {
   LogitState& state = tile.states[row];

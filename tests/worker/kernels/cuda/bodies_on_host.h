@@ -13,7 +13,7 @@ void rotate_on_host(const Rotation<Real>& rotation) {
   for (std::int64_t thread = 0; thread < rotation_threads(rotation); ++thread) rotate_thread<Element>(rotation, thread);
 }
 
-/// Where threads wait for each other one loop over them ends and the next begins.
+/// Where the threads of the kernel wait for each other, one loop over them ends and the next begins.
 template <typename Element>
 void add_logits_on_host(const LogitTile& tile) {
   std::vector<LogitState> states(kThreadsPerRow);

@@ -23,7 +23,7 @@ int differences = 0;
 
 void require(cudaError_t error) {
   if (error == cudaSuccess) return;
-  std::fprintf(stderr, "CUDA must not fail: %s\n", cudaGetErrorString(error));
+  std::fprintf(stderr, "CUDA failed: %s\n", cudaGetErrorString(error));
   std::exit(EXIT_FAILURE);
 }
 
@@ -54,7 +54,7 @@ class OnDevice {
 void expect_near(const char* what, std::size_t index, float actual, float expected, float relative) {
   if (std::isnan(actual) && std::isnan(expected)) return;
   if (actual == expected || std::fabs(actual - expected) <= relative * (1.0F + std::fabs(expected))) return;
-  std::fprintf(stderr, "%s[%zu] must be %.9g: %.9g\n", what, index, static_cast<double>(expected),
+  std::fprintf(stderr, "%s[%zu]: expected %.9g, got %.9g\n", what, index, static_cast<double>(expected),
                static_cast<double>(actual));
   ++differences;
 }
