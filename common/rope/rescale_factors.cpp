@@ -161,8 +161,6 @@ AttentionFactor compose(const AttentionFactor& own, const AttentionFactor& exten
   return {.policy = AttentionPolicy::kValue, .value = own.value * extension.value};
 }
 
-bool is_non_decreasing(const std::vector<double>& lambda) { return std::is_sorted(lambda.begin(), lambda.end()); }
-
 void validate(const RescaleFactors& factors, std::size_t pairs, std::string_view place) {
   if (factors.lambda.size() != pairs) {
     throw InputError(fmt::format("lambda must number {}: {} ({})", pairs, factors.lambda.size(), place));

@@ -65,8 +65,6 @@ struct RescaleFactors {
 /// of the two is 1.
 [[nodiscard]] AttentionFactor compose(const AttentionFactor& own, const AttentionFactor& extension);
 
-[[nodiscard]] bool is_non_decreasing(const std::vector<double>& lambda);
-
 /// Refuses what no model can run: wrong count, NaN, infinite or non-positive λ, negative n_hat, attention factor that
 /// is not finite and positive (1 under policy none); and grid steps that do not give λ. `place` (a file, a message)
 /// goes into the InputError.
