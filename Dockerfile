@@ -12,7 +12,7 @@ COPY tools/install_dependencies.sh tools/install_cuda_toolkit.sh tools/debian-pa
 RUN tools/install_dependencies.sh build
 COPY . .
 RUN make build
-# The worker finds Torch's libraries, and these find CUDA's, by the places they have among each other.
+# The worker finds Torch's libraries, and these find CUDA's, by relative paths: copy them with their folders.
 RUN cd .venv/lib/python3*/site-packages \
   && mkdir -p "/runtime$PWD" \
   && cp -a --parents torch/lib $(ls -d nvidia 2>/dev/null) "/runtime$PWD" \

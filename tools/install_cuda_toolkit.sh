@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Gives an environment that holds a CUDA build of Torch the compiler and headers of the same CUDA release, from NVIDIA's
-# wheels; does nothing when they are there. CMake finds them through LONGROPE_PYTHON (cmake/LongropeCuda.cmake).
+# Installs the CUDA compiler and headers of the same release beside a CUDA build of Torch, from NVIDIA's wheels; does
+# nothing when they are there. CMake finds them through LONGROPE_PYTHON (cmake/LongropeCuda.cmake).
 #
 #   tools/install_cuda_toolkit.sh PYTHON
 set -euo pipefail
 
 python=${1:?usage: tools/install_cuda_toolkit.sh PYTHON}
 release=$("$python" -c 'import importlib.metadata; print(importlib.metadata.version("cuda-toolkit"))' 2>/dev/null) || {
-  echo "install_cuda_toolkit: the Torch of $python must be a CUDA build: it brought no cuda-toolkit" >&2
+  echo "install_cuda_toolkit: the Torch of $python is not a CUDA build: it brought no cuda-toolkit" >&2
   exit 1
 }
 "$python" -m pip install --quiet --disable-pip-version-check "cuda-toolkit[nvcc,cccl]==$release"

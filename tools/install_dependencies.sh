@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing to build (default), to build and test, or to measure the project; does nothing when all is
-# there. Each level has everything of the one before.
+# Installs what is missing to build (default), to build and test, or to measure the project; does nothing when nothing
+# is missing. Each level has everything of the one before.
 #
 #   tools/install_dependencies.sh [build|test|bench]
 #
@@ -23,7 +23,7 @@ without_comments() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$@"; }
 
 install_debian_packages() {
   if ! command -v dpkg-query >/dev/null; then
-    say "this is not Debian: the equivalents of these packages must be installed:" $(without_comments "$@")
+    say "this is not Debian: install the equivalents of these packages:" $(without_comments "$@")
     return
   fi
   local missing=() package
@@ -68,13 +68,14 @@ install_torch() {
   fi
   say "installing torch $version ($wanted build)"
   if [ "$wanted" = cpu ]; then
-    # First as pip is configured here, then from PyTorch's own list of CPU wheels.
+    # First from the index that pip is configured with, then from PyTorch's own index of CPU wheels.
     pip_install .venv "torch==$version+cpu" 2>/dev/null && return 0
     pip_install .venv --retries 1 --timeout 30 --index-url "$CPU_WHEELS" "torch==$version+cpu" 2>/dev/null && return 0
     say "no CPU build of torch $version was found: taking the default build, which is large"
   fi
   pip_install .venv "torch==$version"
-  # A CUDA build's CMake package asks for a compiler; which platforms get a CUDA build, only the wheel says.
+  # The CMake package of a CUDA build asks for a compiler. Whether the default wheel is a CUDA build depends on the
+  # platform, so the installed one is asked.
   if .venv/bin/python -c 'import importlib.metadata; importlib.metadata.version("cuda-toolkit")' 2>/dev/null; then
     tools/install_cuda_toolkit.sh .venv/bin/python
   fi

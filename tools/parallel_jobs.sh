@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints how many compilers fit side by side: one for each processor, and 2 GiB of memory for each, which is what a
-# source that includes Torch takes.
+# Prints how many compilers may run at once: one for each processor, as long as each has 2 GiB of memory, which is what
+# a source that includes Torch takes.
 set -euo pipefail
 
 readonly KIB_PER_JOB=$((2 * 1024 * 1024))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole road (make progressive): carries the bundled model from 512 to 32,768 positions through searches and
+# The bundled model's pipeline (make progressive): carries it from 512 to 32,768 positions through searches and
 # fine-tunings (configs/byte-llama-progressive.toml), evaluates and exports it. About 40 minutes on two cores. Stopped or
-# killed, it goes on when it is started again.
+# killed, it continues when it is started again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
