@@ -10,38 +10,52 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 namespace longrope {
 namespace {
 
-using FinetuneKey = TomlKey<FinetuneStage>;
+/// Reads one setting of a training; throws as TomlValue does.
+template <typename T>
+T read_setting(const TomlValue& value, const AllowedValues<T>& allowed) {
+  if constexpr (std::is_same_v<T, std::int64_t>) {
+    return value.integer(allowed.low, allowed.high);
+  } else if constexpr (std::is_same_v<T, double>) {
+    return value.number({.low = allowed.low, .high = allowed.high, .low_excluded = allowed.low_excluded});
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return value.flag();
+  } else if constexpr (std::is_same_v<T, std::filesystem::path>) {
+    return std::filesystem::absolute(value.path());  // other programs read it elsewhere
+  } else {
+    const std::string word = value.text();
+    std::vector<std::string> words;
+    for (const T known : allowed.values) words.push_back(setting_text(known));
+    if (std::ranges::find(words, word) == words.end()) {
+      value.refuse(fmt::format("must be among {}", fmt::join(words, ", ")));
+    }
+    return allowed.parse(word);
+  }
+}
 
-FinetuneKey count_option(std::string_view name, std::int64_t low, std::int64_t high = kMaxTomlCount) {
-  return {name, [=](FinetuneStage& stage, const TomlValue& value) {
-            stage.options.emplace_back(name, std::to_string(value.integer(low, high)));
-          }};
-}
-FinetuneKey number_option(std::string_view name, NumberRange range) {
-  return {name, [=](FinetuneStage& stage, const TomlValue& value) {
-            stage.options.emplace_back(name, fmt::format("{}", value.number(range)));
-          }};
-}
-FinetuneKey word_option(std::string_view name, std::vector<std::string_view> words) {
-  return {name, [name, words = std::move(words)](FinetuneStage& stage, const TomlValue& value) {
-            const std::string word = value.text();
-            if (std::ranges::find(words, word) == words.end()) {
-              value.refuse(fmt::format("must be among {}", fmt::join(words, ", ")));
-            }
-            stage.options.emplace_back(name, word);
-          }};
+TomlKeys<FinetuneStage> training_keys() {
+  TomlKeys<FinetuneStage> keys;
+  for_each_training_field([&]<typename T>(const TrainingField<T>& field) {
+    if constexpr (!std::is_same_v<T, std::uint64_t>) {  // the seed, which is no key of a stage
+      if (!field.stage_key) return;
+      keys.push_back({field.name, [&field](FinetuneStage& stage, const TomlValue& value) {
+                        stage.settings.*field.member = read_setting<T>(value, field.allowed);
+                      }});
+    }
+  });
+  return keys;
 }
 
-/// The keys that all kinds have, and those of one kind. The former go into `stage`.
+/// `keys`, which are those of one kind of stage, after the keys that all kinds have; the latter go into `stage`.
 template <typename Work>
 TomlKeys<Work> with_common_keys(TomlKeys<Work> keys, PipelineStage& stage) {
   const Read<PipelineStage> read_name = identifier(&PipelineStage::name);
   const TomlKeys<Work> common = {
-      {"kind", [](Work&, const TomlValue&) {}},  // chosen by it
+      {"kind", [](Work&, const TomlValue&) {}},  // read before the others: it chooses the keys
       {"name", [&stage, read_name](Work&, const TomlValue& value) { read_name(stage, value); }, /*required=*/true},
       {"model", [&stage](Work&, const TomlValue& value) { stage.model = value.text(); }},
       {"factors", [&stage](Work&, const TomlValue& value) { stage.factors = value.text(); }},
@@ -52,36 +66,9 @@ TomlKeys<Work> with_common_keys(TomlKeys<Work> keys, PipelineStage& stage) {
 
 TomlKeys<FinetuneStage> finetune_keys() {
   using S = FinetuneStage;
-  constexpr NumberRange kBelowOne{.low = 0.0, .high = 0.999999999};
-  constexpr NumberRange kPositive{.low = 0.0, .high = 1000.0, .low_excluded = true};
-  return {
+  TomlKeys<S> keys = {
       {"documents", path(&S::documents)},
       {"length", integer(&S::length, 2, kMaxTomlLength)},
-      count_option("steps", 1),
-      count_option("batch_size", 1),
-      count_option("micro_batch_size", 1),
-      {"short_documents",
-       [](S& stage, const TomlValue& value) {
-         stage.options.emplace_back("short_documents", std::filesystem::absolute(value.path()).string());
-       }},
-      count_option("short_length", 2, kMaxTomlLength),
-      count_option("short_batch_size", 1),
-      number_option("learning_rate", kPositive),
-      word_option("schedule", {"linear", "cosine", "constant"}),
-      count_option("warmup_steps", 0),
-      number_option("beta1", kBelowOne),
-      number_option("beta2", kBelowOne),
-      number_option("epsilon", kPositive),
-      number_option("weight_decay", {.low = 0.0, .high = 1000.0}),
-      number_option("max_gradient_norm", {.low = 0.0, .high = 1e9}),
-      count_option("checkpoint_interval", 1),
-      count_option("threads", 1, 1024),
-      word_option("dtype", {"fp32", "bf16"}),
-      word_option("target", {"hf5", "hf4"}),
-      {"recompute",
-       [](S& stage, const TomlValue& value) {
-         if (value.flag()) stage.options.emplace_back("recompute", "");
-       }},
       {"command",
        [](S& stage, const TomlValue& value) {
          stage.command = value.words();
@@ -89,6 +76,9 @@ TomlKeys<FinetuneStage> finetune_keys() {
        }},
       {"by_hand", [](S& stage, const TomlValue& value) { stage.by_hand = value.flag(); }},
   };
+  const TomlKeys<S> settings = training_keys();
+  keys.insert(keys.end(), settings.begin(), settings.end());
+  return keys;
 }
 
 TomlKeys<EvaluateStage> evaluate_keys() {
@@ -121,14 +111,13 @@ TomlKeys<ExportStage> export_keys() {
 }
 
 void check_finetune(const FinetuneStage& stage, const TomlValue& table) {
-  const bool built_in = !stage.by_hand && stage.command.empty();
   if (stage.by_hand && !stage.command.empty()) {
     throw InputError("a fine-tuning must be a command or by_hand: both" + table.place());
   }
-  if (built_in && stage.documents.empty()) {
+  if (stage.built_in() && stage.documents.empty()) {
     throw InputError("documents must be given for a fine-tuning that is neither a command nor by_hand" + table.place());
   }
-  if (built_in && stage.number("steps", 0) == 0) {
+  if (stage.built_in() && !stage.settings.steps.given()) {
     throw InputError("steps must be given for a fine-tuning that is neither a command nor by_hand" + table.place());
   }
 }
@@ -140,7 +129,7 @@ Work read_work(const TomlValue& table, TomlKeys<Work> keys, PipelineStage& stage
   return work;
 }
 
-/// With `model` and `factors` as they are written.
+/// Reads one stage; `model` and `factors` stay as they are written, so may be empty.
 PipelineStage read_stage(const TomlValue& table) {
   PipelineStage stage;
   stage.place = table.place();
@@ -173,7 +162,8 @@ PipelineStage read_stage(const TomlValue& table) {
   return stage;
 }
 
-/// `wanted`, or the latest stage before that is of one of the kinds; empty without one.
+/// Name of the stage that `key` of `stage` refers to: `wanted`, or the latest stage of this kind in `before` when
+/// nothing is wanted; empty when there is none. Throws InputError when `wanted` is no such stage.
 std::string linked(const std::vector<PipelineStage>& before, const std::string& wanted, StageKind kind,
                    std::string_view key, const PipelineStage& stage) {
   for (auto candidate = before.rbegin(); candidate != before.rend(); ++candidate) {
@@ -184,7 +174,7 @@ std::string linked(const std::vector<PipelineStage>& before, const std::string& 
       fmt::format("{} must name a {} stage that comes before: {}{}", key, to_string(kind), wanted, stage.place));
 }
 
-/// Winners of other checkpoints are factors over other factors.
+/// Winners found on another checkpoint would be factors over other factors, so they are refused as seeds.
 void require_seed_stages(const std::vector<PipelineStage>& before, const StageConfig& search,
                          const PipelineStage& stage) {
   for (const std::string& name : search.seed_stages) {
@@ -211,16 +201,6 @@ StageKind parse_stage_kind(std::string_view text) {
     if (to_string(kind) == text) return kind;
   }
   throw InputError(fmt::format("kind must be search, finetune, recover, evaluate or export: {}", text));
-}
-
-std::optional<std::string> FinetuneStage::option(std::string_view name) const {
-  const auto found = std::ranges::find(options, name, &std::pair<std::string, std::string>::first);
-  return found == options.end() ? std::nullopt : std::optional(found->second);
-}
-
-std::int64_t FinetuneStage::number(std::string_view name, std::int64_t otherwise) const {
-  const std::optional<std::string> text = option(name);
-  return text ? std::stoll(*text) : otherwise;  // written as an integer
 }
 
 std::int64_t factors_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage) {
@@ -263,17 +243,8 @@ nlohmann::json stage_settings(const PipelineStage& stage) {
   nlohmann::json settings = std::visit(
       Overloaded{[](const StageConfig& search) { return trajectory_settings(search); },
                  [](const FinetuneStage& finetune) {
-                   nlohmann::json options = nlohmann::json::object();
-                   for (const auto& [name, value] : finetune.options) {
-                     // A file is known by its digest, and the training itself keeps its threads: by default they are
-                     // the machine's, and who goes on at another one writes down the first one's. The others change
-                     // no bit.
-                     const bool no_setting = name == "short_documents" || name == "threads" ||
-                                             name == "checkpoint_interval" || name == "recompute";
-                     if (!no_setting) options[name] = value;
-                   }
                    return nlohmann::json{{"length", finetune.length},
-                                         {"options", std::move(options)},
+                                         {"options", stage_identity(finetune.settings)},
                                          {"command", finetune.command},
                                          {"by_hand", finetune.by_hand}};
                  },

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "config/search_config.h"
+#include "config/training_settings.h"
 
 #include <nlohmann/json.hpp>
 
@@ -9,7 +10,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -22,21 +22,16 @@ enum class StageKind { kSearch = 0, kFinetune = 1, kRecover = 2, kEvaluate = 3, 
 
 /// kind = "finetune" (spec §5.2): `longrope finetune`, a command of the user's, or the user by hand.
 struct FinetuneStage {
-  std::filesystem::path documents;  // samples; empty when `by_hand` or `command` brings its own
-  std::int64_t length = 0;          // tokens of a sample; 0: the target length of the factors
-  /// Of `longrope finetune`, as its command line has them ("batch_size" is --batch-size), in the order of the
-  /// reference.
-  std::vector<std::pair<std::string, std::string>> options;
+  std::filesystem::path documents;   // samples; empty when `by_hand` or `command` brings its own
+  std::int64_t length = 0;           // tokens of a sample; 0: the target length of the factors
+  TrainingSettings settings;         // only what the stage says is given
   std::vector<std::string> command;  // program and arguments, run in the hand-off directory; empty: built in
   bool by_hand = false;              // waits for `longrope stage complete`
 
   [[nodiscard]] bool built_in() const { return command.empty() && !by_hand; }
-  [[nodiscard]] std::optional<std::string> option(std::string_view name) const;
-  /// The value of an option that is an integer, or `otherwise`.
-  [[nodiscard]] std::int64_t number(std::string_view name, std::int64_t otherwise) const;
 };
 
-/// kind = "evaluate": `longrope evaluate` on the checkpoint with all tables found for it, and on the untouched model.
+/// kind = "evaluate": `longrope evaluate` on the checkpoint, with all tables found for it, and on the untouched model.
 struct EvaluateStage {
   std::filesystem::path documents;
   std::vector<std::int64_t> lengths;
@@ -51,7 +46,7 @@ struct ExportStage {
   std::string target = "hf5";
 };
 
-/// One step of the road from a checkpoint to its longest context (design §8).
+/// One step of a pipeline, which takes a checkpoint to its longest context (design §8).
 struct PipelineStage {
   std::string name;
   StageKind kind = StageKind::kSearch;
@@ -61,13 +56,14 @@ struct PipelineStage {
   std::string place;  // " (progressive.toml:31)"
 };
 
-/// Target length of the factors that `stage` takes, which are those of a search of `pipeline`.
+/// Target length in tokens of the search in `pipeline` whose factors `stage` takes.
 [[nodiscard]] std::int64_t factors_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage);
 
-/// Tokens of a sample of the finetune stage `stage`: its own, or as many as the factors are for that it takes.
+/// Tokens of each sample of the finetune stage `stage`: its `length`, or else the target length of its factors.
 [[nodiscard]] std::int64_t sample_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage);
 
-/// Canonical JSON of all that changes what the stage gives, but for files: those are known by their digests.
+/// Canonical JSON of everything that changes the output of `stage`, except files, which are known by their digests. A
+/// stage that has begun does not go on under another one.
 [[nodiscard]] nlohmann::json stage_settings(const PipelineStage& stage);
 
 }  // namespace longrope

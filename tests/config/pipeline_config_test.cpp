@@ -9,13 +9,13 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <type_traits>
 
 namespace longrope {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::Pair;
 
 // Stages "128k" and "256k" on the model, "tune" after them. Line of [[stage]] number n: 6 + 5·(n − 1).
 constexpr const char* kSearches = R"([run]
@@ -92,12 +92,58 @@ factors = "128k"
   EXPECT_EQ(config.stages[4].factors, "128k");
 }
 
-TEST_F(PipelineConfigTest, FineTuningKeepsItsOptionsAsTheCommandLineHasThem) {
+/// A value of the setting's type that differs from its default, as TOML writes it.
+template <typename T>
+std::string other_value(const TrainingField<T>& field) {
+  if constexpr (std::is_same_v<T, double>) {
+    return "0.0625";
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return "true";
+  } else if constexpr (std::is_same_v<T, std::filesystem::path>) {
+    return "\"short.safetensors\"";
+  } else if constexpr (std::is_enum_v<T>) {
+    return '"' + setting_text(field.allowed.values.back()) + '"';
+  } else {
+    return "3";
+  }
+}
+
+TEST_F(PipelineConfigTest, EverySettingOfATrainingIsAKeyOfItsStage) {
+  std::string keys;
+  for_each_training_field([&](const auto& field) {
+    if (field.stage_key && field.name != "steps") keys += std::string(field.name) + " = " + other_value(field) + "\n";
+  });
+  const Config config = load(std::string(kSearches) + kTune + keys);
+  const TrainingSettings& settings = std::get<FinetuneStage>(config.stages[2].work).settings;
+  const nlohmann::json identity = stage_settings(config.stages[2]).at("options");
+  for_each_training_field([&](const auto& field) {
+    const auto& setting = settings.*field.member;
+    EXPECT_EQ(setting.given(), field.stage_key) << field.name;
+    EXPECT_EQ(setting.value() != (TrainingSettings().*field.member).value(), field.stage_key) << field.name;
+    EXPECT_EQ(identity.contains(field.name), field.stage_key && field.identity == SettingIdentity::kValue)
+        << field.name;
+  });
+}
+
+TEST_F(PipelineConfigTest, FineTuningGivesOnlyTheSettingsThatItSays) {
   const Config config = load(std::string(kSearches) + kTune + "learning_rate = 2e-5\nrecompute = true\n");
   const auto& tune = std::get<FinetuneStage>(config.stages[2].work);
-  EXPECT_THAT(tune.options, ElementsAre(Pair("steps", "400"), Pair("learning_rate", "2e-05"), Pair("recompute", "")));
-  EXPECT_EQ(tune.number("steps", 0), 400);
-  EXPECT_EQ(tune.number("batch_size", 32), 32);
+  EXPECT_THAT(command_line(tune.settings), ElementsAre("--steps", "400", "--learning-rate", "2e-05", "--recompute"));
+  EXPECT_EQ(stage_settings(config.stages[2]).at("options"), (nlohmann::json{{"steps", 400}, {"learning_rate", 2e-5}}))
+      << "numbers, not texts";
+}
+
+TEST_F(PipelineConfigTest, SettingsOutOfRangeAreRefusedWithKeyRuleValueAndLine) {
+  const auto refused = [&](const std::string& line) { return refusal(std::string(kSearches) + kTune + line); };
+  EXPECT_THAT(refused("batch_size = 0\n"), HasSubstr("batch_size must lie in [1, 1000000]: 0 ("));
+  EXPECT_THAT(refused("beta1 = 1\n"), HasSubstr("beta1 must lie in [0, 0.999999999]: 1 ("));
+  EXPECT_THAT(refused("learning_rate = 0\n"), HasSubstr("learning_rate must lie in (0, 1000]: 0 ("));
+  EXPECT_THAT(refused("schedule = \"step\"\n"), HasSubstr("schedule must be among linear, cosine, constant: 'step' ("));
+  EXPECT_THAT(refused("dtype = \"fp16\"\n"), HasSubstr("dtype must be among fp32, bf16: 'fp16' ("));
+  EXPECT_THAT(refused("target = \"hf3\"\n"), HasSubstr("target must be among hf5, hf4: 'hf3' ("));
+  EXPECT_THAT(refused("recompute = 1\n"), HasSubstr("recompute must be true or false: 1 ("));
+  EXPECT_THAT(refused("recompute = 1\n"), HasSubstr("road.toml:21)"));
+  EXPECT_THAT(refused("seed = 1\n"), HasSubstr("unknown key in [[stage]]: seed"));
 }
 
 TEST_F(PipelineConfigTest, CommandKeepsItsWordsAsTheyAreWritten) {
@@ -177,7 +223,7 @@ TEST_F(PipelineConfigTest, SettingsChangeWithWhatChangesTheOutputAlone) {
 TEST_F(PipelineConfigTest, EveryConfigurationThatComesWithTheProjectIsRead) {
   std::size_t pipelines = 0;
   for (const auto& entry : std::filesystem::directory_iterator(LONGROPE_SOURCE_DIR "/configs")) {
-    if (entry.is_directory()) continue;  // configs/published has factors
+    if (entry.is_directory()) continue;  // the published factors
     const Config config = load_config(entry.path());
     pipelines += config.is_pipeline() ? 1 : 0;
   }
