@@ -6,6 +6,13 @@
 
 namespace longrope {
 
+AdamWOptions adamw_options(const TrainingSettings& settings) {
+  return {.beta1 = settings.beta1,
+          .beta2 = settings.beta2,
+          .epsilon = settings.epsilon,
+          .weight_decay = settings.weight_decay};
+}
+
 AdamW::AdamW(std::vector<NamedTensor> parameters, const AdamWOptions& options) : options_(options) {
   for (NamedTensor& parameter : parameters) {
     const at::Tensor values = parameter.tensor.detach();
@@ -22,7 +29,7 @@ std::vector<at::Tensor> AdamW::gradients() const {
 }
 
 double AdamW::clip_gradients(double max_norm) const {
-  constexpr double kTorchsGuard = 1e-6;  // against a norm of zero
+  constexpr double kTorchsGuard = 1e-6;  // keeps clip_grad_norm_ from dividing by a norm of zero
   const std::vector<at::Tensor> scaled = gradients();
   const at::Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(scaled, 2.0)), 2.0);
   const auto value = norm.item<double>();
@@ -37,7 +44,7 @@ void AdamW::update(double learning_rate) {
     std::vector<at::Tensor> gradients;
     std::vector<at::Tensor> first_moments;
     std::vector<at::Tensor> second_moments;
-    std::vector<at::Tensor> counts;  // of updates, one for each parameter
+    std::vector<at::Tensor> counts;  // number of updates, once for each parameter
     for (Slot& slot : slots_) {
       const at::Tensor& parameter = slot.parameter.tensor;
       if ((parameter.dim() > 1) != decayed || !parameter.grad().defined()) continue;

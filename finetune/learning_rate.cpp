@@ -1,29 +1,10 @@
 #include "finetune/learning_rate.h"
 
-#include "common/error.h"
-
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstddef>
 #include <numbers>
 
 namespace longrope {
-namespace {
-
-constexpr std::array<std::string_view, 3> kNames = {"linear", "cosine", "constant"};  // by LearningRateShape
-
-}  // namespace
-
-std::string_view to_string(LearningRateShape shape) { return kNames.at(static_cast<std::size_t>(shape)); }
-
-LearningRateShape parse_learning_rate_shape(std::string_view text) {
-  const auto* const found = std::ranges::find(kNames, text);
-  if (found == kNames.end()) throw InputError(fmt::format("schedule must be linear, cosine or constant: {}", text));
-  return static_cast<LearningRateShape>(found - kNames.begin());
-}
 
 double LearningRateSchedule::at(std::int64_t step) const {
   if (step < warmup_steps) return peak * static_cast<double>(step) / static_cast<double>(warmup_steps);
@@ -38,6 +19,13 @@ double LearningRateSchedule::at(std::int64_t step) const {
       return peak;
   }
   return peak;
+}
+
+LearningRateSchedule learning_rate_schedule(const TrainingSettings& settings) {
+  return {.shape = settings.schedule,
+          .peak = settings.learning_rate,
+          .warmup_steps = settings.warmup_steps,
+          .steps = settings.steps};
 }
 
 }  // namespace longrope

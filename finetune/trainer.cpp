@@ -3,9 +3,9 @@
 #include "common/error.h"
 #include "common/files/write_file.h"
 #include "common/files/write_folder.h"
-#include "common/sha256.h"
 #include "finetune/adamw.h"
 #include "finetune/data_parallel.h"
+#include "finetune/learning_rate.h"
 #include "finetune/model_parameters.h"
 #include "finetune/training_pass.h"
 #include "finetune/training_samples.h"
@@ -35,52 +35,20 @@ constexpr const char* kLogFile = "training_log.jsonl";
 fs::path training_folder(const fs::path& out) { return plain_folder(out).string() + ".training"; }
 
 FineTunedModel fine_tuned_model(const TrainingOptions& options) {
-  return {options.model, options.factors, /*mixed_windows=*/options.short_samples.has_value(), options.target_length,
-          options.target};
+  return {options.model, options.factors, /*mixed_windows=*/short_samples(options.settings).has_value(),
+          options.target_length, options.settings.target};
 }
 
-/// "cuda" is for each of several processes the GPU of its place on its machine.
+/// The device of this process. "cuda" means, for each of several processes, the GPU of its place on its machine.
 std::string device_of(const TrainingOptions& options) {
   const bool own = options.device == "cuda" && !options.place.alone();
   return own ? fmt::format("cuda:{}", options.place.local_rank) : options.device;
 }
 
-/// The same for all GPUs.
+/// describe_placement() without the index of the GPU: several processes use GPUs of one kind, each its own.
 std::string describe_arithmetic(Placement placement, std::int64_t threads) {
   placement.device = at::Device(placement.device.type());
   return describe_placement(placement, threads);
-}
-
-/// Everything that the bits of the result depend on.
-nlohmann::json settings_of(const TrainingOptions& options, const TrainingSamples& samples,
-                           const std::optional<TrainingSamples>& short_samples, const std::string& arithmetic) {
-  // Random weights depend on the shape alone, and there need not be others.
-  return {
-      {"model", options.random_weights ? sha256_of_file(options.model / "config.json") : model_digest(options.model)},
-      {"random_weights", options.random_weights.value_or(0.0)},
-      {"documents", samples.digest()},
-      {"factors", options.factors ? digest(*options.factors) : "the model's"},
-      {"target_length", options.factors ? options.target_length : 0},
-      {"length", options.length},
-      {"batch_size", options.batch_size},
-      {"micro_batch_size", samples.micro_batch_size},
-      {"short_documents", short_samples ? short_samples->digest() : ""},
-      {"short_length", short_samples ? short_samples->length : 0},
-      {"short_batch_size", short_samples ? short_samples->batch_size : 0},
-      {"short_micro_batch_size", short_samples ? short_samples->micro_batch_size : 0},
-      {"processes", options.place.count},
-      {"steps", options.schedule.steps},
-      {"schedule", to_string(options.schedule.shape)},
-      {"learning_rate", options.schedule.peak},
-      {"warmup_steps", options.schedule.warmup_steps},
-      {"beta1", options.adamw.beta1},
-      {"beta2", options.adamw.beta2},
-      {"epsilon", options.adamw.epsilon},
-      {"weight_decay", options.adamw.weight_decay},
-      {"max_gradient_norm", options.max_gradient_norm},
-      {"seed", options.seed},
-      {"angles", to_string(options.angles)},
-      {"arithmetic", arithmetic}};
 }
 
 class Training {
@@ -88,20 +56,22 @@ class Training {
   explicit Training(const TrainingOptions& options)
       : options_(options),
         model_(describe_model(options.model)),
-        placement_(choose_placement({device_of(options), options.dtype, options.angles, options.threads})),
+        placement_(choose_placement(
+            {device_of(options), options.settings.dtype, options.settings.angles, options.settings.threads})),
         long_(long_samples(options, model_)),
         short_(short_samples(options, model_)),
         parameters_(options.random_weights
-                        ? random_parameters(model_, *options.random_weights, options.seed, placement_.device)
+                        ? random_parameters(model_, *options.random_weights, options.settings.seed, placement_.device)
                         : load_parameters(model_, placement_.device)),
-        optimizer_(trained_tensors(parameters_), options.adamw),
-        pass_(model_, parameters_, {placement_.arithmetic, options.angles, options.recompute}),
+        optimizer_(trained_tensors(parameters_), adamw_options(options.settings)),
+        pass_(model_, parameters_, {placement_.arithmetic, options.settings.angles, options.settings.recompute}),
+        learning_rate_(learning_rate_schedule(options.settings)),
         processes_(options.place) {
-    state_.settings = settings_of(options, long_, short_, describe_arithmetic(placement_, options.threads));
+    state_.settings = state_settings(options, long_, short_, describe_arithmetic(placement_, options.settings.threads));
     processes_.require_same("settings", state_.settings.dump());
   }
 
-  /// Takes up the state on disk, if any; returns the updates done.
+  /// Continues from the state on disk, if there is one; returns the number of updates done.
   std::int64_t resume() {
     if (auto found = read_training_state(state_path(), state_.settings, optimizer_.state())) {
       state_ = std::move(*found);
@@ -121,7 +91,7 @@ class Training {
   [[nodiscard]] const TrainingStep& last() const { return state_.steps.back(); }
 
   void update() {
-    TrainingStep step{.step = done() + 1, .learning_rate = options_.schedule.at(done())};
+    TrainingStep step{.step = done() + 1, .learning_rate = learning_rate_.at(done())};
     step.documents = long_.of_update(done());
     if (short_) step.short_documents = short_->of_update(done());
     const std::int64_t labels = long_.labels(step.documents) + (short_ ? short_->labels(step.short_documents) : 0);
@@ -130,7 +100,7 @@ class Training {
     if (short_) nll_sum += accumulate_gradients(*short_, step.short_documents, weight);
     for (const at::Tensor& gradient : optimizer_.gradients()) processes_.sum(gradient);
     step.loss = processes_.sum(nll_sum) / static_cast<double>(labels);
-    step.gradient_norm = optimizer_.clip_gradients(options_.max_gradient_norm);
+    step.gradient_norm = optimizer_.clip_gradients(options_.settings.max_gradient_norm);
     if (!std::isfinite(step.loss) || !std::isfinite(step.gradient_norm)) {
       throw Error(
           fmt::format("loss and gradient must be finite: {} and {} at step {}; a smaller learning rate or a "
@@ -141,7 +111,7 @@ class Training {
     state_.steps.push_back(std::move(step));
   }
 
-  /// Whether any process wants to stop.
+  /// True when any process, this one by `own`, wants to stop.
   [[nodiscard]] bool agree_to_stop(bool own) { return processes_.sum(own ? 1.0 : 0.0) > 0.0; }
 
   void save() const {
@@ -158,7 +128,7 @@ class Training {
   }
 
  private:
-  /// Of this process's share of a batch; returns its NLL.
+  /// Adds the gradients of this process's share of a batch, micro-batch by micro-batch. Returns the share's summed NLL.
   double accumulate_gradients(const TrainingSamples& samples, std::span<const std::uint64_t> batch, double weight) {
     const std::size_t share = batch.size() / static_cast<std::size_t>(options_.place.count);
     const auto own = batch.subspan(share * static_cast<std::size_t>(options_.place.rank), share);
@@ -193,6 +163,7 @@ class Training {
   ModelParameters parameters_;
   AdamW optimizer_;
   TrainingPass pass_;
+  LearningRateSchedule learning_rate_;
   DataParallel processes_;
   TrainingState state_;
 };
@@ -203,19 +174,19 @@ TrainingEnd train(const TrainingOptions& options, const TrainingObserver& observ
   require_consistent(options);
   require_free_folder(options.out);
   require_exportable(fine_tuned_model(options));
-  set_threads(options.threads);
+  set_threads(options.settings.threads);
   keep_freed_blocks();
   return translating_errors([&] {
     Training training(options);
     if (const std::int64_t before = training.resume(); before > 0 && options.place.rank == 0) {
       observer.continued(before);
     }
-    while (training.done() < options.schedule.steps) {
+    while (training.done() < options.settings.steps) {
       const auto begun = std::chrono::steady_clock::now();
       training.update();
-      const bool stopping = training.agree_to_stop(stop) && training.done() < options.schedule.steps;
-      const bool last = stopping || training.done() == options.schedule.steps;
-      if (last || training.done() % options.checkpoint_interval == 0) training.save();
+      const bool stopping = training.agree_to_stop(stop) && training.done() < options.settings.steps;
+      const bool last = stopping || training.done() == options.settings.steps;
+      if (last || training.done() % options.settings.checkpoint_interval == 0) training.save();
       if (options.place.rank == 0) {
         observer.step_finished(training.last(),
                                std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());

@@ -11,9 +11,9 @@ namespace longrope {
 inline constexpr std::int64_t kLossRows = 1024;
 
 /// Bytes of all tensors on one device at the peak of an update's largest micro-batch: parameters, gradients and
-/// moments, what TrainingPass keeps for the way back, and the logits of its rows (training_pass.h). A test holds it
-/// within 10 % of what Torch allocates on a CPU. Of `options` it takes the lengths, batch sizes, dtype, `recompute` and
-/// the number of processes.
+/// moments, what TrainingPass keeps for the backward pass, and the logits of kLossRows rows (training_pass.h). A test
+/// holds the estimate within 10 % of what Torch allocates on a CPU. `options` need only lengths, batch sizes, dtype,
+/// `recompute` and the number of processes.
 [[nodiscard]] std::int64_t estimate_training_memory(const ModelDescription& model, const TrainingOptions& options);
 
 }  // namespace longrope

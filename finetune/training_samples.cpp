@@ -64,27 +64,30 @@ TrainingBatch TrainingSamples::batch(std::span<const std::uint64_t> chosen) cons
 
 TrainingSamples long_samples(const TrainingOptions& options, const ModelDescription& model) {
   std::vector<Document> documents = training_documents(options, options.documents, options.length, model.vocabulary);
-  SampleOrder order(documents.size(), options.seed, "training");
-  return {
-      std::move(documents), std::move(order),   options.factors ? *options.factors : model.own_factors(options.length),
-      options.length,       options.batch_size, micro_batch_size(options, options.batch_size, options.length)};
+  SampleOrder order(documents.size(), options.settings.seed, "training");
+  return {std::move(documents),
+          std::move(order),
+          options.factors ? *options.factors : model.own_factors(options.length),
+          options.length,
+          options.settings.batch_size,
+          micro_batch_size(options, options.settings.batch_size, options.length)};
 }
 
 std::optional<TrainingSamples> short_samples(const TrainingOptions& options, const ModelDescription& model) {
-  if (!options.short_samples) return std::nullopt;
-  const ShortSamples& given = *options.short_samples;
-  if (given.length > model.geometry.original_length) {
+  const std::optional<ShortSamples> given = short_samples(options.settings);
+  if (!given) return std::nullopt;
+  if (given->length > model.geometry.original_length) {
     throw InputError(
         fmt::format("length of short samples must be at most the {} tokens that the model was trained at: {}",
-                    model.geometry.original_length, given.length));
+                    model.geometry.original_length, given->length));
   }
-  std::vector<Document> documents = training_documents(options, given.documents, given.length, model.vocabulary);
-  SampleOrder order(documents.size(), options.seed, "short samples");
+  std::vector<Document> documents = training_documents(options, given->documents, given->length, model.vocabulary);
+  SampleOrder order(documents.size(), options.settings.seed, "short samples");
   RescaleFactors factors = model.scaling.up_to_original;
   factors.attention = options.factors->attention;
   return TrainingSamples{std::move(documents), std::move(order),
-                         std::move(factors),   given.length,
-                         given.batch_size,     micro_batch_size(options, given.batch_size, given.length)};
+                         std::move(factors),   given->length,
+                         given->batch_size,    micro_batch_size(options, given->batch_size, given->length)};
 }
 
 }  // namespace longrope

@@ -3,6 +3,8 @@
 #include "common/error.h"
 #include "common/files/safetensors_file.h"
 #include "common/files/strict_json.h"
+#include "common/model/model_description.h"
+#include "common/sha256.h"
 #include "finetune/tensor_file.h"
 
 #include <ATen/ATen.h>
@@ -56,6 +58,26 @@ void fill(const SafetensorsFile& file, const NamedTensor& named, const std::stri
 }
 
 }  // namespace
+
+nlohmann::json state_settings(const TrainingOptions& options, const TrainingSamples& samples,
+                              const std::optional<TrainingSamples>& short_samples, const std::string& arithmetic) {
+  nlohmann::json settings = training_identity(options.settings);
+  // 0 stands for a size that depends on the length and the processes: what came of it is what counts.
+  settings["micro_batch_size"] = samples.micro_batch_size;
+  settings["short_micro_batch_size"] = short_samples ? short_samples->micro_batch_size : 0;
+  settings["documents"] = samples.digest();
+  settings["short_documents"] = short_samples ? short_samples->digest() : "";
+  // Random weights depend on the shape of the model alone, and there need not be others.
+  settings["model"] =
+      options.random_weights ? sha256_of_file(options.model / "config.json") : model_digest(options.model);
+  settings["random_weights"] = options.random_weights.value_or(0.0);
+  settings["factors"] = options.factors ? digest(*options.factors) : "the model's";
+  settings["target_length"] = options.factors ? options.target_length : 0;
+  settings["length"] = options.length;
+  settings["processes"] = options.place.count;
+  settings["arithmetic"] = arithmetic;
+  return settings;
+}
 
 void write_training_state(const std::filesystem::path& path, const TrainingState& state,
                           const std::vector<NamedTensor>& tensors) {

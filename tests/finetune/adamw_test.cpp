@@ -52,14 +52,14 @@ TEST(AdamWTest, UpdatesAreThoseOfThePaper) {
 TEST(AdamWTest, VectorsDoNotDecay) {
   const NamedTensor norm = parameter("norm", at::ones({4}), at::zeros({4}));
   const NamedTensor matrix = parameter("matrix", at::ones({4, 4}), at::zeros({4, 4}));
-  AdamW({norm, matrix}, {.weight_decay = 0.1}).update(0.5);
+  AdamW({norm, matrix}, {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.1}).update(0.5);
   EXPECT_EQ(norm.tensor.detach()[0].item<double>(), 1.0);
   EXPECT_NEAR(matrix.tensor.detach()[0][0].item<double>(), 0.95, 1e-6);
 }
 
 TEST(AdamWTest, GradientsAreZeroAfterAnUpdate) {
   const NamedTensor weight = parameter("weight", at::ones({4}), at::ones({4}));
-  AdamW({weight}, {}).update(0.5);
+  AdamW({weight}, adamw_options({})).update(0.5);
   EXPECT_EQ(weight.tensor.grad().abs().max().item<double>(), 0.0);
 }
 

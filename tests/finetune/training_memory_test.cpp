@@ -55,17 +55,17 @@ ModelDescription random_model(const Case& shape) {
   return model;
 }
 
-/// Of one update on two samples.
+/// Largest number of bytes that tensors take in updates on two samples.
 std::int64_t measured_peak(const ModelDescription& model, const TrainingOptions& options) {
   const auto bytes = std::make_shared<TensorBytes>();
   const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, bytes);
   const ModelParameters parameters = random_parameters(model, 0.02, /*seed=*/1, at::kCPU);
-  AdamW optimizer(trained_tensors(parameters), options.adamw);
-  const TrainingPass pass(
-      model, parameters,
-      {.products = options.dtype == ComputeDtype::kBf16 ? at::kBFloat16 : at::kFloat, .recompute = options.recompute});
-  const at::Tensor tokens =
-      at::randint(model.vocabulary, {options.batch_size, options.length}, at::TensorOptions().dtype(at::kLong));
+  AdamW optimizer(trained_tensors(parameters), adamw_options(options.settings));
+  const TrainingPass pass(model, parameters,
+                          {.products = options.settings.dtype == ComputeDtype::kBf16 ? at::kBFloat16 : at::kFloat,
+                           .recompute = options.settings.recompute});
+  const at::Tensor tokens = at::randint(model.vocabulary, {options.settings.batch_size, options.length},
+                                        at::TensorOptions().dtype(at::kLong));
   const RescaleFactors factors = exact_factors(std::vector<double>(model.geometry.pairs(), 1.0), 0, {});
   for (int update = 0; update < 2; ++update) {
     static_cast<void>(pass.accumulate_gradients(tokens, tokens, factors, 1.0));
@@ -79,9 +79,9 @@ class TrainingMemoryTest : public ::testing::TestWithParam<Case> {};
 TEST_P(TrainingMemoryTest, EstimateIsWithinATenthOfWhatTensorsTake) {
   TrainingOptions options;
   options.length = GetParam().length;
-  options.batch_size = 2;
-  options.dtype = GetParam().dtype;
-  options.recompute = GetParam().recompute;
+  options.settings.batch_size = 2;
+  options.settings.dtype = GetParam().dtype;
+  options.settings.recompute = GetParam().recompute;
   const ModelDescription model = random_model(GetParam());
   const auto measured = static_cast<double>(measured_peak(model, options));
   EXPECT_NEAR(static_cast<double>(estimate_training_memory(model, options)), measured, 0.1 * measured);

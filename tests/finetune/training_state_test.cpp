@@ -51,6 +51,45 @@ TEST(TrainingStateTest, WhatIsWrittenIsReadBitForBit) {
   EXPECT_TRUE(at::equal(found[1].tensor, tensors(0.1, 0.2)[1].tensor));
 }
 
+TrainingSamples samples_of(std::int64_t length) {
+  Document document;
+  document.tokens.assign(static_cast<std::size_t>(length), 7);
+  return {.documents = {document},
+          .order = SampleOrder(1, /*seed=*/0, "test"),
+          .factors = {},
+          .length = length,
+          .batch_size = 4,
+          .micro_batch_size = 2};
+}
+
+TEST(TrainingStateTest, StateIsHeldToEverySettingThatChangesTheResult) {
+  TrainingOptions options;
+  options.model = LONGROPE_SOURCE_DIR "/models/byte-llama";
+  options.random_weights = 0.02;
+  const nlohmann::json settings = state_settings(options, samples_of(16), samples_of(8), "some arithmetic");
+  for_each_training_field([&](const auto& field) {
+    const bool held = field.identity == SettingIdentity::kValue || field.identity == SettingIdentity::kDigest;
+    EXPECT_EQ(settings.contains(field.name), held) << field.name;
+  });
+  EXPECT_EQ(settings.at("micro_batch_size"), 2) << "the size in use, not the 0 of the settings";
+  EXPECT_EQ(settings.at("short_micro_batch_size"), 2);
+  EXPECT_EQ(settings.at("short_documents"), samples_of(8).digest());
+  EXPECT_NE(settings.at("documents"), settings.at("short_documents"));
+  EXPECT_EQ(settings.at("arithmetic"), "some arithmetic");
+}
+
+TEST(TrainingStateTest, SettingsThatChangeNoBitAreNotKept) {
+  TrainingOptions options;
+  options.model = LONGROPE_SOURCE_DIR "/models/byte-llama";
+  options.random_weights = 0.02;
+  const nlohmann::json settings = state_settings(options, samples_of(16), std::nullopt, "");
+  options.settings.recompute = true;
+  options.settings.checkpoint_interval = 7;
+  EXPECT_EQ(state_settings(options, samples_of(16), std::nullopt, ""), settings);
+  options.settings.beta2 = 0.99;
+  EXPECT_NE(state_settings(options, samples_of(16), std::nullopt, ""), settings);
+}
+
 TEST(TrainingStateTest, NoFileIsNoState) {
   EXPECT_FALSE(read_training_state(fresh_directory() / "none", {}, tensors(0.0, 0.0)).has_value());
 }
