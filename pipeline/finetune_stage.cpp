@@ -1,5 +1,4 @@
 #include "common/error.h"
-#include "common/rope/rotary_table.h"
 #include "finetune/training_memory.h"
 #include "pipeline/hand_off.h"
 #include "pipeline/preflight.h"
@@ -9,7 +8,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -17,8 +15,6 @@ namespace longrope {
 namespace {
 
 namespace fs = std::filesystem;
-
-using Settings = std::vector<std::pair<std::string, std::string>>;
 
 /// A fine-tuning: built in, by a command of the user's, or by the user.
 class FinetuningStage final : public Stage {
@@ -32,7 +28,7 @@ class FinetuningStage final : public Stage {
     if (!finetune_.documents.empty()) {
       preflight.train(finetune_.documents, preflight.documents(finetune_.documents, options.length));
     }
-    if (const auto& samples = options.short_samples) {
+    if (const auto samples = short_samples(options.settings)) {
       const std::int64_t original = preflight.model().geometry.original_length;
       if (finetune_.built_in() && samples->length > original) {
         throw InputError(fmt::format("short_length must be at most the {} tokens that the model was trained at: {}",
@@ -47,19 +43,19 @@ class FinetuningStage final : public Stage {
     constexpr double kTraining = 3.0;
     constexpr double kRecomputingTraining = 4.0;
     const TrainingOptions options = training_options(config, stage_);
-    const std::int64_t steps = options.schedule.steps;
-    cost.add_passes(model, options.length, steps * options.batch_size);
-    if (const auto& samples = options.short_samples) {
+    const std::int64_t steps = options.settings.steps;
+    cost.add_passes(model, options.length, steps * options.settings.batch_size);
+    if (const auto samples = short_samples(options.settings)) {
       cost.add_passes(model, samples->length, steps * samples->batch_size);
     }
-    cost.operations *= options.recompute ? kRecomputingTraining : kTraining;
+    cost.operations *= options.settings.recompute ? kRecomputingTraining : kTraining;
     cost.memory_bytes = estimate_training_memory(model, options);
   }
 
   void add_inputs(const PipelineStageRecord& /*record*/, const PipelinePlaces& /*places*/,
                   StageInputs& inputs) const override {
     inputs.add("documents", finetune_.documents);
-    inputs.add("short_documents", finetune_.option("short_documents").value_or(""));
+    inputs.add("short_documents", finetune_.settings.short_documents);
   }
 
   [[nodiscard]] StageWork work(const PipelineStageRecord& record, const PipelineContext& context) const override {
@@ -73,7 +69,7 @@ class FinetuningStage final : public Stage {
   }
 
  private:
-  [[nodiscard]] Settings settings(const Settings& defaults) const;
+  [[nodiscard]] TrainingSettings settings(const PipelineContext& context) const;
   [[nodiscard]] Child built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
                                         const fs::path& out) const;
   [[nodiscard]] StageWork hand_off_training(const PipelineStageRecord& record, const PipelineContext& context,
@@ -83,28 +79,11 @@ class FinetuningStage final : public Stage {
   const FinetuneStage& finetune_;
 };
 
-Settings run_defaults(const PipelineContext& context) {
-  return {{"seed", std::to_string(context.config.seed)},
-          {"angles", std::string(to_string(context.config.angles))},
-          {"dtype", std::string(to_string(context.config.dtype))},
-          {"threads", std::to_string(machine_threads())}};
-}
-
-/// Defaults for other trainers: as LLaMA2-7B was trained (spec §5.2).
-Settings recommended_defaults(const PipelineContext& context) {
-  Settings defaults = run_defaults(context);
-  const Settings published = {
-      {"steps", "400"}, {"batch_size", "32"}, {"learning_rate", "2e-5"}, {"schedule", "linear"}};
-  defaults.insert(defaults.end(), published.begin(), published.end());
-  return defaults;
-}
-
-/// What the stage says, and `defaults` for what it leaves open.
-Settings FinetuningStage::settings(const Settings& defaults) const {
-  Settings settings = finetune_.options;
-  for (const auto& [name, value] : defaults) {
-    if (!finetune_.option(name)) settings.emplace_back(name, value);
-  }
+/// What the stage says, and what the run says for what it leaves open.
+TrainingSettings FinetuningStage::settings(const PipelineContext& context) const {
+  TrainingSettings settings = finetune_.settings;
+  fill_in(settings, run_settings(context.config));
+  if (!settings.threads.given()) settings.threads = machine_threads();
   return settings;
 }
 
@@ -125,11 +104,8 @@ Child FinetuningStage::built_in_training(const PipelineStageRecord& record, cons
                                       std::to_string(sample_length(context.config.stages, stage_)),
                                       "--out",
                                       out.string()};
-  for (auto [name, value] : settings(run_defaults(context))) {
-    std::ranges::replace(name, '_', '-');
-    command.push_back("--" + name);
-    if (!value.empty()) command.push_back(value);
-  }
+  const std::vector<std::string> options = command_line(settings(context));
+  command.insert(command.end(), options.begin(), options.end());
   return {.command = std::move(command), .folder = ".", .log = context.places.log(record.name)};
 }
 
@@ -140,6 +116,8 @@ StageWork FinetuningStage::hand_off_training(const PipelineStageRecord& record, 
   const FactorsFile::Entry factors = context.places.winning_factors(record.factors);
   const std::string completion =
       fmt::format("longrope stage complete {} --db {} --checkpoint DIR", record.name, context.database.string());
+  TrainingSettings recommended = settings(context);
+  fill_in(recommended, recommended_settings());
   write_hand_off({.stage = record.name,
                   .model = context.places.checkpoint(record.model),
                   .model_digest = record.inputs.at("model"),
@@ -147,8 +125,7 @@ StageWork FinetuningStage::hand_off_training(const PipelineStageRecord& record, 
                   .factors = factors.factors,
                   .target_length = factors.target_length,
                   .length = sample_length(context.config.stages, stage_),
-                  .settings = settings(recommended_defaults(context)),
-                  .target = parse_hugging_face_target(finetune_.option("target").value_or("hf5")),
+                  .settings = recommended,
                   .completion = completion},
                  folder, context.checkpoints);
   if (finetune_.by_hand) {

@@ -33,18 +33,16 @@ void link_weights(const fs::path& model, const fs::path& folder) {
 }
 
 nlohmann::ordered_json manifest(const HandOff& hand_off, const fs::path& folder, Checkpoints& checkpoints) {
-  nlohmann::ordered_json settings = nlohmann::ordered_json::object();
-  for (const auto& [name, value] : hand_off.settings) settings[name] = value;
   return {{"schema", "longrope-hand-off/1"},
           {"stage", hand_off.stage},
           {"model", {{"folder", kModelFolder}, {"sha256", checkpoints.digest(folder / kModelFolder)}}},
           {"factors", {{"json", "factors.json"}, {"csv", "factors.csv"}, {"digest", digest(hand_off.factors)}}},
           {"documents", hand_off.documents.empty() ? nlohmann::ordered_json()
                                                    : nlohmann::ordered_json(fs::absolute(hand_off.documents).string())},
-          {"transformers", hand_off.target == HuggingFaceTarget::k4 ? 4 : 5},
+          {"transformers", hand_off.settings.target == HuggingFaceTarget::k4 ? 4 : 5},
           {"target_length", hand_off.target_length},
           {"sample_length", hand_off.length},
-          {"settings", std::move(settings)},
+          {"settings", given_settings(hand_off.settings)},
           {"when_done", hand_off.completion}};
 }
 
@@ -152,7 +150,7 @@ void write_hand_off(const HandOff& hand_off, const fs::path& out, Checkpoints& c
                                .factors = hand_off.factors,
                                .mixed_windows = false,
                                .target_length = hand_off.target_length,
-                               .target = hand_off.target};
+                               .target = hand_off.settings.target};
     export_fine_tuned(
         model, [&](const fs::path& weights) { link_weights(hand_off.model, weights); }, folder / kModelFolder);
     write_factor_files(hand_off, folder, checkpoints);

@@ -1,14 +1,12 @@
 #pragma once
 
-#include "common/formats/hugging_face_export.h"
 #include "common/rope/rescale_factors.h"
+#include "config/training_settings.h"
 #include "pipeline/checkpoints.h"
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <utility>
-#include <vector>
 
 namespace longrope {
 
@@ -20,10 +18,9 @@ struct HandOff {
   std::filesystem::path documents;  // samples; empty: the user has their own
   RescaleFactors factors;           // total
   std::int64_t target_length = 0;
-  std::int64_t length = 0;                                    // tokens of a sample
-  std::vector<std::pair<std::string, std::string>> settings;  // of `longrope finetune`, by name: recommended
-  HuggingFaceTarget target = HuggingFaceTarget::k5;           // of the trainer: k4 where it is transformers 4
-  std::string completion;                                     // the command that takes the checkpoint back
+  std::int64_t length = 0;    // tokens of a sample
+  TrainingSettings settings;  // those given are recommended; `target` is the trainer's version of transformers
+  std::string completion;     // the command that takes the checkpoint back
 };
 
 /// Writes the folder `out`, whole: `model/`, a Hugging Face directory with the weights of the model (hard links) and

@@ -192,6 +192,7 @@ PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& data
     if (work.end == WorkEnd::kWaiting) record.state = PipelineStageState::kWaiting;
     record.detail = work.detail;
     store.write(record);
+    if (!work.detail.empty()) tools.say(work.detail);
     return work.end == WorkEnd::kWaiting ? PipelineEnd::kWaiting : PipelineEnd::kStopped;
   }
   return PipelineEnd::kFinished;

@@ -63,6 +63,6 @@ bool run_to_end(const Child& child, const char* failure, const PipelineStageReco
   return !end.stopped;
 }
 
-unsigned machine_threads() { return std::max(1U, std::thread::hardware_concurrency()); }
+std::int64_t machine_threads() { return std::max(1U, std::thread::hardware_concurrency()); }
 
 }  // namespace longrope

@@ -106,6 +106,6 @@ void add_tables(const PipelineStageRecord& record, const PipelinePlaces& places,
                               const PipelineContext& context);
 
 /// Threads of this machine, for children that have it to themselves.
-[[nodiscard]] unsigned machine_threads();
+[[nodiscard]] std::int64_t machine_threads();
 
 }  // namespace longrope

@@ -6,9 +6,13 @@
 namespace longrope {
 
 /// What `longrope finetune` is told by a finetune stage of the pipeline, as far as it is known before the stages before
-/// it have run: numbers, documents, dtype; of the factors their target length and that there are some, of the model
-/// nothing. Throws InputError when the built-in training is given only some of the keys of short samples; for others
-/// they are settings like any.
+/// it have run: settings, documents, lengths; that there are factors, but not which; nothing about the model.
 [[nodiscard]] TrainingOptions training_options(const Config& config, const PipelineStage& stage);
+
+/// What the configuration says for all fine-tuning stages that do not say it themselves: seed, dtype, angles.
+[[nodiscard]] TrainingSettings run_settings(const Config& config);
+
+/// What other trainers are recommended where a stage leaves it open: as LLaMA2-7B was trained (spec §5.2).
+[[nodiscard]] TrainingSettings recommended_settings();
 
 }  // namespace longrope

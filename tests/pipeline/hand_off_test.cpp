@@ -69,7 +69,7 @@ class HandOffTest : public testing::Test {
                        .factors = {},
                        .target_length = 2048,
                        .length = 1024,
-                       .settings = {{"steps", "400"}},
+                       .settings = {.steps = 400, .learning_rate = 2e-5},
                        .completion = "longrope stage complete tune"};
 };
 
@@ -89,7 +89,7 @@ TEST_F(HandOffTest, ManifestNamesEverythingByDigest) {
   EXPECT_EQ(manifest.at("factors").at("digest"), digest(hand_off_.factors));
   EXPECT_EQ(manifest.at("documents"), "/data/train.safetensors");
   EXPECT_EQ(manifest.at("sample_length"), 1024);
-  EXPECT_EQ(manifest.at("settings").at("steps"), "400");
+  EXPECT_EQ(manifest.at("settings"), (nlohmann::json{{"steps", 400}, {"learning_rate", 2e-5}})) << "numbers, not texts";
   EXPECT_EQ(manifest.at("when_done"), "longrope stage complete tune");
 }
 
@@ -168,7 +168,7 @@ TEST_F(HandOffTest, TokenizerMustComeBackAsItWas) {
 }
 
 TEST_F(HandOffTest, TrainerOnTransformers4GetsItsForm) {
-  hand_off_.target = HuggingFaceTarget::k4;
+  hand_off_.settings.target = HuggingFaceTarget::k4;
   const fs::path folder = folder_ / "for-4";
   write_hand_off(hand_off_, folder, checkpoints_);
   const nlohmann::json config = json(folder / "model" / "config.json");

@@ -38,7 +38,7 @@ class PipelineFixture : public testing::Test {
     add_search("128", StageKind::kSearch, "", 128);
     FinetuneStage finetune;
     finetune.documents = train_;
-    finetune.options = {{"steps", "4"}};
+    finetune.settings.steps = 4;
     config_.stages.push_back({.name = "tune", .kind = StageKind::kFinetune, .factors = "128", .work = finetune});
     add_search("256", StageKind::kSearch, "tune", 256);
     add_search("short", StageKind::kRecover, "tune", kOriginalLength);

@@ -25,7 +25,7 @@ class PreflightTest : public testing::Test {
     write_to(final_, {document_of("f", 8)});
     FinetuneStage finetune;
     finetune.documents = train_;
-    finetune.options = {{"steps", "10"}};
+    finetune.settings.steps = 10;
     EvaluateStage evaluate;
     evaluate.documents = final_;
     evaluate.lengths = {512, kPreparedLength};
@@ -77,17 +77,17 @@ TEST_F(PreflightTest, MoreDocumentsThanThereAreAreRefused) {
 }
 
 TEST_F(PreflightTest, NumbersThatATrainingWouldRefuseAreRefused) {
-  auto& options = std::get<FinetuneStage>(config_.stages[1].work).options;
-  options.emplace_back("warmup_steps", "11");
+  TrainingSettings& settings = std::get<FinetuneStage>(config_.stages[1].work).settings;
+  settings.warmup_steps = 11;
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tune: "), HasSubstr("warm-up must lie in [0, 10] steps: 11")));
-  options = {{"steps", "10"}, {"batch_size", "4"}, {"micro_batch_size", "3"}};
+  settings = {.steps = 10, .batch_size = 4, .micro_batch_size = 3};
   EXPECT_THAT(refusal(), HasSubstr("micro-batch size must divide"));
-  options = {{"steps", "10"}, {"short_length", "64"}};
+  settings = {.steps = 10, .short_length = 64};
   EXPECT_THAT(refusal(), HasSubstr("must be given together: 1 of 3"));
   std::get<FinetuneStage>(config_.stages[1].work).command = {"trainer"};
   EXPECT_EQ(refusal(), "(not refused)") << "to others they are settings like any";
   std::get<FinetuneStage>(config_.stages[1].work).command.clear();
-  options = {{"steps", "10"}, {"short_documents", train_}, {"short_length", "600"}, {"short_batch_size", "1"}};
+  settings = {.steps = 10, .short_documents = train_, .short_length = 600, .short_batch_size = 1};
   EXPECT_THAT(refusal(), HasSubstr("short_length must be at most the 512 tokens"));
 }
 

@@ -39,7 +39,7 @@ Config search_and_training() {
   search.heldout_count = 10;
   config.stages.push_back({.name = "4k", .kind = StageKind::kSearch, .work = search});
   FinetuneStage finetune;
-  finetune.options = {{"steps", "400"}, {"batch_size", "8"}};
+  finetune.settings = {.steps = 400, .batch_size = 8};
   config.stages.push_back({.name = "tune", .kind = StageKind::kFinetune, .factors = "4k", .work = finetune});
   config.stages.push_back({.name = "out", .kind = StageKind::kExport, .factors = "4k", .work = ExportStage{}});
   return config;
@@ -62,7 +62,7 @@ TEST(RunPlanTest, TrainingTakesTheModelsDtypeUnlessItHasItsOwn) {
   const std::int64_t in_float32 = plan_run(config)[1].memory_bytes;
   config.dtype = ComputeDtype::kBf16;
   EXPECT_LT(plan_run(config)[1].memory_bytes, in_float32);
-  std::get<FinetuneStage>(config.stages[1].work).options.emplace_back("dtype", "fp32");
+  std::get<FinetuneStage>(config.stages[1].work).settings.dtype = ComputeDtype::kFp32;
   EXPECT_EQ(plan_run(config)[1].memory_bytes, in_float32);
 }
 
@@ -72,7 +72,7 @@ TEST(RunPlanTest, TrainingCostsThreePassesAndFourWhenItRecomputes) {
     return plan_run(config)[1].operations / (3200 * forward_operations(describe_model(config.model), 4096));
   };
   EXPECT_NEAR(passes(), 3.0, 1e-9);
-  std::get<FinetuneStage>(config.stages[1].work).options.emplace_back("recompute", "");
+  std::get<FinetuneStage>(config.stages[1].work).settings.recompute = true;
   EXPECT_NEAR(passes(), 4.0, 1e-9);
 }
 

@@ -417,7 +417,7 @@ def test_fine_tuning_by_hand_waits_and_takes_only_what_was_handed_off(folder, tm
     handed = folder / "by_hand.stages/tune/hand-off"
     manifest = json.loads((handed / "manifest.json").read_text())
     assert manifest["target_length"] == 640
-    assert (manifest["settings"]["learning_rate"], manifest["settings"]["steps"]) == ("2e-5", "400"), "as published"
+    assert (manifest["settings"]["learning_rate"], manifest["settings"]["steps"]) == (2e-5, 400), "as published"
 
     def refusal(checkpoint):
         refused = longrope("stage", "complete", "tune", "--db", database, "--checkpoint", checkpoint, check=False)
