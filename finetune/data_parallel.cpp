@@ -35,12 +35,12 @@ Addresses addresses_of_rank_0(const ProcessPlace& place, int socket_type) {
   hints.ai_socktype = socket_type;
   addrinfo* found = nullptr;
   if (const int error = ::getaddrinfo(place.host.c_str(), std::to_string(place.port).c_str(), &hints, &found)) {
-    throw Error(fmt::format("MASTER_ADDR must be an address: {} ({})", place.host, ::gai_strerror(error)));
+    throw Error(fmt::format("cannot resolve MASTER_ADDR {}: {}", place.host, ::gai_strerror(error)));
   }
   return {found, &::freeaddrinfo};
 }
 
-/// A socket that listens on one address, not on all as the store's own would.
+/// A socket that listens on the address of rank 0 only; the store's own would listen on all.
 int listening_socket(const ProcessPlace& place) {
   const Addresses found = addresses_of_rank_0(place, SOCK_STREAM);
   const int descriptor = ::socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol);
@@ -49,13 +49,12 @@ int listening_socket(const ProcessPlace& place) {
       ::bind(descriptor, found->ai_addr, found->ai_addrlen) != 0 || ::listen(descriptor, kBacklog) != 0) {
     const int cause = errno;
     if (descriptor >= 0) ::close(descriptor);
-    throw Error(
-        fmt::format("rank 0 must be able to listen on {}:{}: {}", place.host, place.port, std::strerror(cause)));
+    throw Error(fmt::format("rank 0 cannot listen on {}:{}: {}", place.host, place.port, std::strerror(cause)));
   }
   return descriptor;
 }
 
-/// Of this machine, on the way to rank 0; nothing is sent.
+/// The address from which this machine reaches rank 0; nothing is sent.
 std::string own_address(const ProcessPlace& place) {
   const Addresses found = addresses_of_rank_0(place, SOCK_DGRAM);
   sockaddr_storage own{};
@@ -68,7 +67,7 @@ std::string own_address(const ProcessPlace& place) {
                      ::getnameinfo(address, size, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0;
   const int cause = errno;
   if (descriptor >= 0) ::close(descriptor);
-  if (!known) throw Error(fmt::format("there must be a way to rank 0 at {}: {}", place.host, std::strerror(cause)));
+  if (!known) throw Error(fmt::format("cannot reach rank 0 at {}: {}", place.host, std::strerror(cause)));
   return text.data();
 }
 
@@ -90,7 +89,7 @@ c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> gloo_options(const ProcessPl
   return options;
 }
 
-/// Gloo has exceptions of its own.
+/// Runs `work`, which waits for other processes. What Gloo and the store throw becomes an Error.
 template <typename Work>
 auto with_the_others(const ProcessPlace& place, const Work& work) {
   try {
@@ -99,8 +98,8 @@ auto with_the_others(const ProcessPlace& place, const Work& work) {
     throw;
   } catch (const std::exception& error) {
     const std::string text = error.what();
-    throw Error(fmt::format("all {} processes must answer within {} s and none may end: rank {} lost one ({})",
-                            place.count, DataParallel::kPatienceSeconds, place.rank, text.substr(0, text.find('\n'))));
+    throw Error(fmt::format("rank {} lost one of {} processes: it ended, or did not answer within {} s ({})",
+                            place.rank, place.count, DataParallel::kPatienceSeconds, text.substr(0, text.find('\n'))));
   }
 }
 
@@ -114,18 +113,18 @@ struct DataParallel::Group {
         gloo(c10::make_intrusive<c10d::ProcessGroupGloo>(store, static_cast<int>(place.rank),
                                                          static_cast<int>(place.count), gloo_options(place))) {}
 
-  /// NCCL's begins with the first tensor on a GPU.
+  /// The backend for the device of `tensor`. NCCL's is made for the first tensor on a GPU.
   c10d::Backend& of(const at::Tensor& tensor, const ProcessPlace& place) {
     if (tensor.is_cpu()) return *gloo;
     if (!nccl) nccl = nccl_group(c10::make_intrusive<c10d::PrefixStore>("nccl", store), place, kPatience);
     return *nccl;
   }
 
-  std::string prefix;  // of all keys: torchrun's store keeps those of processes that it started before
+  std::string prefix;  // for all keys, one for each restart: torchrun's store keeps the keys of earlier ones
   c10::intrusive_ptr<c10d::TCPStore> tcp;
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
-  c10::intrusive_ptr<c10d::Backend> nccl;  // aborts what is under way when it goes first
+  c10::intrusive_ptr<c10d::Backend> nccl;  // last, so destroyed first: it aborts what is under way
 };
 
 DataParallel::DataParallel(const ProcessPlace& place) : place_(place) {
@@ -141,14 +140,14 @@ void DataParallel::require_same(const std::string& what, const std::string& text
     const std::vector<std::uint8_t> found = group_->store->get(what);
     const std::string wanted(found.begin(), found.end());
     if (text == wanted) return;
-    throw Error(fmt::format("{} must be the same in all processes: rank {} has {}, rank 0 has {}", what, place_.rank,
-                            text, wanted));
+    throw Error(
+        fmt::format("the processes have different {}: rank {} has {}, rank 0 has {}", what, place_.rank, text, wanted));
   });
 }
 
 void DataParallel::sum(const at::Tensor& tensor) {
   if (place_.alone()) return;
-  const at::Tensor own = tensor.contiguous();  // the tensor itself where it can be
+  const at::Tensor own = tensor.contiguous();  // the tensor itself if it is contiguous already
   with_the_others(place_, [&] {
     std::vector<at::Tensor> tensors = {own};
     group_->of(own, place_).allreduce(tensors)->wait();

@@ -10,28 +10,30 @@
 
 namespace longrope {
 
-/// Adds tensors up over processes with c10d: Gloo for those in the memory of the CPU, NCCL for those on a GPU, of which
-/// each process must have its own (never run on one yet). The processes meet at the TCPStore of rank 0 or torchrun.
-/// Nothing is encrypted or authenticated: only on a network that is trusted. Rank 0 listens on the address of `host`,
-/// every process on that from which it reaches rank 0 or that of its `interface`, and on no other. Not thread-safe.
+/// Sums tensors over processes with c10d: Gloo for tensors in CPU memory, NCCL for tensors on GPUs, of which each
+/// process needs its own (not run on a GPU yet). The processes meet at the TCPStore of rank 0 or of torchrun.
+///
+/// Nothing is encrypted or authenticated, so use it on a trusted network only. Rank 0 listens on the address of `host`;
+/// every process listens on the address from which it reaches rank 0, or on that of its `interface`; on no others.
+/// Not thread-safe.
 class DataParallel {
  public:
-  /// Waits for all processes. Throws Error when they do not come within kPatienceSeconds.
+  /// Waits until all processes are there. Throws Error when one is missing after kPatienceSeconds.
   explicit DataParallel(const ProcessPlace& place);
   ~DataParallel();
   DataParallel(const DataParallel&) = delete;
   DataParallel& operator=(const DataParallel&) = delete;
 
-  /// Every process calls it with what must be the same in all. Throws Error, with both texts, where it is not that of
-  /// rank 0.
+  /// Every process calls it with a text that has to be the same in all; `what` names it, as a plural. Throws Error with
+  /// both texts in a process whose text differs from that of rank 0.
   void require_same(const std::string& what, const std::string& text);
-  /// Every process calls it with tensors of the same shape and dtype; each then holds the sum, the same bits for as
-  /// many processes. Throws Error when a process has ended or does not answer within kPatienceSeconds; of a tensor on a
-  /// GPU, whose sum is there when the work of its stream is, the next sum on the CPU says so.
+  /// Every process calls it with a tensor of the same shape and dtype; every process then holds the sum, which is
+  /// bit-identical for a given number of processes. Throws Error when a process has ended or does not answer within
+  /// kPatienceSeconds. The sum of a GPU tensor is queued on its stream, so there the next sum on the CPU throws.
   void sum(const at::Tensor& tensor);
-  /// The same for a number.
+  /// Sums a number in the same way; returns the sum.
   [[nodiscard]] double sum(double value);
-  /// Returns when every process has called it: rank 0 must not leave before.
+  /// Returns when every process has called it. Rank 0 may not end earlier, because its store is the meeting place.
   void finish();
 
   static constexpr std::int64_t kPatienceSeconds = 600;
@@ -40,7 +42,7 @@ class DataParallel {
   struct Group;
 
   ProcessPlace place_;
-  std::unique_ptr<Group> group_;  // none when alone
+  std::unique_ptr<Group> group_;  // null when alone
 };
 
 }  // namespace longrope

@@ -44,7 +44,7 @@ ModelParameters random_parameters(const ModelDescription& model, double initiali
                                   at::Device device) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   return parameters_from(model, [&](const std::string& name, const std::vector<std::int64_t>& shape) {
-    const at::Tensor values = at::ones(shape);  // of norms. On the CPU, so that a seed means the same on every device
+    const at::Tensor values = at::ones(shape);  // norms stay 1. On the CPU: a seed means the same on every device
     if (name.ends_with(".bias")) {
       values.zero_();
     } else if (shape.size() > 1) {

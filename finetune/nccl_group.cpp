@@ -4,7 +4,7 @@
 
 #include <utility>
 
-// c10d's own name for it, without which its header is empty.
+// c10d's own macro: without it the header below is empty.
 #ifdef USE_C10D_NCCL
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
@@ -22,7 +22,7 @@ c10::intrusive_ptr<c10d::Backend> nccl_group(const c10::intrusive_ptr<c10d::Stor
 #else
 c10::intrusive_ptr<c10d::Backend> nccl_group(const c10::intrusive_ptr<c10d::Store>& /*store*/,
                                              const ProcessPlace& /*place*/, std::chrono::milliseconds /*patience*/) {
-  throw Error("tensors on GPUs need a LibTorch with CUDA to be added up: this one has none");
+  throw Error("cannot sum tensors on GPUs: this LibTorch was built without CUDA");
 }
 #endif
 

@@ -9,8 +9,9 @@
 
 namespace longrope {
 
-/// c10d's NCCL, for tensors on GPUs: each process has one of its own. What is asked of it happens on the tensor's
-/// stream, after the call. Throws c10::Error where there is no GPU, and Error in a build whose LibTorch has no CUDA.
+/// c10d's NCCL backend, for tensors on GPUs; each process uses a GPU of its own. Operations are queued on the tensor's
+/// stream and happen after the call. Throws c10::Error where there is no GPU, and Error in a build whose LibTorch has
+/// no CUDA.
 [[nodiscard]] c10::intrusive_ptr<c10d::Backend> nccl_group(const c10::intrusive_ptr<c10d::Store>& store,
                                                            const ProcessPlace& place,
                                                            std::chrono::milliseconds patience);

@@ -18,7 +18,7 @@ constexpr std::int64_t kMaxRestarts = 1'000'000;
 std::string variable(const char* name) {
   const char* const value = std::getenv(name);
   if (value == nullptr || *value == '\0') {
-    throw InputError(fmt::format("training in several processes needs {} in the environment: it is not set", name));
+    throw InputError(fmt::format("{} must be set for training in several processes: it is not (environment)", name));
   }
   return value;
 }

@@ -10,7 +10,7 @@ namespace longrope {
 
 SampleOrder::SampleOrder(std::size_t documents, std::uint64_t seed, std::string_view name)
     : documents_(documents), seed_(seed), name_(name) {
-  if (documents == 0) throw InputError("training needs documents: 0");
+  if (documents == 0) throw InputError("documents to train on must be at least 1: 0");
 }
 
 std::size_t SampleOrder::document(std::uint64_t sample) {

@@ -12,7 +12,7 @@ namespace longrope {
 void write_tensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors, at::ScalarType dtype,
                    const std::map<std::string, std::string>& metadata) {
   const char* const name = dtype == at::kBFloat16 ? "BF16" : dtype == at::kHalf ? "F16" : "F32";
-  std::vector<at::Tensor> rounded;  // hold what the views below refer to
+  std::vector<at::Tensor> rounded;  // own the bytes that `to_write` refers to
   std::map<std::string, TensorToWrite> to_write;
   for (const NamedTensor& named : tensors) {
     rounded.push_back(named.tensor.detach().to(at::kCPU, dtype).contiguous());

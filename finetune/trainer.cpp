@@ -80,8 +80,7 @@ class Training {
     const auto own = static_cast<double>(done());
     if (processes_.sum(own) != own * static_cast<double>(options_.place.count)) {
       throw Error(
-          fmt::format("all processes must see one training state: rank {} found {} steps, others another number "
-                      "({})",
+          fmt::format("the processes see different training states: rank {} found {} steps, others another number ({})",
                       options_.place.rank, done(), state_path().native()));
     }
     return done();
@@ -103,9 +102,9 @@ class Training {
     step.gradient_norm = optimizer_.clip_gradients(options_.settings.max_gradient_norm);
     if (!std::isfinite(step.loss) || !std::isfinite(step.gradient_norm)) {
       throw Error(
-          fmt::format("loss and gradient must be finite: {} and {} at step {}; a smaller learning rate or a "
-                      "longer warm-up may help",
-                      step.loss, step.gradient_norm, step.step));
+          fmt::format("the training diverged: at step {} loss {} or gradient norm {} is no longer finite; a smaller "
+                      "learning rate or a longer warm-up may help",
+                      step.step, step.loss, step.gradient_norm));
     }
     optimizer_.update(step.learning_rate);
     state_.steps.push_back(std::move(step));

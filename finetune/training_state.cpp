@@ -39,7 +39,7 @@ void require_same_settings(const nlohmann::json& theirs, const nlohmann::json& o
   for (const auto& [key, value] : ours.items()) {
     const nlohmann::json before = theirs.value(key, nlohmann::json());
     if (before != value) {
-      throw InputError(fmt::format("a training that goes on must keep its settings: {} was {}, is {} ({})", key,
+      throw InputError(fmt::format("a training that continues must keep its settings: {} was {}, is {} ({})", key,
                                    before.dump(), value.dump(), place));
     }
   }

@@ -10,8 +10,9 @@
     batch_size = 32
     learning_rate = 2e-5
 
-The pipeline names the hand-off in LONGROPE_HAND_OFF and waits for a model directory at LONGROPE_CHECKPOINT. config.json
-of the model handed off carries the factors, with one table for all lengths, so nothing about them is to be done here.
+The pipeline names the hand-off in LONGROPE_HAND_OFF and expects a model directory at LONGROPE_CHECKPOINT. config.json of
+the model handed off carries the factors, one table for all lengths, so they need no attention here. manifest.json always
+has steps, batch_size, learning_rate, schedule and seed; the other settings only if the stage gives them.
 Needs transformers, accelerate and safetensors.
 """
 
@@ -40,11 +41,11 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(hand_off / manifest["model"]["folder"], dtype=torch.float32)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
-            output_dir=scratch, save_strategy="no", report_to=[], max_steps=int(settings["steps"]),
-            per_device_train_batch_size=1, gradient_accumulation_steps=int(settings.get("batch_size", 32)),
-            learning_rate=float(settings.get("learning_rate", 2e-5)), lr_scheduler_type=settings.get("schedule", "linear"),
-            warmup_steps=int(settings.get("warmup_steps", 0)), adam_beta2=float(settings.get("beta2", 0.95)),
-            gradient_checkpointing="recompute" in settings, seed=int(settings["seed"]),
+            output_dir=scratch, save_strategy="no", report_to=[], max_steps=settings["steps"],
+            per_device_train_batch_size=1, gradient_accumulation_steps=settings["batch_size"],
+            learning_rate=settings["learning_rate"], lr_scheduler_type=settings["schedule"],
+            warmup_steps=settings.get("warmup_steps", 0), adam_beta2=settings.get("beta2", 0.95),
+            gradient_checkpointing=settings.get("recompute", False), seed=settings["seed"],
             use_cpu=not torch.cuda.is_available())
         trainer = Trainer(model=model, args=arguments,
                           train_dataset=samples(pathlib.Path(manifest["documents"]), manifest["sample_length"]))
