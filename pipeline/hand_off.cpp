@@ -58,7 +58,8 @@ void write_factor_files(const HandOff& hand_off, const fs::path& folder, Checkpo
   write_factors_csv(hand_off.factors, folder / "factors.csv");
 }
 
-/// Of all tensors, by name. Not the dtype: trainers may save in another one; nor a tied lm_head: some save it.
+/// Shapes of all tensors, by name. Without dtypes, because trainers may save in another one, and without a tied
+/// lm_head, which some trainers save.
 std::map<std::string, std::string> shapes(const fs::path& model, bool tied_embeddings) {
   std::map<std::string, std::string> shapes;
   for (const fs::path& file : weight_files(model)) {
@@ -114,7 +115,7 @@ void require_same_numbers(const ModelDescription& handed, const ModelDescription
 
 void require_same_factors(const ModelDescription& handed, const ModelDescription& trained) {
   const std::string place = trained.directory.string();
-  constexpr double kTolerance = 1e-6;  // of trainers that write seven digits
+  constexpr double kTolerance = 1e-6;  // relative; some trainers write seven digits
   const auto differs = [](double wanted, double found) { return std::abs(found - wanted) > kTolerance * wanted; };
   for (const auto member : {&RopeScaling::up_to_original, &RopeScaling::beyond_original}) {
     const RescaleFactors& wanted = handed.scaling.*member;
