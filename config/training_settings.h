@@ -167,7 +167,7 @@ template <typename T>
 struct TrainingField {
   std::string_view name;  // in TOML and JSON; on the command line "--batch-size"
   Setting<T> TrainingSettings::* member;
-  std::string_view unit;    // of the value, in the plural; empty: none
+  std::string_view unit;    // what the value counts, in the plural; empty: nothing
   std::string_view effect;  // for --help
   AllowedValues<T> allowed = {};
   SettingIdentity identity = SettingIdentity::kValue;

@@ -69,8 +69,8 @@ struct TrainingStep {
   double loss = 0.0;      // mean NLL in nats per label of its samples, before the update
   double learning_rate = 0.0;
   double gradient_norm = 0.0;                  // before clipping
-  std::vector<std::uint64_t> documents;        // of the long samples, in their order: 0-based index in name order
-  std::vector<std::uint64_t> short_documents;  // the same for the short samples
+  std::vector<std::uint64_t> documents;        // for each long sample, the 0-based index of its document by name
+  std::vector<std::uint64_t> short_documents;  // the same for each short sample
 };
 
 }  // namespace longrope

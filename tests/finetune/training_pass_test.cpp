@@ -80,7 +80,7 @@ TEST_P(TrainingPassTest, GradientIsTheSlopeOfTheNll) {
   const at::Tensor tokens = random_tokens(1, model.description.vocabulary);
   const at::Tensor labels = next_tokens(tokens);
   static_cast<void>(pass.accumulate_gradients(tokens, labels, model.factors, 1.0));
-  // Of each tensor, along its gradient: central differences of the float32 NLL.
+  // Central differences of the float32 NLL, along the gradient of each tensor.
   constexpr double kStep = 1e-2;
   const std::vector<NamedTensor> trained = trained_tensors(parameters);
   std::vector<at::Tensor> found;  // copies: every call adds to the gradients
