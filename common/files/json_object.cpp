@@ -28,6 +28,10 @@ bool is_integer_between(const nlohmann::json& value, std::int64_t low, std::int6
   return value.get<std::int64_t>() >= low && value.get<std::int64_t>() <= high;
 }
 
+std::string integer_rule(std::int64_t low, std::int64_t high) {
+  return fmt::format("must be an integer between {} and {}", low, high);
+}
+
 }  // namespace
 
 JsonObject::JsonObject(const nlohmann::json& value, std::string place, std::string path)
@@ -40,10 +44,25 @@ bool JsonObject::has(std::string_view key) const {
   return found != value_.end() && !found->is_null();
 }
 
+bool JsonObject::is_null(std::string_view key) const {
+  const auto found = value_.find(key);
+  return found != value_.end() && found->is_null();
+}
+
+std::vector<std::string> JsonObject::keys() const {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : value_.items()) keys.push_back(key);
+  return keys;
+}
+
 std::string JsonObject::text(std::string_view key) const {
   const nlohmann::json& value = at(key);
   if (!value.is_string()) refuse_value(path_of(key), "must be a string", value);
   return value.get<std::string>();
+}
+
+std::optional<std::string> JsonObject::optional_text(std::string_view key) const {
+  return has(key) ? std::optional(text(key)) : std::nullopt;
 }
 
 bool JsonObject::boolean(std::string_view key) const {
@@ -52,12 +71,21 @@ bool JsonObject::boolean(std::string_view key) const {
   return value.get<bool>();
 }
 
+std::optional<bool> JsonObject::optional_boolean(std::string_view key) const {
+  return has(key) ? std::optional(boolean(key)) : std::nullopt;
+}
+
 std::int64_t JsonObject::integer(std::string_view key, std::int64_t low, std::int64_t high) const {
   const nlohmann::json& value = at(key);
   if (!is_integer_between(value, low, high)) {
-    refuse_value(path_of(key), fmt::format("must be an integer between {} and {}", low, high), value);
+    refuse_value(path_of(key), integer_rule(low, high), value);
   }
   return value.get<std::int64_t>();
+}
+
+std::optional<std::int64_t> JsonObject::optional_integer(std::string_view key, std::int64_t low,
+                                                         std::int64_t high) const {
+  return has(key) ? std::optional(integer(key, low, high)) : std::nullopt;
 }
 
 double JsonObject::number(std::string_view key) const {
@@ -70,6 +98,16 @@ double JsonObject::number_between(std::string_view key, double low, double high)
   const double value = number(key);
   if (!(value >= low && value <= high)) refuse(key, fmt::format("must be a number from {} to {}", low, high));
   return value;
+}
+
+double JsonObject::number_above(std::string_view key, double low, double high) const {
+  const double value = number(key);
+  if (!(value > low && value <= high)) refuse(key, fmt::format("must be a number above {} and at most {}", low, high));
+  return value;
+}
+
+std::optional<double> JsonObject::optional_number_above(std::string_view key, double low, double high) const {
+  return has(key) ? std::optional(number_above(key, low, high)) : std::nullopt;
 }
 
 std::vector<double> JsonObject::numbers(std::string_view key) const {
@@ -92,17 +130,15 @@ std::vector<std::pair<double, double>> JsonObject::number_pairs(std::string_view
   return pairs;
 }
 
-std::vector<std::int32_t> JsonObject::steps(std::string_view key) const {
-  constexpr std::int32_t kLargest = std::numeric_limits<std::int32_t>::max();
-  std::vector<std::int32_t> steps;
+std::vector<std::int64_t> JsonObject::integers(std::string_view key, std::int64_t low, std::int64_t high) const {
+  std::vector<std::int64_t> integers;
   for (const nlohmann::json& item : array(key)) {
-    if (!is_integer_between(item, 0, kLargest)) {
-      refuse_value(fmt::format("{}[{}]", path_of(key), steps.size()),
-                   fmt::format("must be an integer between 0 and {}", kLargest), item);
+    if (!is_integer_between(item, low, high)) {
+      refuse_value(fmt::format("{}[{}]", path_of(key), integers.size()), integer_rule(low, high), item);
     }
-    steps.push_back(item.get<std::int32_t>());
+    integers.push_back(item.get<std::int64_t>());
   }
-  return steps;
+  return integers;
 }
 
 std::vector<std::string> JsonObject::texts(std::string_view key) const {
@@ -136,7 +172,13 @@ void JsonObject::refuse(std::string_view key, std::string_view rule) const {
   refuse_value(path_of(key), rule, at(key));
 }
 
+void JsonObject::refuse(std::string_view key, std::string_view rule, const nlohmann::json& value) const {
+  refuse_value(path_of(key), rule, value);
+}
+
 std::string JsonObject::where() const { return path_.empty() ? place_ : fmt::format("{} ({})", path_, place_); }
+
+std::string JsonObject::where(std::string_view key) const { return fmt::format("{} ({})", path_of(key), place_); }
 
 const nlohmann::json& JsonObject::at(std::string_view key) const {
   if (!has(key)) throw InputError(fmt::format("{} must be given: absent ({})", path_of(key), place_));

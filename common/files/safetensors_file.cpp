@@ -1,6 +1,7 @@
 #include "common/files/safetensors_file.h"
 
 #include "common/error.h"
+#include "common/files/json_object.h"
 #include "common/files/strict_json.h"
 #include "common/files/write_file.h"
 
@@ -17,7 +18,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <limits>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -67,13 +67,6 @@ std::optional<std::uint64_t> bytes_of(const std::vector<std::int64_t>& shape, st
   throw InputError(fmt::format("{} ({})", rule_and_value, place));
 }
 
-std::uint64_t non_negative(const nlohmann::json& number, std::string_view what, std::string_view place) {
-  if (!number.is_number_unsigned() || number.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
-    refuse(fmt::format("{} must be an integer from 0 to 2^63-1: {}", what, number.dump()), place);
-  }
-  return number.get<std::uint64_t>();
-}
-
 /// Where a tensor lies in the data section, [begin, end).
 struct Extent {
   std::uint64_t begin = 0;
@@ -81,33 +74,20 @@ struct Extent {
   std::string name;
 };
 
-const nlohmann::json& member(const nlohmann::json& entry, const char* key, std::string_view place) {
-  const auto found = entry.find(key);
-  if (found == entry.end()) refuse(fmt::format("a tensor must have dtype, shape and data_offsets: no {}", key), place);
-  return *found;
-}
-
 /// Reads one header entry; its bytes are checked against its shape, not yet against the other tensors.
-std::pair<TensorView, Extent> read_entry(const std::string& name, const nlohmann::json& entry,
+std::pair<TensorView, Extent> read_entry(const std::string& name, const JsonObject& header,
                                          std::span<const std::byte> data, const std::string& file) {
-  const std::string place = fmt::format("tensor {}, {}", nlohmann::json(name).dump(), file);
-  if (!entry.is_object() || entry.size() != 3) {
-    refuse("a tensor must be an object of dtype, shape and data_offsets", place);
-  }
-  const nlohmann::json& dtype = member(entry, "dtype", place);
-  const nlohmann::json& shape = member(entry, "shape", place);
-  const nlohmann::json& offsets = member(entry, "data_offsets", place);
+  const JsonObject entry = header.object(name);
+  entry.refuse_unknown_keys({"dtype", "shape", "data_offsets"});
   TensorView view;
-  const auto element_bytes = dtype.is_string() ? bytes_per_element(dtype.get_ref<const std::string&>()) : std::nullopt;
-  if (!element_bytes) refuse(fmt::format("dtype must be a known one: {}", dtype.dump()), place);
-  view.dtype = dtype.get<std::string>();
-  if (!shape.is_array()) refuse(fmt::format("shape must be an array: {}", shape.type_name()), place);
-  view.shape.reserve(shape.size());
-  for (const nlohmann::json& size : shape) {
-    view.shape.push_back(static_cast<std::int64_t>(non_negative(size, "shape", place)));
-  }
-  if (!offsets.is_array() || offsets.size() != 2) refuse("data_offsets must be [begin, end]", place);
-  Extent extent{non_negative(offsets[0], "data_offsets", place), non_negative(offsets[1], "data_offsets", place), name};
+  view.dtype = entry.text("dtype");
+  const auto element_bytes = bytes_per_element(view.dtype);
+  if (!element_bytes) entry.refuse("dtype", "must be a known one");
+  view.shape = entry.integers("shape", 0);
+  const std::vector<std::int64_t> offsets = entry.integers("data_offsets", 0);
+  if (offsets.size() != 2) entry.refuse("data_offsets", "must be [begin, end]");
+  Extent extent{static_cast<std::uint64_t>(offsets[0]), static_cast<std::uint64_t>(offsets[1]), name};
+  const std::string place = fmt::format("tensor {}, {}", nlohmann::json(name).dump(), file);
   if (extent.begin > extent.end || extent.end > data.size()) {
     refuse(fmt::format("data_offsets must lie within the file's {} data bytes: [{}, {}]", data.size(), extent.begin,
                        extent.end),
@@ -171,7 +151,7 @@ struct SafetensorsFile::Mapping {
     if (!regular) refuse("file must be a regular file", path.native());
     if (size <= kLengthBytes) refuse(fmt::format("file must hold a header: {} bytes", size), path.native());
     if (address == MAP_FAILED) {
-      throw Error(fmt::format("file must map into memory: {} ({})", mapping_cause, path.native()));
+      throw Error(fmt::format("cannot map a file into memory: {} ({})", mapping_cause, path.native()));
     }
   }
 
@@ -188,27 +168,23 @@ struct SafetensorsFile::Mapping {
     const std::span<const std::byte> data = whole.subspan(kLengthBytes + header_bytes);
     const nlohmann::json json = parse_strict_json({reinterpret_cast<const char*>(header.data()), header.size()},
                                                   "header of " + file, kHeaderDepth);
-    if (!json.is_object()) refuse(fmt::format("header must be an object: {}", json.type_name()), file);
+    const JsonObject object(json, "header of " + file);
     std::vector<Extent> extents;
     extents.reserve(json.size());
-    for (const auto& [name, entry] : json.items()) {
+    for (const std::string& name : object.keys()) {
       if (name == kMetadataKey) {
-        read_metadata(entry, file);
+        read_metadata(object.object(name));
         continue;
       }
-      auto [view, extent] = read_entry(name, entry, data, file);
+      auto [view, extent] = read_entry(name, object, data, file);
       tensors.emplace(name, std::move(view));
       extents.push_back(std::move(extent));
     }
     require_no_overlap_or_hole(extents, data.size(), file);
   }
 
-  void read_metadata(const nlohmann::json& entry, const std::string& file) {
-    if (!entry.is_object()) refuse(fmt::format("__metadata__ must be an object: {}", entry.type_name()), file);
-    for (const auto& [key, value] : entry.items()) {
-      if (!value.is_string()) refuse(fmt::format("__metadata__ must hold strings: {}", value.type_name()), file);
-      metadata.emplace(key, value.get<std::string>());
-    }
+  void read_metadata(const JsonObject& object) {
+    for (const std::string& key : object.keys()) metadata.emplace(key, object.text(key));
   }
 };
 

@@ -65,10 +65,13 @@ FactorsFile::Entry parse_entry(const JsonObject& json) {
   if (entry.id.empty()) json.refuse("id", "must not be empty");
   entry.target_length = json.integer("target_len", 1);
   entry.factors.lambda = json.numbers("lambda");
-  if (json.has("lambda_grid")) entry.factors.grid_steps = json.steps("lambda_grid");
+  constexpr std::int64_t kLargestStep = std::numeric_limits<std::int32_t>::max();
+  if (json.has("lambda_grid")) {
+    const std::vector<std::int64_t> steps = json.integers("lambda_grid", 0, kLargestStep);
+    entry.factors.grid_steps.assign(steps.begin(), steps.end());
+  }
   if (json.has("steps_per_unit")) {
-    entry.factors.steps_per_unit =
-        static_cast<std::int32_t>(json.integer("steps_per_unit", 1, std::numeric_limits<std::int32_t>::max()));
+    entry.factors.steps_per_unit = static_cast<std::int32_t>(json.integer("steps_per_unit", 1, kLargestStep));
   }
   entry.factors.n_hat = json.integer("n_hat", 0);
   const JsonObject mscale = json.object("mscale");

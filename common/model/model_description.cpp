@@ -1,9 +1,11 @@
 #include "common/model/model_description.h"
 
 #include "common/error.h"
+#include "common/files/json_object.h"
 #include "common/files/read_file.h"
 #include "common/files/strict_json.h"
 #include "common/model/architecture.h"
+#include "common/model/head_dim.h"
 #include "common/sha256.h"
 
 #include <fmt/format.h>
@@ -12,7 +14,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -22,156 +23,80 @@ namespace {
 
 constexpr std::size_t kMaxConfigBytes = 16U << 20U;
 constexpr std::size_t kMaxIndexBytes = 64U << 20U;
-constexpr std::size_t kMaxShownBytes = 80;
-// Far above any published model; they keep every product of two of them within 64 bits.
+// Far above any published model, as the limits in head_dim.h.
 constexpr std::int64_t kMaxVocabulary = std::int64_t{1} << 24;
-constexpr std::int64_t kMaxWidth = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxLayers = 1024;
-constexpr std::int64_t kMaxHeads = 1024;
-constexpr std::int64_t kMaxHeadDim = 1024;
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 31;
 constexpr double kMaxEpsilon = 1e-2;
 constexpr std::string_view kActivation = "silu";  // Hugging Face's default too
 
 constexpr std::array<std::string_view, 3> kWeightDtypes = {"bfloat16", "float16", "float32"};
 
-/// One object of config.json with the place its errors name. Keys that are null count as absent, as for Hugging Face.
-class ConfigObject {
- public:
-  ConfigObject(const nlohmann::json& object, std::string place) : object_(object), place_(std::move(place)) {}
-
-  [[noreturn]] void refuse(std::string_view key, std::string_view rule, const nlohmann::json& value) const {
-    std::string shown = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    if (shown.size() > kMaxShownBytes) shown = shown.substr(0, kMaxShownBytes) + "…";
-    throw InputError(fmt::format("{} must be {}: {} ({})", key, rule, shown, place_));
-  }
-
-  [[nodiscard]] const nlohmann::json* find(const char* key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  /// Given and null: for the few keys where that means none and absence means a default.
-  [[nodiscard]] bool is_null(const char* key) const {
-    const auto found = object_.find(key);
-    return found != object_.end() && found->is_null();
-  }
-
-  [[nodiscard]] std::optional<std::int64_t> optional_integer(const char* key, std::int64_t low,
-                                                             std::int64_t high) const {
-    const nlohmann::json* const value = find(key);
-    if (value == nullptr) return std::nullopt;
-    // Unsigned is any non-negative JSON integer: no key here may be negative.
-    if (!value->is_number_unsigned() || value->get<std::uint64_t>() < static_cast<std::uint64_t>(low) ||
-        value->get<std::uint64_t>() > static_cast<std::uint64_t>(high)) {
-      refuse(key, fmt::format("an integer from {} to {}", low, high), *value);
-    }
-    return value->get<std::int64_t>();
-  }
-
-  [[nodiscard]] std::int64_t integer(const char* key, std::int64_t high) const {
-    const auto value = optional_integer(key, 1, high);
-    if (!value) throw InputError(fmt::format("{} must be given ({})", key, place_));
-    return *value;
-  }
-
-  [[nodiscard]] std::optional<double> optional_number(const char* key, double above, double high) const {
-    const nlohmann::json* const value = find(key);
-    if (value == nullptr) return std::nullopt;
-    const double number = value->is_number() ? value->get<double>() : std::nan("");
-    if (!(number > above && number <= high)) {
-      refuse(key, fmt::format("a number above {} and at most {}", above, high), *value);
-    }
-    return number;
-  }
-
-  [[nodiscard]] bool boolean(const char* key, bool absent) const {
-    const nlohmann::json* const value = find(key);
-    if (value == nullptr) return absent;
-    if (!value->is_boolean()) refuse(key, "true or false", *value);
-    return value->get<bool>();
-  }
-
-  [[nodiscard]] std::optional<std::string> optional_string(const char* key) const {
-    const nlohmann::json* const value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_string()) refuse(key, "a string", *value);
-    return value->get<std::string>();
-  }
-
- private:
-  const nlohmann::json& object_;
-  std::string place_;
-};
-
-const Architecture& supported_architecture(const ConfigObject& config) {
-  const nlohmann::json* const value = config.find("architectures");
-  std::vector<std::string_view> names;
-  for (const Architecture& architecture : kArchitectures) names.push_back(architecture.name);
-  const std::string rule = fmt::format("one of [{}]", fmt::join(names, ", "));
-  if (value == nullptr) config.refuse("architectures", rule, nullptr);
-  if (!value->is_array() || value->size() != 1 || !value->front().is_string()) {
-    config.refuse("architectures", rule, *value);
-  }
-  const auto& name = value->front().get_ref<const std::string&>();
-  const auto* const found = std::ranges::find(kArchitectures, name, &Architecture::name);
-  if (found == kArchitectures.end()) config.refuse("architectures", rule, name);
+const Architecture& supported_architecture(const JsonObject& config) {
+  std::vector<std::string_view> supported;
+  for (const Architecture& architecture : kArchitectures) supported.push_back(architecture.name);
+  const std::string rule = fmt::format("must be one of [{}]", fmt::join(supported, ", "));
+  const std::vector<std::string> names = config.texts("architectures");
+  if (names.size() != 1) config.refuse("architectures", rule);
+  const auto* const found = std::ranges::find(kArchitectures, names.front(), &Architecture::name);
+  if (found == kArchitectures.end()) config.refuse("architectures", rule, names.front());
   return *found;
 }
 
 /// What the forward pass does not do and no tensor's name or shape would give away is refused here, by name, so that no
 /// number is ever silently wrong.
-void require_plain_forward_pass(const ConfigObject& config) {
+void require_plain_forward_pass(const JsonObject& config) {
   for (const char* const key : {"quantization_config", "attn_logit_softcapping", "final_logit_softcapping",
                                 "num_experts", "num_local_experts"}) {
-    if (const nlohmann::json* const value = config.find(key)) config.refuse(key, "absent (not supported)", *value);
+    if (config.has(key)) config.refuse(key, "must be absent (not supported)");
   }
-  if (const auto activation = config.optional_string("hidden_act"); activation && *activation != kActivation) {
-    config.refuse("hidden_act", kActivation, *activation);
+  if (config.optional_text("hidden_act").value_or(std::string(kActivation)) != kActivation) {
+    config.refuse("hidden_act", fmt::format("must be {}", kActivation));
   }
 }
 
-void read_biases(const ConfigObject& config, const Architecture& architecture, ModelDescription& model) {
+void read_biases(const JsonObject& config, const Architecture& architecture, ModelDescription& model) {
   const auto refuse = [&](const char* key) {
-    config.refuse(key, fmt::format("false for {}", architecture.name), true);
+    config.refuse(key, fmt::format("must be false for {}", architecture.name));
   };
-  const bool attention = config.boolean("attention_bias", false);
+  const bool attention = config.optional_boolean("attention_bias").value_or(false);
   if (attention && architecture.attention_bias == AttentionBias::kNone) refuse("attention_bias");
   model.attention_output_bias = attention && architecture.attention_bias == AttentionBias::kConfigured;
   model.query_key_value_bias =
       model.attention_output_bias || architecture.attention_bias == AttentionBias::kQueryKeyValue;
-  model.feed_forward_bias = config.boolean("mlp_bias", false);
+  model.feed_forward_bias = config.optional_boolean("mlp_bias").value_or(false);
   if (model.feed_forward_bias && !architecture.feed_forward_bias) refuse("mlp_bias");
 }
 
 /// [layers] whether layer_types gives the layer a sliding window; without the key, by `otherwise`.
 template <typename Otherwise>
-std::vector<bool> windowed_layers(const ConfigObject& config, std::int64_t layers, const Otherwise& otherwise) {
+std::vector<bool> windowed_layers(const JsonObject& config, std::int64_t layers, const Otherwise& otherwise) {
   std::vector<bool> windowed;
-  const nlohmann::json* const types = config.find("layer_types");
-  if (types == nullptr) {
+  if (!config.has("layer_types")) {
     for (std::int64_t layer = 0; layer < layers; ++layer) windowed.push_back(otherwise(layer));
     return windowed;
   }
-  if (!types->is_array() || static_cast<std::int64_t>(types->size()) != layers) {
-    config.refuse("layer_types", fmt::format("an array of num_hidden_layers, {}, names", layers), *types);
+  const std::vector<std::string> types = config.texts("layer_types");
+  if (static_cast<std::int64_t>(types.size()) != layers) {
+    config.refuse("layer_types", fmt::format("must be an array of num_hidden_layers, {}, names", layers));
   }
-  for (const nlohmann::json& type : *types) {
+  for (const std::string& type : types) {
     if (type != "full_attention" && type != "sliding_attention") {
-      config.refuse("layer_types", "full_attention or sliding_attention", type);
+      config.refuse(fmt::format("layer_types[{}]", windowed.size()), "must be full_attention or sliding_attention",
+                    type);
     }
     windowed.push_back(type == "sliding_attention");
   }
   return windowed;
 }
 
-std::vector<std::int64_t> sliding_windows(const ConfigObject& config, const Architecture& architecture,
+std::vector<std::int64_t> sliding_windows(const JsonObject& config, const Architecture& architecture,
                                           std::int64_t layers) {
   std::int64_t window = config.optional_integer("sliding_window", 1, kMaxPositions)
                             .value_or(config.is_null("sliding_window") ? 0 : architecture.default_sliding_window);
   std::vector<bool> windowed;
   if (architecture.windowed_layers == WindowedLayers::kByLayer) {
-    if (!config.boolean("use_sliding_window", false)) window = 0;
+    if (!config.optional_boolean("use_sliding_window").value_or(false)) window = 0;
     const std::int64_t first =
         config.optional_integer("max_window_layers", 0, kMaxPositions).value_or(kDefaultMaxWindowLayers);
     windowed = windowed_layers(config, layers, [&](std::int64_t layer) { return window > 0 && layer >= first; });
@@ -180,44 +105,42 @@ std::vector<std::int64_t> sliding_windows(const ConfigObject& config, const Arch
     windowed = windowed_layers(config, layers, [&](std::int64_t) { return all; });
     // These architectures give every layer the same; transformers would not read the difference.
     if (std::ranges::find(windowed, !all) != windowed.end()) {
-      config.refuse("layer_types", fmt::format("the same for all layers of {}", architecture.name),
-                    *config.find("layer_types"));
+      config.refuse("layer_types", fmt::format("must be the same for all layers of {}", architecture.name));
     }
     if (window > 0 && !all) {
-      config.refuse("sliding_window", fmt::format("absent for {}", architecture.name), window);
+      config.refuse("sliding_window", fmt::format("must be absent for {}", architecture.name), window);
     }
   }
   std::vector<std::int64_t> windows;
   for (const bool has_window : windowed) {
     if (has_window && window == 0) {
-      config.refuse("layer_types", "without sliding_attention where there is no sliding window",
-                    *config.find("layer_types"));
+      config.refuse("layer_types", "must be without sliding_attention where there is no sliding window");
     }
     windows.push_back(has_window ? window : 0);
   }
   return windows;
 }
 
-void read_rope(const nlohmann::json& json, const ConfigObject& config, const std::string& place,
-               const Architecture& architecture, ModelDescription& model) {
-  RopeParameters rope = parse_rope_parameters(json, place, model.head_dim);
+void read_rope(const nlohmann::json& json, const JsonObject& config, const Architecture& architecture,
+               ModelDescription& model) {
+  RopeParameters rope = parse_rope_parameters(json, config.where(), model.head_dim);
   if (rope.geometry.rotary_dim != model.head_dim && !architecture.partial_rotary) {
-    config.refuse("partial_rotary_factor", fmt::format("1 for {}", architecture.name),
+    config.refuse("partial_rotary_factor", fmt::format("must be 1 for {}", architecture.name),
                   static_cast<double>(rope.geometry.rotary_dim) / static_cast<double>(model.head_dim));
   }
   if (architecture.longrope_only && rope.scaling.scaled() && rope.scaling.type != "longrope") {
-    config.refuse("rope_type", fmt::format("default or longrope for {}", architecture.name), rope.scaling.type);
+    config.refuse("rope_type", fmt::format("must be default or longrope for {}", architecture.name), rope.scaling.type);
   }
   model.geometry = rope.geometry;
   model.scaling = std::move(rope.scaling);
 }
 
-std::string weights_dtype(const ConfigObject& config) {
+std::string weights_dtype(const JsonObject& config) {
   for (const char* const key : {"dtype", "torch_dtype"}) {  // transformers 5, transformers 4
-    const auto dtype = config.optional_string(key);
+    const auto dtype = config.optional_text(key);
     if (!dtype) continue;
     if (std::ranges::find(kWeightDtypes, *dtype) == kWeightDtypes.end()) {
-      config.refuse(key, fmt::format("one of [{}]", fmt::join(kWeightDtypes, ", ")), *dtype);
+      config.refuse(key, fmt::format("must be one of [{}]", fmt::join(kWeightDtypes, ", ")));
     }
     return *dtype;
   }
@@ -248,10 +171,7 @@ std::int64_t ModelDescription::sliding_window() const {
 ModelDescription describe_model(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "config.json";
   const nlohmann::json json = parse_strict_json(read_file(file, kMaxConfigBytes), file.native());
-  if (!json.is_object()) {
-    throw InputError(fmt::format("config must be an object: {} ({})", json.type_name(), file.native()));
-  }
-  const ConfigObject config(json, file.native());
+  const JsonObject config(json, file.native());
 
   ModelDescription model;
   model.directory = directory;
@@ -263,35 +183,25 @@ ModelDescription describe_model(const std::filesystem::path& directory) {
   model.fused_projections = architecture.fused_projections;
   require_plain_forward_pass(config);
   read_biases(config, architecture, model);
-  model.vocabulary = config.integer("vocab_size", kMaxVocabulary);
-  model.hidden_size = config.integer("hidden_size", kMaxWidth);
-  model.intermediate_size = config.integer("intermediate_size", kMaxWidth);
-  model.layers = config.integer("num_hidden_layers", kMaxLayers);
-  model.query_heads = config.integer("num_attention_heads", kMaxHeads);
+  model.vocabulary = config.integer("vocab_size", 1, kMaxVocabulary);
+  model.hidden_size = config.integer("hidden_size", 1, kMaxWidth);
+  model.intermediate_size = config.integer("intermediate_size", 1, kMaxWidth);
+  model.layers = config.integer("num_hidden_layers", 1, kMaxLayers);
+  model.query_heads = config.integer("num_attention_heads", 1, kMaxHeads);
   const bool own_key_value_heads = config.is_null("num_key_value_heads") || architecture.default_key_value_heads == 0;
   model.key_value_heads = config.optional_integer("num_key_value_heads", 1, kMaxHeads)
                               .value_or(own_key_value_heads ? model.query_heads : architecture.default_key_value_heads);
   if (model.query_heads % model.key_value_heads != 0) {
-    config.refuse("num_key_value_heads", fmt::format("a divisor of num_attention_heads, {}", model.query_heads),
+    config.refuse("num_key_value_heads", fmt::format("must be a divisor of num_attention_heads, {}", model.query_heads),
                   model.key_value_heads);
   }
-  auto head_dim = config.optional_integer("head_dim", 2, kMaxHeadDim);
-  if (!head_dim && architecture.default_head_dim > 0) head_dim = architecture.default_head_dim;
-  if (!head_dim && model.hidden_size % model.query_heads != 0) {
-    config.refuse("hidden_size",
-                  fmt::format("a multiple of num_attention_heads, {}, without head_dim", model.query_heads),
-                  model.hidden_size);
-  }
-  model.head_dim = head_dim.value_or(model.hidden_size / model.query_heads);
-  if (model.head_dim % 2 != 0 || model.head_dim > kMaxHeadDim) {
-    config.refuse("head_dim", fmt::format("even and at most {}", kMaxHeadDim), model.head_dim);
-  }
+  model.head_dim = read_head_dim(config).value();  // the two keys that it falls back to were read above
   model.rms_norm_epsilon =
-      config.optional_number("rms_norm_eps", 0.0, kMaxEpsilon).value_or(architecture.default_epsilon);
-  model.tied_embeddings = config.boolean("tie_word_embeddings", false);
+      config.optional_number_above("rms_norm_eps", 0.0, kMaxEpsilon).value_or(architecture.default_epsilon);
+  model.tied_embeddings = config.optional_boolean("tie_word_embeddings").value_or(false);
   model.bos_token = config.optional_integer("bos_token_id", 0, model.vocabulary - 1);
   model.sliding_windows = sliding_windows(config, architecture, model.layers);
-  read_rope(json, config, file.native(), architecture, model);
+  read_rope(json, config, architecture, model);
   model.weights_dtype = weights_dtype(config);
   return model;
 }
@@ -311,19 +221,14 @@ std::vector<std::filesystem::path> weight_files(const std::filesystem::path& dir
     return {single};
   }
   const nlohmann::json json = parse_strict_json(read_file(index, kMaxIndexBytes), index.native());
-  const auto weight_map = json.is_object() ? json.find("weight_map") : json.end();
-  if (weight_map == json.end() || !weight_map->is_object() || weight_map->empty()) {
-    throw InputError(fmt::format("weight_map must be an object naming a shard for each tensor ({})", index.native()));
-  }
+  const JsonObject weight_map = JsonObject(json, index.native()).object("weight_map");
   std::set<std::filesystem::path> shards;
-  for (const auto& [tensor, shard] : weight_map->items()) {
-    if (!shard.is_string()) {
-      throw InputError(fmt::format("a shard must be a string: {} ({})", shard.type_name(), index.native()));
-    }
-    const std::filesystem::path name = shard.get<std::string>();
+  for (const std::string& tensor : weight_map.keys()) {
+    const std::filesystem::path name = weight_map.text(tensor);
     require_inside_directory(name, index.native());
     if (shards.insert(directory / name).second) require_shard(directory / name);
   }
+  if (shards.empty()) throw InputError(fmt::format("weight_map must name a shard: it is empty ({})", index.native()));
   return {shards.begin(), shards.end()};
 }
 

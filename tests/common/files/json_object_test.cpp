@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 
 namespace longrope {
@@ -27,7 +28,9 @@ TEST(JsonObjectTest, ValuesOfTheRightTypeAreRead) {
   EXPECT_EQ(object.number_between("half", 0.5, 0.5), 0.5);
   EXPECT_THAT(object.numbers("list"), ElementsAre(1.0, 2.5));
   EXPECT_THAT(object.number_pairs("pairs"), ElementsAre(std::pair(1.0, 2.5), std::pair(3.0, 4.0)));
-  EXPECT_THAT(object.steps("steps"), ElementsAre(0, 7));
+  EXPECT_EQ(object.number_above("half", 0.4, 0.5), 0.5);
+  EXPECT_TRUE(object.boolean("flag"));
+  EXPECT_THAT(object.integers("steps", 0, 7), ElementsAre(0, 7));
   EXPECT_THAT(object.texts("names"), ElementsAre("a", "b"));
   EXPECT_EQ(object.object("inner").object("deep").integer("count", -1), -1);
   EXPECT_EQ(object.objects("many")[0].integer("count", 0), 1);
@@ -39,6 +42,45 @@ TEST(JsonObjectTest, NullCountsAsAbsent) {
   EXPECT_FALSE(object.has("missing"));
   EXPECT_TRUE(object.has("flag"));
   EXPECT_EQ(refusal([&] { (void)object.text("none"); }), "none must be given: absent (file.json)");
+}
+
+TEST(JsonObjectTest, OptionalValuesMayBeAbsentOrNullButNotWrong) {
+  const JsonObject object(kDocument, "file.json");
+  EXPECT_EQ(object.optional_text("name"), "x");
+  EXPECT_EQ(object.optional_boolean("flag"), true);
+  EXPECT_EQ(object.optional_integer("count", 3), 3);
+  EXPECT_EQ(object.optional_number_above("half", 0.0, 1.0), 0.5);
+  for (const char* const key : {"missing", "none"}) {
+    EXPECT_EQ(object.optional_text(key), std::nullopt);
+    EXPECT_EQ(object.optional_boolean(key), std::nullopt);
+    EXPECT_EQ(object.optional_integer(key, 0), std::nullopt);
+    EXPECT_EQ(object.optional_number_above(key, 0.0, 1.0), std::nullopt);
+  }
+  EXPECT_THAT(refusal([&] { (void)object.optional_text("count"); }), HasSubstr("count must be a string: 3"));
+  EXPECT_THAT(refusal([&] { (void)object.optional_boolean("count"); }), HasSubstr("count must be true or false"));
+  EXPECT_THAT(refusal([&] { (void)object.optional_integer("half", 0); }), HasSubstr("half must be an integer"));
+  EXPECT_THAT(refusal([&] { (void)object.optional_number_above("half", 0.5, 1.0); }), HasSubstr("above 0.5"));
+}
+
+TEST(JsonObjectTest, NullIsToldFromAbsenceWhereItIsAsked) {
+  const JsonObject object(kDocument, "file.json");
+  EXPECT_TRUE(object.is_null("none"));
+  EXPECT_FALSE(object.is_null("missing"));
+  EXPECT_FALSE(object.is_null("count"));
+}
+
+TEST(JsonObjectTest, KeysAreListed) {
+  const JsonObject object(kDocument, "file.json");
+  EXPECT_THAT(object.object("inner").keys(), ElementsAre("deep"));
+  EXPECT_EQ(object.keys().size(), kDocument.size());
+}
+
+TEST(JsonObjectTest, ARefusalShowsTheValueOfTheKeyOrAGivenOne) {
+  const JsonObject object(kDocument, "file.json");
+  EXPECT_EQ(refusal([&] { object.refuse("count", "must be 4"); }), "count must be 4: 3 (file.json)");
+  EXPECT_EQ(refusal([&] { object.object("inner").refuse("window", "must be 4", 5); }),
+            "inner.window must be 4: 5 (file.json)");
+  EXPECT_EQ(object.object("inner").where("window"), "inner.window (file.json)");
 }
 
 TEST(JsonObjectTest, WrongValuesAreRefusedWithPathAndPlace) {
@@ -56,7 +98,12 @@ TEST(JsonObjectTest, WrongValuesAreRefusedWithPathAndPlace) {
   EXPECT_THAT(refusal([&] { (void)object.numbers("inner"); }), HasSubstr("inner must be an array: object of 1"));
   EXPECT_THAT(refusal([&] { (void)object.number_pairs("list"); }),
               HasSubstr("list[0] must be an array of two numbers: 1"));
-  EXPECT_THAT(refusal([&] { (void)object.steps("list"); }), HasSubstr("list[1] must be an integer"));
+  EXPECT_THAT(refusal([&] { (void)object.integers("list", 0); }), HasSubstr("list[1] must be an integer"));
+  EXPECT_THAT(refusal([&] { (void)object.integers("steps", 0, 6); }),
+              HasSubstr("steps[1] must be an integer between 0 and 6: 7"));
+  EXPECT_EQ(refusal([&] { (void)object.number_above("half", 0.5, 1.0); }),
+            "half must be a number above 0.5 and at most 1: 0.5 (file.json)");
+  EXPECT_THAT(refusal([&] { (void)object.boolean("count"); }), HasSubstr("count must be true or false: 3"));
   EXPECT_THAT(refusal([&] { (void)object.texts("mixed"); }), HasSubstr("mixed[0] must be a string: 1"));
   EXPECT_THAT(refusal([&] { (void)object.object("inner").object("deep").integer("count", 0); }),
               HasSubstr("inner.deep.count must be"));

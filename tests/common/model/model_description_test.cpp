@@ -120,9 +120,9 @@ TEST_F(ModelDescriptionTest, OriginalLengthOverridesMaximumPositions) {
 
 TEST_F(ModelDescriptionTest, OtherArchitecturesAreRefusedByName) {
   expect_refused({{"architectures", {"MambaForCausalLM"}}}, "LlamaForCausalLM", "MambaForCausalLM");
-  expect_refused({{"architectures", nullptr}}, "architectures", "null");
+  expect_refused({{"architectures", nullptr}}, "architectures", "must be given");
   expect_refused({{"architectures", "LlamaForCausalLM"}}, "architectures", "LlamaForCausalLM");
-  expect_refused({{"architectures", nlohmann::json::array()}}, "architectures", "[]");
+  expect_refused({{"architectures", nlohmann::json::array()}}, "architectures", "array of 0");
 }
 
 TEST_F(ModelDescriptionTest, ScaledRopeIsDescribed) {
@@ -241,7 +241,7 @@ TEST_F(ModelDescriptionTest, WindowsThatTransformersWouldNotReadAreRefused) {
 
 TEST_F(ModelDescriptionTest, WhatTheForwardPassDoesNotDoIsRefused) {
   expect_refused({{"hidden_act", "gelu"}}, "hidden_act", "gelu");
-  expect_refused({{"quantization_config", {{"bits", 4}}}}, "quantization_config", "bits");
+  expect_refused({{"quantization_config", {{"bits", 4}}}}, "quantization_config", "must be absent (not supported)");
   expect_refused({{"attn_logit_softcapping", 50.0}}, "attn_logit_softcapping", "50");
   expect_refused({{"final_logit_softcapping", 30.0}}, "final_logit_softcapping", "30");
   expect_refused({{"num_local_experts", 8}}, "num_local_experts", "8");
@@ -314,7 +314,8 @@ TEST_F(ModelDescriptionTest, IndexThatLeavesTheDirectoryIsRefused) {
 }
 
 TEST_F(ModelDescriptionTest, BrokenIndexIsRefused) {
-  for (const char* const index : {"[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{}})"}) {
+  expect_index_refused("[]", "must be an object");
+  for (const char* const index : {"{}", R"({"weight_map":[]})", R"({"weight_map":{}})"}) {
     expect_index_refused(index, "weight_map");
   }
   expect_index_refused(R"({"weight_map":{"t":1}})", "string");
