@@ -8,8 +8,8 @@
 #include "common/formats/engine_overrides.h"
 #include "common/formats/factors_csv.h"
 #include "common/formats/length_schedule.h"
-#include "common/model/hugging_face_factors.h"
 #include "common/model/model_description.h"
+#include "common/model/rope_scaling.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -154,16 +154,17 @@ bool is_json(std::string_view text) {
   return first != std::string_view::npos && text[first] == '{';
 }
 
-bool has_rope(const nlohmann::json& config) {
-  return config.contains("rope_scaling") || config.contains("rope_parameters");
+bool has_rope(const nlohmann::json& config, const std::string& place) {
+  const JsonObject object(config, place);
+  return object.has("rope_scaling") || object.has("rope_parameters");
 }
 
-/// Of a config.json or overrides of it.
+/// The short table of a config.json or of overrides of it.
 std::optional<ShortFactors> short_factors_of(const nlohmann::json& config, const std::string& place) {
-  if (!has_rope(config)) return std::nullopt;
-  const std::optional<std::int64_t> max_length = parse_hugging_face_short_length(config, place);
-  if (!max_length) return std::nullopt;
-  return ShortFactors{.factors = parse_hugging_face_short_factors(config, place), .max_length = *max_length};
+  if (!has_rope(config, place)) return std::nullopt;
+  LongropeTables tables = parse_longrope_tables(config, place);
+  if (!tables.short_factors || !tables.original_length) return std::nullopt;
+  return ShortFactors{.factors = *std::move(tables.short_factors), .max_length = *tables.original_length};
 }
 
 }  // namespace
@@ -221,7 +222,7 @@ RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std
   };
   if (has_engine_overrides(text)) {  // which may have an attention factor for each table
     if (auto found = short_for_length(parse_engine_overrides(text, "short", place))) return *std::move(found);
-    return parse_hugging_face_factors(parse_engine_overrides(text, "long", place), place);
+    return parse_longrope_tables(parse_engine_overrides(text, "long", place), place).long_factors;
   }
   if (!is_json(text)) return parse_factors_csv(text, place);
   const nlohmann::json document = parse_strict_json(text, place);
@@ -229,7 +230,7 @@ RescaleFactors read_factors(const std::filesystem::path& path, std::optional<std
     return entry_for(parse_factors_json(document, place), total_length, place).factors;
   }
   if (auto found = short_for_length(document)) return *std::move(found);
-  if (has_rope(document)) return parse_hugging_face_factors(document, place);
+  if (has_rope(document, place)) return parse_longrope_tables(document, place).long_factors;
   throw InputError(fmt::format(
       "JSON must be a {} file or a config.json with rope_scaling or rope_parameters: neither ({})", kSchema, place));
 }

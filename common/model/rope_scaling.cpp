@@ -2,7 +2,7 @@
 
 #include "common/error.h"
 #include "common/files/json_object.h"
-#include "common/model/hugging_face_factors.h"
+#include "common/model/head_dim.h"
 
 #include <fmt/format.h>
 
@@ -20,26 +20,22 @@ constexpr std::int64_t kLongest = std::int64_t{1} << 31;
 constexpr double kMaxRopeTheta = 1e12;
 constexpr double kDefaultRopeTheta = 10000.0;  // of every architecture in transformers
 constexpr double kMaxFactor = 1e6;
+constexpr double kMaxAttentionFactor = 1e3;
+constexpr std::string_view kVersion4 = "rope_scaling";     // in config.json of transformers 4
+constexpr std::string_view kVersion5 = "rope_parameters";  // in config.json of transformers 5
+constexpr std::string_view kMaximum = "max_position_embeddings";
 constexpr std::string_view kOriginal = "original_max_position_embeddings";
 constexpr std::string_view kPartialRotary = "partial_rotary_factor";
 
-double number_above(const JsonObject& object, std::string_view key, double low, double high) {
-  const double value = object.number(key);
-  if (!(value > low && value <= high)) {
-    object.refuse(key, fmt::format("must be a number above {} and at most {}", low, high));
-  }
-  return value;
-}
-
 /// rope_scaling or rope_parameters, if there is one.
 std::optional<JsonObject> rope_of(const JsonObject& config) {
-  const bool version_4 = config.has("rope_scaling");
-  const bool version_5 = config.has("rope_parameters");
+  const bool version_4 = config.has(kVersion4);
+  const bool version_5 = config.has(kVersion5);
   if (version_4 && version_5) {
-    throw InputError(fmt::format("config must have rope_scaling or rope_parameters: both ({})", config.where()));
+    throw InputError(fmt::format("config must have {} or {}: both ({})", kVersion4, kVersion5, config.where()));
   }
-  if (version_4) return config.object("rope_scaling");
-  if (version_5) return config.object("rope_parameters");
+  if (version_4) return config.object(kVersion4);
+  if (version_5) return config.object(kVersion5);
   return std::nullopt;
 }
 
@@ -54,9 +50,11 @@ auto at_top_or_inside(const JsonObject& config, const std::optional<JsonObject>&
   return top;
 }
 
+std::string_view type_key(const JsonObject& rope) { return rope.has("rope_type") ? "rope_type" : "type"; }
+
 std::string type_of(const std::optional<JsonObject>& rope) {
   if (!rope) return "default";
-  const std::string_view key = rope->has("rope_type") ? "rope_type" : "type";
+  const std::string_view key = type_key(*rope);
   // Without a type Hugging Face assumes none; but parameters by layer type look the same and would be lost.
   for (const char* const layer_type : {"full_attention", "sliding_attention"}) {
     if (rope->has(layer_type)) rope->refuse(layer_type, "must be absent (rope parameters by layer are not supported)");
@@ -69,12 +67,66 @@ std::string type_of(const std::optional<JsonObject>& rope) {
   rope->refuse(key, "must be default, linear, yarn, llama3 or longrope");
 }
 
-AttentionFactor yarn_attention(const JsonObject& rope, const RotaryGeometry& geometry, double factor) {
-  constexpr double kLargest = 1e3;
-  if (rope.has("attention_factor")) {
-    return {AttentionPolicy::kValue, number_above(rope, "attention_factor", 0.0, kLargest)};
+/// The keys that mean the same for every type. What is absent stays absent, since only a part of a config may be read.
+struct RopeKeys {
+  JsonObject config;
+  std::optional<JsonObject> rope;  // rope_scaling or rope_parameters
+  std::string type;                // rope_type, with longrope for its old name su
+  std::optional<double> rope_theta;
+  std::optional<double> partial_rotary_factor;
+  std::optional<std::int64_t> original_length;  // original_max_position_embeddings
+  std::optional<std::int64_t> longest;          // max_position_embeddings
+
+  RopeKeys(const nlohmann::json& document, const std::string& place)
+      : config(document, place), rope(rope_of(config)), type(type_of(rope)) {
+    rope_theta = at_top_or_inside(config, rope, "rope_theta", [](const JsonObject& object) {
+      return object.number_above("rope_theta", 1.0, kMaxRopeTheta);
+    });
+    partial_rotary_factor = at_top_or_inside(config, rope, kPartialRotary, [](const JsonObject& object) {
+      return object.number_above(kPartialRotary, 0.0, 1.0);
+    });
+    original_length = at_top_or_inside(config, rope, kOriginal, [](const JsonObject& object) {
+      return object.integer(kOriginal, kShortest, kLongest);
+    });
+    longest = config.optional_integer(kMaximum, kShortest, kLongest);
+    if (original_length_divides() && original_length && longest && *longest < *original_length) {
+      config.refuse(kMaximum, fmt::format("must be at least {}, {}", kOriginal, *original_length));
+    }
   }
-  const auto optional = [&](const char* key) { return rope.has(key) ? rope.number_between(key, 0.0, kLargest) : 0.0; };
+
+  /// For these types max_position_embeddings is what the model was extended to, for others what it was trained at.
+  [[nodiscard]] bool original_length_divides() const { return type == "llama3" || type == "longrope"; }
+
+  [[nodiscard]] std::int64_t required_longest() const { return config.integer(kMaximum, kShortest, kLongest); }
+  [[nodiscard]] std::int64_t required_original_length() const {
+    if (!original_length) {
+      throw InputError(fmt::format("{} must be given with rope type {}: absent ({})", kOriginal, type, config.where()));
+    }
+    return *original_length;
+  }
+
+  /// Channels that are rotated, of `head_dim`.
+  [[nodiscard]] std::int64_t rotary_dim(std::int64_t head_dim) const {
+    // Rounded down, as in transformers.
+    const auto dim = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial_rotary_factor.value_or(1.0));
+    if (dim < 4 || dim % 2 != 0) {
+      throw InputError(fmt::format("head_dim times partial_rotary_factor must be even and at least 4: {} ({})", dim,
+                                   config.where()));
+    }
+    return dim;
+  }
+};
+
+std::optional<AttentionFactor> given_attention(const JsonObject& rope) {
+  const auto value = rope.optional_number_above("attention_factor", 0.0, kMaxAttentionFactor);
+  return value ? std::optional(AttentionFactor{AttentionPolicy::kValue, *value}) : std::nullopt;
+}
+
+AttentionFactor yarn_attention(const JsonObject& rope, const RotaryGeometry& geometry, double factor) {
+  if (const auto given = given_attention(rope)) return *given;
+  const auto optional = [&](const char* key) {
+    return rope.has(key) ? rope.number_between(key, 0.0, kMaxAttentionFactor) : 0.0;
+  };
   const double mscale = optional("mscale");
   const double mscale_all_dim = optional("mscale_all_dim");
   if (mscale == 0.0 || mscale_all_dim == 0.0) {  // as in transformers, where 0 is no value
@@ -87,29 +139,50 @@ AttentionFactor yarn_attention(const JsonObject& rope, const RotaryGeometry& geo
 RescaleFactors yarn_scaling(const JsonObject& rope, const RotaryGeometry& geometry, double factor) {
   constexpr double kMaxTurns = 1e6;
   YarnOptions options;
-  if (rope.has("beta_fast")) options.beta_fast = number_above(rope, "beta_fast", 0.0, kMaxTurns);
-  if (rope.has("beta_slow")) options.beta_slow = number_above(rope, "beta_slow", 0.0, kMaxTurns);
-  if (rope.has("truncate")) options.truncate = rope.boolean("truncate");
+  options.beta_fast = rope.optional_number_above("beta_fast", 0.0, kMaxTurns).value_or(options.beta_fast);
+  options.beta_slow = rope.optional_number_above("beta_slow", 0.0, kMaxTurns).value_or(options.beta_slow);
+  options.truncate = rope.optional_boolean("truncate").value_or(options.truncate);
   return exact_factors(yarn_factors(geometry, factor, options), /*n_hat=*/0, yarn_attention(rope, geometry, factor));
 }
 
 RescaleFactors llama3_scaling(const JsonObject& rope, const RotaryGeometry& geometry, double factor) {
   const Llama3Options options = {.factor = factor,
-                                 .low_freq_factor = number_above(rope, "low_freq_factor", 0.0, kMaxFactor),
-                                 .high_freq_factor = number_above(rope, "high_freq_factor", 0.0, kMaxFactor)};
+                                 .low_freq_factor = rope.number_above("low_freq_factor", 0.0, kMaxFactor),
+                                 .high_freq_factor = rope.number_above("high_freq_factor", 0.0, kMaxFactor)};
   return exact_factors(llama3_factors(geometry, options), /*n_hat=*/0, {});
 }
 
-std::int64_t even_rotary_dim(const JsonObject& config, const std::optional<JsonObject>& rope, std::int64_t head_dim) {
-  const auto part = at_top_or_inside(config, rope, kPartialRotary, [](const JsonObject& object) {
-    return number_above(object, kPartialRotary, 0.0, 1.0);
-  });
-  const auto dim = static_cast<std::int64_t>(static_cast<double>(head_dim) * part.value_or(1.0));  // rounded down
-  if (dim < 4 || dim % 2 != 0) {
-    throw InputError(
-        fmt::format("head_dim times partial_rotary_factor must be even and at least 4: {} ({})", dim, config.where()));
-  }
-  return dim;
+AttentionFactor longrope_attention(const RopeKeys& keys) {
+  if (const auto given = given_attention(*keys.rope)) return *given;
+  const std::int64_t original = keys.required_original_length();
+  // transformers 4 overwrites the factor where the original length is given.
+  const bool factor_decides = keys.config.has(kVersion5) && keys.rope->has("factor");
+  const double ratio = factor_decides ? keys.rope->number_between("factor", 1.0, kMaxFactor)
+                                      : static_cast<double>(keys.required_longest()) / static_cast<double>(original);
+  return attention_factor(AttentionPolicy::kSu, ratio, original);
+}
+
+/// `rotary_dim`: nullopt where it is not known, so that the number of λ cannot be checked.
+LongropeTables longrope_tables(const RopeKeys& keys, std::optional<std::int64_t> rotary_dim) {
+  const AttentionFactor attention = longrope_attention(keys);
+  const auto table = [&](std::string_view key) {
+    RescaleFactors factors = exact_factors(keys.rope->numbers(key), /*n_hat=*/0, attention);
+    const std::size_t pairs = rotary_dim ? static_cast<std::size_t>(*rotary_dim / 2) : factors.lambda.size();
+    validate(factors, pairs, keys.rope->where(key));
+    return factors;
+  };
+  LongropeTables tables;
+  if (keys.rope->has("short_factor")) tables.short_factors = table("short_factor");
+  tables.long_factors = table("long_factor");
+  tables.original_length = keys.original_length;
+  return tables;
+}
+
+/// Scaling of the types whose tables follow from a factor.
+RescaleFactors scaling_by_factor(const RopeKeys& keys, const RotaryGeometry& geometry, double factor) {
+  if (keys.type == "linear") return exact_factors(pi_factors(geometry, factor), /*n_hat=*/0, {});
+  if (keys.type == "yarn") return yarn_scaling(*keys.rope, geometry, factor);
+  return llama3_scaling(*keys.rope, geometry, factor);
 }
 
 RescaleFactors on_top_of(const RescaleFactors& own, const RescaleFactors& extension) {
@@ -125,52 +198,45 @@ const RescaleFactors& RopeScaling::own_factors(const RotaryGeometry& geometry, s
 }
 
 RopeParameters parse_rope_parameters(const nlohmann::json& document, const std::string& place, std::int64_t head_dim) {
-  const JsonObject config(document, place);
-  const std::optional<JsonObject> rope = rope_of(config);
+  const RopeKeys keys(document, place);
   RopeParameters parameters;
   RotaryGeometry& geometry = parameters.geometry;
   RopeScaling& scaling = parameters.scaling;
-  scaling.type = type_of(rope);
-  geometry.rotary_dim = even_rotary_dim(config, rope, head_dim);
-  geometry.rope_theta = at_top_or_inside(config, rope, "rope_theta", [](const JsonObject& object) {
-                          return number_above(object, "rope_theta", 1.0, kMaxRopeTheta);
-                        }).value_or(kDefaultRopeTheta);
-  const std::int64_t longest = config.integer("max_position_embeddings", kShortest, kLongest);
-  const auto original = at_top_or_inside(
-      config, rope, kOriginal, [](const JsonObject& object) { return object.integer(kOriginal, kShortest, kLongest); });
-  geometry.original_length = original.value_or(longest);
-  const bool length_decides = scaling.type == "llama3" || scaling.type == "longrope";
-  if (length_decides && !original) {
-    throw InputError(fmt::format("{} must be given with rope type {}: absent ({})", kOriginal, scaling.type, place));
-  }
-  if (length_decides && longest < geometry.original_length) {
-    config.refuse("max_position_embeddings", fmt::format("must be at least {}, {}", kOriginal, *original));
-  }
-  scaling.reached_length = length_decides ? longest : geometry.original_length;
+  scaling.type = keys.type;
+  geometry.rotary_dim = keys.rotary_dim(head_dim);
+  geometry.rope_theta = keys.rope_theta.value_or(kDefaultRopeTheta);
+  const std::int64_t longest = keys.required_longest();
+  geometry.original_length =
+      keys.original_length_divides() ? keys.required_original_length() : keys.original_length.value_or(longest);
+  scaling.reached_length = keys.original_length_divides() ? longest : geometry.original_length;
   if (scaling.type == "longrope") {
-    scaling.up_to_original = parse_hugging_face_short_factors(document, place);
-    scaling.beyond_original = parse_hugging_face_factors(document, place);
+    LongropeTables tables = longrope_tables(keys, geometry.rotary_dim);
+    if (!tables.short_factors) keys.rope->refuse("short_factor", "must be given");  // shown as absent
+    scaling.up_to_original = *std::move(tables.short_factors);
+    scaling.beyond_original = std::move(tables.long_factors);
   } else if (!scaling.scaled()) {
     scaling.up_to_original = exact_factors(std::vector<double>(geometry.pairs(), 1.0), /*n_hat=*/0, {});
     scaling.beyond_original = scaling.up_to_original;
   } else {
-    const double factor = rope->number_between("factor", 1.0, kMaxFactor);
-    if (!length_decides) {
+    const double factor = keys.rope->number_between("factor", 1.0, kMaxFactor);
+    if (!keys.original_length_divides()) {
       scaling.reached_length = std::llround(factor * static_cast<double>(geometry.original_length));
     }
-    if (scaling.type == "linear") {
-      scaling.up_to_original = exact_factors(pi_factors(geometry, factor), /*n_hat=*/0, {});
-    } else if (scaling.type == "yarn") {
-      scaling.up_to_original = yarn_scaling(*rope, geometry, factor);
-    } else {
-      scaling.up_to_original = llama3_scaling(*rope, geometry, factor);
-    }
+    scaling.up_to_original = scaling_by_factor(keys, geometry, factor);
     scaling.beyond_original = scaling.up_to_original;
   }
   for (const RescaleFactors* const factors : {&scaling.up_to_original, &scaling.beyond_original}) {
     validate(*factors, geometry.pairs(), place);
   }
   return parameters;
+}
+
+LongropeTables parse_longrope_tables(const nlohmann::json& document, const std::string& place) {
+  const RopeKeys keys(document, place);
+  if (!keys.rope) throw InputError(fmt::format("config must have {} or {}: neither ({})", kVersion4, kVersion5, place));
+  if (keys.type != "longrope") keys.rope->refuse(type_key(*keys.rope), "must be longrope or su");
+  const std::optional<std::int64_t> head_dim = read_head_dim(keys.config);
+  return longrope_tables(keys, head_dim ? std::optional(keys.rotary_dim(*head_dim)) : std::nullopt);
 }
 
 RescaleFactors extended_factors(std::string_view closed_form, const RotaryGeometry& geometry,

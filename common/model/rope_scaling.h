@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -33,10 +34,25 @@ struct RopeParameters {
 /// - default: original_max_position_embeddings if given, else max_position_embeddings; reached is the same.
 /// - linear, yarn: original as above, as transformers means it; reached is factor times that.
 /// - llama3, longrope: original_max_position_embeddings, which must be given; reached is max_position_embeddings.
+/// The attention factor of longrope is `attention_factor` when given (policy value), else su for the extension ratio:
+/// `factor` where rope_parameters have it, else max_position_embeddings / original_max_position_embeddings.
 /// Throws InputError naming key, value and place: other types (dynamic among them, whose angles change with the
-/// length), parameters that differ by layer, values out of range, original lengths in two places that differ.
+/// length), parameters that differ by layer, values out of range, one key in two places with two values.
 [[nodiscard]] RopeParameters parse_rope_parameters(const nlohmann::json& config, const std::string& place,
                                                    std::int64_t head_dim);
+
+/// The two tables of a config of type "longrope", or "su", its old name.
+struct LongropeTables {
+  RescaleFactors long_factors;                  // long_factor: beyond the original length
+  std::optional<RescaleFactors> short_factors;  // short_factor: up to and including it; nullopt: none is given
+  std::optional<std::int64_t> original_length;  // original_max_position_embeddings; nullopt: it is not given
+};
+
+/// The same reading of a config that may be only a part of one, such as overrides for an engine: what
+/// parse_rope_parameters needs besides may be absent, but what is given obeys the same rules and gives the same
+/// factors. The number of λ is checked where read_head_dim() finds a head_dim. Throws InputError for other types, and
+/// where neither attention_factor nor the lengths that su needs are given.
+[[nodiscard]] LongropeTables parse_longrope_tables(const nlohmann::json& config, const std::string& place);
 
 /// A closed form of closed_form_factors for `length` tokens, on top of what the checkpoint carries: measured from the
 /// length that it reaches, λ and attention factor multiplied by its own (spec §5.1). Without scaling the closed form

@@ -186,6 +186,19 @@ TEST_F(ModelDescriptionTest, EachArchitectureHasItsOwnDefaults) {
   EXPECT_EQ(described("MistralForCausalLM", 16).rms_norm_epsilon, 1e-6);
 }
 
+TEST_F(ModelDescriptionTest, FactorsOfItsConfigFitTheHeadsOfTheModel) {
+  nlohmann::json changes = {
+      {"architectures", {"Qwen3ForCausalLM"}}, {"num_key_value_heads", 2}, {"original_max_position_embeddings", 128}};
+  changes["rope_scaling"] = {{"type", "longrope"},
+                             {"short_factor", std::vector<double>(64, 1.0)},
+                             {"long_factor", std::vector<double>(64, 2.0)}};
+  const ModelDescription model = describe(changes);
+  EXPECT_EQ(model.head_dim, 128) << "Qwen3's own, which config.json may leave out";
+  const nlohmann::json config = nlohmann::json::parse(std::ifstream(directory_ / "config.json"));
+  EXPECT_EQ(parse_longrope_tables(config, "config.json").long_factors, model.own_factors(129));
+  EXPECT_EQ(parse_longrope_tables(config, "config.json").short_factors, model.own_factors(128));
+}
+
 TEST_F(ModelDescriptionTest, NullKeyValueHeadsAreAsManyAsQueryHeads) {
   write("config.json", R"({"architectures": ["MistralForCausalLM"], "hidden_size": 96, "intermediate_size": 200,
       "max_position_embeddings": 512, "num_attention_heads": 6, "num_hidden_layers": 3, "vocab_size": 258,

@@ -177,5 +177,163 @@ TEST(RopeScalingTest, OneKeyInTwoPlacesMustAgree) {
   EXPECT_THAT(refusal_of(config), HasSubstr("must be the same as at top level, 1024"));
 }
 
+const std::vector<double> kLongFactors = {1.0, 1.5, 8.0, 32.0};
+const std::vector<double> kShortFactors = {1.0, 1.0, 1.0, 1.25};
+const AttentionFactor kSuOf32 = {.policy = AttentionPolicy::kSu, .value = 1.1902380714238083};  // and L0 4096
+
+Json longrope_4() {
+  return {{"max_position_embeddings", 131072},
+          {"original_max_position_embeddings", 4096},
+          {"hidden_size", 64},
+          {"num_attention_heads", 8},
+          {"rope_scaling", {{"type", "longrope"}, {"short_factor", kShortFactors}, {"long_factor", kLongFactors}}}};
+}
+
+Json longrope_5() {
+  return {{"max_position_embeddings", 131072},
+          {"head_dim", 8},
+          {"rope_parameters",
+           {{"rope_type", "longrope"},
+            {"rope_theta", 10000.0},
+            {"short_factor", kShortFactors},
+            {"long_factor", kLongFactors},
+            {"original_max_position_embeddings", 4096}}}};
+}
+
+/// `config` with the value at a JSON pointer; null removes it.
+Json with(Json config, const char* pointer, const Json& value) {
+  const Json::json_pointer at(pointer);
+  if (value.is_null()) {
+    config[at.parent_pointer()].erase(at.back());
+  } else {
+    config[at] = value;
+  }
+  return config;
+}
+
+LongropeTables tables_of(const Json& config) { return parse_longrope_tables(config, "config.json"); }
+std::string refusal_of_tables(const Json& config) {
+  return refusal([&] { (void)tables_of(config); });
+}
+
+TEST(RopeScalingTest, BothReadersAcceptTheSameConfigsAndFindTheSameFactors) {
+  const std::vector<Json> configs = {
+      longrope_4(),
+      longrope_5(),
+      with(longrope_4(), "/rope_scaling/type", "su"),
+      with(with(longrope_4(), "/rope_scaling/type", nullptr), "/rope_scaling/rope_type", "longrope"),
+      with(longrope_4(), "/rope_scaling/original_max_position_embeddings", 4096),
+      with(longrope_4(), "/rope_scaling/factor", 8.0),
+      with(longrope_5(), "/rope_parameters/factor", 8.0),
+      with(longrope_5(), "/rope_parameters/attention_factor", 1.25),
+      with(longrope_5(), "/original_max_position_embeddings", 4096),
+      with(longrope_5(), "/rope_theta", 10000.0),
+      with(longrope_4(), "/max_position_embeddings", 4096),
+      with(with(longrope_4(), "/head_dim", 16), "/partial_rotary_factor", 0.5),
+      with(with(longrope_5(), "/head_dim", 16), "/rope_parameters/partial_rotary_factor", 0.5),
+  };
+  for (const Json& config : configs) {
+    SCOPED_TRACE(config.dump());
+    const std::int64_t head_dim = config.value("head_dim", 8);
+    const RopeParameters whole = parse(config, head_dim);
+    const LongropeTables tables = tables_of(config);
+    EXPECT_EQ(tables.long_factors.lambda, kLongFactors);
+    EXPECT_EQ(tables.long_factors, whole.scaling.beyond_original);
+    EXPECT_EQ(tables.short_factors, whole.scaling.up_to_original);
+    EXPECT_EQ(tables.original_length, whole.geometry.original_length);
+  }
+}
+
+TEST(RopeScalingTest, BothReadersRefuseTheSameConfigsInTheSameWords) {
+  struct Case {
+    Json config;
+    std::string message;
+  };
+  const std::vector<Case> cases = {
+      {with(longrope_4(), "/rope_scaling/original_max_position_embeddings", 8192),
+       "rope_scaling.original_max_position_embeddings must be the same as at top level, 4096: 8192 (config.json)"},
+      {with(longrope_4(), "/original_max_position_embeddings", 0),
+       "original_max_position_embeddings must be an integer between 2 and 2147483648: 0 (config.json)"},
+      {with(longrope_4(), "/original_max_position_embeddings", nullptr),
+       "original_max_position_embeddings must be given with rope type longrope: absent (config.json)"},
+      {with(longrope_4(), "/max_position_embeddings", 1024),
+       "max_position_embeddings must be at least original_max_position_embeddings, 4096: 1024 (config.json)"},
+      {with(longrope_4(), "/max_position_embeddings", nullptr),
+       "max_position_embeddings must be given: absent (config.json)"},
+      {with(longrope_4(), "/rope_parameters", longrope_5()["rope_parameters"]),
+       "config must have rope_scaling or rope_parameters: both (config.json)"},
+      {with(longrope_4(), "/rope_scaling", 3), "rope_scaling must be an object: 3 (config.json)"},
+      {with(longrope_4(), "/rope_scaling/type", "dynamic"),
+       "rope_scaling.type must be default, linear, yarn, llama3 or longrope: \"dynamic\" (config.json)"},
+      {with(longrope_5(), "/rope_parameters", {{"full_attention", longrope_5()["rope_parameters"]}}),
+       "rope_parameters.full_attention must be absent (rope parameters by layer are not supported): object of 5 "
+       "(config.json)"},
+      {with(longrope_5(), "/rope_theta", 2e4),
+       "rope_parameters.rope_theta must be the same as at top level, 20000: 10000.0 (config.json)"},
+      {with(longrope_5(), "/rope_parameters/rope_theta", 1.0),
+       "rope_parameters.rope_theta must be a number above 1 and at most 1000000000000: 1.0 (config.json)"},
+      {with(with(longrope_5(), "/rope_parameters/partial_rotary_factor", 0.5), "/partial_rotary_factor", 0.75),
+       "rope_parameters.partial_rotary_factor must be the same as at top level, 0.75: 0.5 (config.json)"},
+      {with(longrope_4(), "/partial_rotary_factor", 1.5),
+       "partial_rotary_factor must be a number above 0 and at most 1: 1.5 (config.json)"},
+      {with(longrope_4(), "/partial_rotary_factor", 0.25),
+       "head_dim times partial_rotary_factor must be even and at least 4: 2 (config.json)"},
+      {with(longrope_4(), "/partial_rotary_factor", 0.5),
+       "lambda must number 2: 4 (rope_scaling.short_factor (config.json))"},
+      {with(longrope_5(), "/rope_parameters/factor", 0.5),
+       "rope_parameters.factor must be a number from 1 to 1000000: 0.5 (config.json)"},
+      {with(longrope_5(), "/rope_parameters/attention_factor", -1),
+       "rope_parameters.attention_factor must be a number above 0 and at most 1000: -1 (config.json)"},
+      {with(longrope_4(), "/rope_scaling/long_factor", nullptr),
+       "rope_scaling.long_factor must be given: absent (config.json)"},
+      {with(longrope_5(), "/rope_parameters/long_factor/2", "8"),
+       "rope_parameters.long_factor[2] must be a number: \"8\" (config.json)"},
+      {with(longrope_5(), "/rope_parameters/long_factor/2", -8.0),
+       "lambda must be positive: pair 2 is -8 (rope_parameters.long_factor (config.json))"},
+      {with(longrope_5(), "/rope_parameters/short_factor", {1.0, 1.0}),
+       "lambda must number 4: 2 (rope_parameters.short_factor (config.json))"},
+  };
+  for (const Case& test : cases) {
+    EXPECT_EQ(refusal([&] { (void)parse(test.config, 8); }), test.message);
+    EXPECT_EQ(refusal_of_tables(test.config), test.message);
+  }
+}
+
+TEST(RopeScalingTest, LongropeHasTheAttentionFactorOfTransformers) {
+  const auto attention = [](const Json& config) { return tables_of(config).long_factors.attention; };
+  for (const Json& config : {longrope_4(), longrope_5()}) {
+    EXPECT_EQ(attention(config).policy, kSuOf32.policy);
+    EXPECT_NEAR(attention(config).value, kSuOf32.value, 1e-15);
+  }
+  const Json given = with(longrope_5(), "/rope_parameters/factor", 2.0);
+  EXPECT_EQ(attention(with(given, "/rope_parameters/attention_factor", 1.25)),
+            (AttentionFactor{AttentionPolicy::kValue, 1.25}));
+  // transformers 4 overwrites the factor.
+  EXPECT_EQ(attention(with(longrope_5(), "/rope_parameters/factor", 8.0)),
+            attention_factor(AttentionPolicy::kSu, 8.0, 4096));
+  EXPECT_NEAR(attention(with(longrope_4(), "/rope_scaling/factor", 8.0)).value, kSuOf32.value, 1e-15);
+}
+
+TEST(RopeScalingTest, TablesAreReadFromAPartOfAConfig) {
+  const Json rope = {{"rope_type", "longrope"}, {"long_factor", kLongFactors}, {"attention_factor", 1.25}};
+  const LongropeTables tables = tables_of({{"rope_parameters", rope}});
+  EXPECT_EQ(tables.long_factors.lambda, kLongFactors);
+  EXPECT_EQ(tables.long_factors.attention.value, 1.25);
+  EXPECT_FALSE(tables.short_factors);
+  EXPECT_FALSE(tables.original_length);
+  EXPECT_EQ(refusal_of_tables(with({{"rope_parameters", rope}}, "/rope_parameters/attention_factor", nullptr)),
+            "original_max_position_embeddings must be given with rope type longrope: absent (config.json)")
+      << "the su rule needs it";
+}
+
+TEST(RopeScalingTest, TablesAreThoseOfLongropeOnly) {
+  EXPECT_EQ(refusal_of_tables({{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}}}}),
+            "rope_scaling.type must be longrope or su: \"yarn\" (config.json)");
+  EXPECT_EQ(refusal_of_tables({{"rope_scaling", {{"long_factor", kLongFactors}}}}),
+            "rope_scaling.type must be given: absent (config.json)");
+  EXPECT_EQ(refusal_of_tables(with(longrope_4(), "/rope_scaling", nullptr)),
+            "config must have rope_scaling or rope_parameters: neither (config.json)");
+}
+
 }  // namespace
 }  // namespace longrope
