@@ -1,6 +1,10 @@
 # longrope_embed_files(<target> <header> <function> <file>…)
-# Compiles files into <target>, so that the binary needs none beside it. They are read by the last part of their names:
-#   std::string_view <function>(std::string_view name), declared in <header>; throws std::out_of_range for another name.
+# Compiles files into <target>, so that the binary needs none beside it:
+#   std::span<const EmbeddedFile> <function>(), declared in <header>, has them in the order given
+#   (common/files/embedded_file.h).
+#
+# longrope_embed_migrations(<target> <header> <function> <folder>)
+# Compiles the migrations <folder>/NNNN_name.sql so, in the order of their numbers: 0001, 0002, … without gaps.
 #
 # Run as a script (cmake -DOUTPUT=… -DHEADER=… -DFUNCTION=… -DFILES=… -P) this file writes the C++ source.
 
@@ -18,12 +22,34 @@ function(longrope_embed_files target header function)
   target_sources(${target} PRIVATE "${output}")
 endfunction()
 
+function(longrope_embed_migrations target header function folder)
+  file(GLOB sql_files CONFIGURE_DEPENDS "${folder}/*.sql")
+  list(SORT sql_files)
+  if(NOT sql_files)
+    message(FATAL_ERROR "a database needs at least one migration: ${folder} has no .sql file")
+  endif()
+  set(expected 1)
+  foreach(sql_file IN LISTS sql_files)
+    get_filename_component(stem "${sql_file}" NAME_WE)
+    if(NOT stem MATCHES "^([0-9][0-9][0-9][0-9])_([a-z0-9_]+)$")
+      message(FATAL_ERROR "a migration must be called NNNN_name.sql: ${sql_file}")
+    endif()
+    math(EXPR version "1${CMAKE_MATCH_1} - 10000")
+    if(NOT version EQUAL expected)
+      message(FATAL_ERROR "migrations must be numbered without gaps: expected ${expected}, found ${sql_file}")
+    endif()
+    math(EXPR expected "${expected} + 1")
+  endforeach()
+  longrope_embed_files(${target} "${header}" ${function} ${sql_files})
+endfunction()
+
 if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
   string(REPLACE "|" ";" files "${FILES}")
-  file(WRITE "${OUTPUT}.new" "// Written by cmake/EmbedFiles.cmake.\n#include \"${HEADER}\"\n\n#include <map>\n\n"
+  list(LENGTH files count)
+  file(WRITE "${OUTPUT}.new" "// Written by cmake/EmbedFiles.cmake.\n#include \"${HEADER}\"\n\n#include <array>\n\n"
     "#ifdef __clang__\n#pragma clang diagnostic ignored \"-Woverlength-strings\"\n#endif\n\n"
-    "namespace longrope {\n\nstd::string_view ${FUNCTION}(std::string_view name) {\n"
-    "  static const std::map<std::string_view, std::string_view> kFiles = {\n")
+    "namespace longrope {\n\nstd::span<const EmbeddedFile> ${FUNCTION}() {\n"
+    "  static const std::array<EmbeddedFile, ${count}> kFiles = {{\n")
   foreach(file IN LISTS files)
     get_filename_component(name "${file}" NAME)
     file(READ "${file}" content)
@@ -33,6 +59,6 @@ if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
     endif()
     file(APPEND "${OUTPUT}.new" "      {\"${name}\", R\"embed(" "${content}" ")embed\"},\n")
   endforeach()
-  file(APPEND "${OUTPUT}.new" "  };\n  return kFiles.at(name);\n}\n\n}  // namespace longrope\n")
+  file(APPEND "${OUTPUT}.new" "  }};\n  return kFiles;\n}\n\n}  // namespace longrope\n")
   file(RENAME "${OUTPUT}.new" "${OUTPUT}")
 endif()

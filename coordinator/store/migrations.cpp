@@ -1,6 +1,7 @@
 #include "coordinator/store/migrations.h"
 
 #include "common/error.h"
+#include "coordinator/store/migration_files.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
@@ -9,8 +10,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <string>
+#include <vector>
 
 namespace longrope {
 namespace {
@@ -36,7 +39,29 @@ void back_up(SQLite::Database& database, const std::filesystem::path& backup) {
   sync_to_disk(backup.has_parent_path() ? backup.parent_path() : ".", O_RDONLY | O_DIRECTORY);
 }
 
+/// The build has checked that the names are NNNN_name.sql and the numbers 1, 2, … (cmake/EmbedFiles.cmake).
+std::vector<Migration> migrations_of(std::span<const EmbeddedFile> files) {
+  constexpr std::size_t kDigits = 4;
+  std::vector<Migration> migrations;
+  for (const EmbeddedFile& file : files) {
+    Migration& migration = migrations.emplace_back();
+    std::from_chars(file.name.data(), file.name.data() + kDigits, migration.version);
+    migration.sql = file.content;
+  }
+  return migrations;
+}
+
 }  // namespace
+
+std::span<const Migration> embedded_migrations() {
+  static const std::vector<Migration> kMigrations = migrations_of(migration_files());
+  return kMigrations;
+}
+
+std::span<const Migration> embedded_pipeline_migrations() {
+  static const std::vector<Migration> kMigrations = migrations_of(pipeline_migration_files());
+  return kMigrations;
+}
 
 std::filesystem::path backup_file(const std::filesystem::path& file, int version) {
   return fmt::format("{}.backup-v{}", file.string(), version);

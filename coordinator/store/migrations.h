@@ -15,7 +15,6 @@ namespace longrope {
 /// One step of the schema: schemas/migrations/NNNN_name.sql, free of BEGIN and COMMIT.
 struct Migration {
   int version = 0;  // NNNN; `user_version` of a database that has it
-  std::string_view name;
   std::string_view sql;
 };
 

@@ -14,12 +14,12 @@ namespace longrope {
 namespace {
 
 constexpr std::array kSteps = {
-    Migration{1, "first", "CREATE TABLE shelf (book TEXT) STRICT"},
-    Migration{2, "second", "ALTER TABLE shelf ADD COLUMN pages INTEGER; UPDATE shelf SET pages = 7"},
+    Migration{1, "CREATE TABLE shelf (book TEXT) STRICT"},
+    Migration{2, "ALTER TABLE shelf ADD COLUMN pages INTEGER; UPDATE shelf SET pages = 7"},
 };
 constexpr std::array kBrokenSteps = {
     kSteps[0],
-    Migration{2, "broken", "ALTER TABLE shelf ADD COLUMN pages INTEGER; INSERT INTO absent VALUES (1)"},
+    Migration{2, "ALTER TABLE shelf ADD COLUMN pages INTEGER; INSERT INTO absent VALUES (1)"},
 };
 
 class MigrationsTest : public testing::Test {
