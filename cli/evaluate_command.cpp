@@ -1,25 +1,22 @@
 #include "cli/command.h"
 #include "cli/scoring_arguments.h"
 #include "common/documents/documents.h"
-#include "common/documents/retrieval_depth.h"
 #include "common/error.h"
 #include "common/files/write_file.h"
-#include "common/sha256.h"
 #include "evaluation/evaluated_methods.h"
 #include "evaluation/evaluation.h"
+#include "evaluation/evaluation_csv.h"
+#include "evaluation/evaluation_documents.h"
+#include "evaluation/evaluation_json.h"
 #include "evaluation/evaluation_markdown.h"
-#include "evaluation/evaluation_report.h"
 #include "worker/scoring/perplexity_scorer.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 #include <iostream>
-#include <map>
 #include <memory>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,56 +56,6 @@ Fitness parse_sliding(const std::string& text, std::int64_t longest) {
   throw InputError(fmt::format("sliding windows must be WINDOW:STRIDE, as in 32768:256: {} (--sliding)", text));
 }
 
-EvaluatedFile evaluated_file(const std::string& path, const std::vector<Document>& documents) {
-  Sha256 hash;
-  for (const Document& document : documents) {
-    const std::string one = digest(document);
-    hash.update(std::as_bytes(std::span(one)));
-  }
-  return {std::filesystem::path(path).filename().string(), static_cast<std::int64_t>(documents.size()), hash.hex()};
-}
-
-/// Reads the files of pass keys and needles: each document of one kind counts once.
-class RetrievalFiles {
- public:
-  RetrievalFiles(const ScoringArguments& arguments, const ModelDescription& model)
-      : arguments_(arguments), model_(model) {}
-
-  void read(RetrievalKind kind, const std::vector<std::string>& paths) {
-    std::map<std::string, std::string> places;  // by digest
-    for (const std::string& path : paths) {
-      std::vector<Document> documents = read_documents_for(path, arguments_.model).documents;
-      files.push_back({kind, evaluated_file(path, documents)});
-      for (Document& document : documents) {
-        const std::string place = fmt::format("{}, {}", document.name, path);
-        const auto [known, is_new] = places.emplace(digest(document), place);
-        if (!is_new) {
-          throw InputError(
-              fmt::format("{} documents must differ: the same are {} and {}", to_string(kind), known->second, place));
-        }
-        require_measurable({.kind = FitnessKind::kAccuracy}, std::span(&document, 1), path,
-                           static_cast<std::int64_t>(document.tokens.size()), model_.vocabulary);
-        retrieval.push_back({kind, depth_of(document, path), std::move(document)});
-      }
-    }
-  }
-
-  std::vector<RetrievalFile> files;
-  std::vector<RetrievalDocument> retrieval;
-
- private:
-  static double depth_of(const Document& document, const std::string& path) {
-    try {
-      return retrieval_depth(document.name);
-    } catch (const InputError& error) {
-      throw InputError(fmt::format("{} ({})", error.what(), path));
-    }
-  }
-
-  const ScoringArguments& arguments_;
-  const ModelDescription& model_;
-};
-
 void evaluate(const EvaluateArguments& arguments) {
   const ScoringArguments& scoring = arguments.scoring;
   // Whatever can be refused is refused before the weights are read.
@@ -127,14 +74,11 @@ void evaluate(const EvaluateArguments& arguments) {
   for (const std::int64_t length : plan.lengths) {
     require_measurable({}, plan.documents, scoring.documents, length, model.vocabulary);
   }
-  RetrievalFiles retrieval(scoring, model);
-  retrieval.read(RetrievalKind::kPasskey, arguments.passkeys);
-  retrieval.read(RetrievalKind::kNeedle, arguments.needles);
-  plan.retrieval = std::move(retrieval.retrieval);
+  RetrievalDocuments retrieval;
+  read_retrieval_documents(RetrievalKind::kPasskey, arguments.passkeys, model, retrieval);
+  read_retrieval_documents(RetrievalKind::kNeedle, arguments.needles, model, retrieval);
+  plan.retrieval = std::move(retrieval.documents);
   EvaluationReport report;
-  report.model = model.name;
-  report.original_length = model.geometry.original_length;
-  report.reached_length = model.scaling.reached_length;
   report.documents = evaluated_file(scoring.documents, plan.documents);
   report.retrieval_files = std::move(retrieval.files);
   report.dtype = scoring.dtype;
@@ -143,9 +87,14 @@ void evaluate(const EvaluateArguments& arguments) {
   const Evaluation evaluation(std::move(plan), model);
 
   PerplexityScorer scorer(scoring.model, options);
-  report.model_digest = model_digest(scoring.model);
+  report.model = {.name = model.name,
+                  .digest = model_digest(scoring.model),
+                  .original_length = model.geometry.original_length,
+                  .reached_length = model.scaling.reached_length};
   report.device = scorer.device_description();
-  evaluation.measure(scorer, report);
+  const std::vector<ScoringTask> tasks = evaluation.tasks();
+  const std::int64_t expected = expected_progress(scorer, tasks);
+  evaluation.fill(report, measure_tasks(scorer, tasks, expected));
   if (!arguments.json_out.empty()) write_file_atomically(arguments.json_out, to_json(report));
   if (!arguments.markdown_out.empty()) write_file_atomically(arguments.markdown_out, to_markdown(report));
   if (!arguments.csv_out.empty()) write_file_atomically(arguments.csv_out, to_csv(report));

@@ -4,18 +4,16 @@
 #include "common/error.h"
 #include "common/files/write_file.h"
 #include "common/formats/named_factors.h"
-#include "evaluation/score_progress.h"
+#include "evaluation/score_plan.h"
 #include "evaluation/score_report.h"
 #include "worker/scoring/perplexity_scorer.h"
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace longrope {
@@ -79,48 +77,23 @@ void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness&
   }
 }
 
-/// Every factor set of the command line. Closed forms are those of the longest context that the model sees.
-std::vector<RescaleFactors> factors_for(const ScoreArguments& arguments, const Fitness& fitness, std::int64_t length,
-                                        const ModelDescription& model) {
-  std::vector<RescaleFactors> factors;
-  for (const std::string& name : arguments.factors) {
-    factors.push_back(named_factors(name, arguments.attention_factor, model,
-                                    fitness.kind == FitnessKind::kSliding ? fitness.window : length));
+/// All factors are made, and may be refused, before the first is used.
+ScorePlan score_plan(const ScoreArguments& arguments, const Fitness& fitness, const ModelDescription& model) {
+  ScorePlan plan;
+  plan.fitness = fitness;
+  plan.names = arguments.factors;
+  plan.lengths = arguments.lengths;
+  plan.documents = documents_to_score(arguments.scoring);
+  for (const std::int64_t length : plan.lengths) {
+    require_measurable(fitness, plan.documents, arguments.scoring.documents, length, model.vocabulary);
   }
-  return factors;
-}
-
-std::vector<ScoredFactors> scored_factors(const ScoreArguments& arguments, const Fitness& fitness,
-                                          PerplexityScorer& scorer, const std::vector<Document>& documents) {
-  std::vector<std::vector<RescaleFactors>> factors;  // of each length: all are checked before the first is used
-  const auto sets = static_cast<std::int64_t>(arguments.factors.size());
-  std::int64_t expected = 0;
-  for (const std::int64_t length : arguments.lengths) {
-    factors.push_back(factors_for(arguments, fitness, length, scorer.model()));
-    for (const Document& document : documents) expected += scorer.expected_progress(sets, fitness, document, length);
-  }
-  if (!arguments.logits_out.empty()) {
-    scorer.write_logits(factors.front().front(), documents.front(), arguments.lengths.front(), arguments.logits_out);
-  }
-  std::atomic<std::int64_t> progress{0};
-  const ScoreProgress display(progress, expected);
-  std::vector<ScoredFactors> scored;
-  for (const std::string& name : arguments.factors) scored.push_back({.name = name, .lengths = {}});
-  for (std::size_t index = 0; index < factors.size(); ++index) {
-    const std::int64_t length = arguments.lengths[index];
-    for (std::size_t set = 0; set < scored.size(); ++set) {
-      scored[set].lengths.push_back(
-          {.length = length, .attention_factor = factors[index][set].attention.value, .documents = {}});
-    }
-    for (const Document& document : documents) {
-      std::vector<FitnessResult> results = scorer.measure(factors[index], fitness, document, length, progress);
-      for (std::size_t set = 0; set < scored.size(); ++set) {
-        require_finite(results[set], document, length, scored[set].name);
-        scored[set].lengths.back().documents.push_back({document.name, std::move(results[set])});
-      }
+  for (const std::int64_t length : plan.lengths) {
+    std::vector<RescaleFactors>& factors = plan.factors.emplace_back();
+    for (const std::string& name : plan.names) {
+      factors.push_back(named_factors(name, arguments.attention_factor, model, longest_context(fitness, length)));
     }
   }
-  return scored;
+  return plan;
 }
 
 void score(const ScoreArguments& arguments) {
@@ -133,9 +106,12 @@ void score(const ScoreArguments& arguments) {
   options.sliding_window = arguments.sliding_window;
   options.time_phases = arguments.timings;
   PerplexityScorer scorer(arguments.scoring.model, options);
-  const std::vector<Document> documents = documents_to_score(arguments.scoring);
-  for (const std::int64_t length : arguments.lengths) {
-    require_measurable(fitness, documents, arguments.scoring.documents, length, scorer.model().vocabulary);
+  const ScorePlan plan = score_plan(arguments, fitness, scorer.model());
+  const std::vector<ScoringTask> tasks = scoring_tasks(plan);
+  const std::int64_t expected = expected_progress(scorer, tasks);
+  if (!arguments.logits_out.empty()) {
+    scorer.write_logits(plan.factors.front().front(), plan.documents.front(), plan.lengths.front(),
+                        arguments.logits_out);
   }
   const ScoreReport report = {.fitness = fitness,
                               .model = scorer.model().name,
@@ -145,7 +121,7 @@ void score(const ScoreArguments& arguments) {
                               .threads = arguments.scoring.threads,
                               .sliding_window = scorer.model().sliding_window(),
                               .timings = arguments.timings,
-                              .factors = scored_factors(arguments, fitness, scorer, documents)};
+                              .factors = scored_factors(plan, measure_tasks(scorer, tasks, expected))};
   if (arguments.json) {
     write_json(report, std::cout);
   } else {

@@ -1,20 +1,27 @@
 #include "cli/scoring_arguments.h"
 
 #include "cli/command.h"
+#include "cli/score_progress.h"
 
-#include <utility>
+#include <atomic>
 
 namespace longrope {
 
 void add_scoring_options(CLI::App& command, ScoringArguments& arguments) {
   command.add_option("--model", arguments.model, "Hugging Face model directory")->required();
   command
-      .add_option("--documents", arguments.documents, "Documents file (longrope documents, tools/prepare_documents.py)")
+      .add_option("--documents", arguments.documents,
+                  "Documents file, written by longrope documents or tools/prepare_documents.py")
       ->required();
-  command.add_option("--count", arguments.count, "First COUNT documents of the file [all]")
+  command.add_option("--count", arguments.count, "Use only the first COUNT documents of the file [all]")
       ->check(CLI::Range(1, 1 << 30));
-  command.add_option("--dtype", arguments.dtype, "fp32 or bf16")->capture_default_str();
-  command.add_option("--angles", arguments.angles, "fp64, or hf_fp32 as Hugging Face multiplies")
+  command
+      .add_option("--dtype", arguments.dtype,
+                  "Numbers of the weights: fp32, or bf16 for half the memory and rounded weights")
+      ->capture_default_str();
+  command
+      .add_option("--angles", arguments.angles,
+                  "Arithmetic of the rotary angles: fp64, or hf_fp32 to round as Hugging Face transformers does")
       ->capture_default_str();
   command.add_option("--device", arguments.device, "cpu, cuda or cuda:N (CUDA has not been run on a GPU yet)")
       ->capture_default_str();
@@ -40,15 +47,22 @@ std::vector<Document> documents_to_score(const ScoringArguments& arguments) {
   return documents;
 }
 
-void require_measurable(const Fitness& fitness, std::span<const Document> documents, const std::filesystem::path& path,
-                        std::int64_t length, std::int64_t vocabulary) {
-  for (const Document& document : documents) {
-    try {
-      require_measurable(fitness, document, length, vocabulary);
-    } catch (const InputError& error) {
-      throw InputError(fmt::format("{} ({})", error.what(), path.native()));
-    }
+std::int64_t expected_progress(const PerplexityScorer& scorer, std::span<const ScoringTask> tasks) {
+  std::int64_t expected = 0;
+  for (const ScoringTask& task : tasks) {
+    const auto candidates = static_cast<std::int64_t>(task.factors.size());
+    expected += scorer.expected_progress(candidates, task.fitness, *task.document, task.length);
   }
+  return expected;
+}
+
+std::vector<TaskResults> measure_tasks(PerplexityScorer& scorer, std::span<const ScoringTask> tasks,
+                                       std::int64_t expected) {
+  std::atomic<std::int64_t> progress{0};
+  const ScoreProgress display(progress, expected);
+  return measure_tasks(tasks, [&](const ScoringTask& task) {
+    return scorer.measure(task.factors, task.fitness, *task.document, task.length, progress);
+  });
 }
 
 }  // namespace longrope

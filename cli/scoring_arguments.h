@@ -2,6 +2,7 @@
 
 #include "common/documents/documents.h"
 #include "common/error.h"
+#include "evaluation/scoring_task.h"
 #include "worker/scoring/perplexity_scorer.h"
 
 #include <CLI/CLI.hpp>
@@ -9,7 +10,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,7 +18,7 @@
 
 namespace longrope {
 
-/// What the commands that score documents without a coordinator have in common.
+/// What `score` and `evaluate` have in common: both measure documents without a coordinator.
 struct ScoringArguments {
   std::string model;
   std::string documents;
@@ -33,15 +33,19 @@ struct ScoringArguments {
 /// Adds the options of `arguments`, which must outlive `command`.
 void add_scoring_options(CLI::App& command, ScoringArguments& arguments);
 
-/// Sliding windows are not kept to and phases not timed. Throws InputError for an unknown dtype or angle mode.
+/// With phases not timed, and every layer seeing the whole document. Throws InputError for an unknown dtype or angle
+/// mode.
 [[nodiscard]] ScorerOptions scorer_options(const ScoringArguments& arguments);
 
 /// The first --count of --documents, which must be of the model's tokenizer. Throws InputError.
 [[nodiscard]] std::vector<Document> documents_to_score(const ScoringArguments& arguments);
 
-/// require_measurable (worker/scoring/fitness.h) of every document of `path`, which a refusal names too.
-void require_measurable(const Fitness& fitness, std::span<const Document> documents, const std::filesystem::path& path,
-                        std::int64_t length, std::int64_t vocabulary);
+/// How far the scorer's progress will go when it measures all tasks. Throws as PerplexityScorer::measure for a task
+/// that is refused or does not fit into memory, before any is measured.
+[[nodiscard]] std::int64_t expected_progress(const PerplexityScorer& scorer, std::span<const ScoringTask> tasks);
+/// measure_tasks() by the scorer, whose progress towards `expected` is shown on standard error.
+[[nodiscard]] std::vector<TaskResults> measure_tasks(PerplexityScorer& scorer, std::span<const ScoringTask> tasks,
+                                                     std::int64_t expected);
 
 /// Throws InputError for a value that is given twice: "lengths must differ: 512 (--length)".
 template <typename Value>

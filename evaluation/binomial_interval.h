@@ -7,6 +7,8 @@ namespace longrope {
 struct BinomialInterval {
   double low = 0.0;
   double high = 1.0;
+
+  bool operator==(const BinomialInterval&) const = default;
 };
 
 /// The exact (Clopper–Pearson) 95 % interval of the probability of success after `successes` of `trials`: 9 of 10 give

@@ -1,7 +1,5 @@
 #include "evaluation/evaluation_markdown.h"
 
-#include "evaluation/binomial_interval.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,7 +10,7 @@
 namespace longrope {
 namespace {
 
-/// A cell may not end where its text has a bar.
+/// `text` without what would end a table cell: bars are escaped, line breaks become spaces.
 std::string cell(const std::string& text) {
   std::string result;
   for (const char c : text) {
@@ -56,15 +54,13 @@ using RowsByMethod = std::map<Key, std::vector<std::string>>;
 std::string window_tables(const EvaluationReport& report, bool sliding) {
   RowsByMethod<std::int64_t> by_token;
   RowsByMethod<std::int64_t> by_window;
-  std::int64_t window = 0;
-  std::int64_t stride = 0;
+  SlidingWindows windows;
   for (const PerplexityResult& result : report.perplexity) {
-    if ((result.window != 0) != sliding) continue;
-    const EvaluatedDocument total = result.total();
-    by_token[result.length].push_back(perplexity_text(total.score.nll_sum, total.score.scored_tokens));
-    by_window[result.length].push_back(perplexity_text(total.window_means, total.windows));
-    window = result.window;
-    stride = result.stride;
+    if (result.sliding.has_value() != sliding) continue;
+    by_token[result.length].push_back(perplexity_text(result.perplexity()));
+    if (!sliding) continue;
+    windows = *result.sliding;
+    by_window[result.length].push_back(perplexity_text(windows.ppl_yarn));
   }
   if (by_token.empty()) return {};
   const auto table = [&](const RowsByMethod<std::int64_t>& rows) {
@@ -78,17 +74,17 @@ std::string window_tables(const EvaluationReport& report, bool sliding) {
   };
   if (!sliding) return "\n## Perplexity\n\nOne pass over the first tokens of each document.\n" + table(by_token);
   return fmt::format("\n## Perplexity in windows of {} tokens, {} apart\n\nEach token counts the same (`ppl_token`):\n",
-                     window, stride) +
+                     windows.window, windows.stride) +
          table(by_token) + "\nEach window counts the same (`ppl_yarn`):\n" + table(by_window);
 }
 
-/// Of one pass, for each length of more than one block.
+/// A table of one-pass perplexities for each length of more than one block.
 std::string position_tables(const EvaluationReport& report) {
   std::map<std::int64_t, RowsByMethod<std::int64_t>> tables;  // by length, by first token of the block
   for (const PerplexityResult& result : report.perplexity) {
-    if (result.window != 0 || result.length <= kBlockTokens) continue;
+    if (result.sliding || result.length <= kBlockTokens) continue;
     std::int64_t begin = 0;
-    for (const auto& [nll_sum, scored_tokens] : result.total().score.blocks) {
+    for (const auto& [nll_sum, scored_tokens] : result.blocks) {
       tables[result.length][begin].push_back(perplexity_text(nll_sum, scored_tokens));
       begin += kBlockTokens;
     }
@@ -107,8 +103,7 @@ std::string position_tables(const EvaluationReport& report) {
 }
 
 std::string accuracy_text(const RetrievalResult& result) {
-  const BinomialInterval interval = binomial_interval(result.right, result.answers);
-  return fmt::format("{}/{} [{:.3f}, {:.3f}]", result.right, result.answers, interval.low, interval.high);
+  return fmt::format("{}/{} [{:.3f}, {:.3f}]", result.right, result.answers, result.interval.low, result.interval.high);
 }
 
 /// By length and depth, a table for each method.
@@ -140,9 +135,9 @@ std::string retrieval_tables(const EvaluationReport& report, RetrievalKind kind)
 }  // namespace
 
 std::string to_markdown(const EvaluationReport& report) {
-  std::string text = fmt::format("# Evaluation of {}\n\n", cell(report.model));
-  text += fmt::format("- Model: trained at {} tokens, reaches {}; digest {}\n", report.original_length,
-                      report.reached_length, report.model_digest);
+  std::string text = fmt::format("# Evaluation of {}\n\n", cell(report.model.name));
+  text += fmt::format("- Model: trained at {} tokens, reaches {}; digest {}\n", report.model.original_length,
+                      report.model.reached_length, report.model.digest);
   const auto documents = [&](const std::string& name, const EvaluatedFile& file) {
     text += fmt::format("- {}: {} of {}, digest {}\n", name, file.count, cell(file.file), file.digest);
   };

@@ -76,7 +76,7 @@ nlohmann::json to_json(const ScoreReport& report, const FitnessResult& result, s
   return json;
 }
 
-/// What belongs to one length.
+/// What one length has.
 nlohmann::json to_json(const ScoreReport& report, const ScoredLength& scored) {
   nlohmann::json json = {{"length", scored.length}, {"attention_factor", scored.attention_factor}};
   for (const ScoredDocument& document : scored.documents) {
@@ -88,7 +88,7 @@ nlohmann::json to_json(const ScoreReport& report, const ScoredLength& scored) {
   return json;
 }
 
-/// What belongs to one factor set.
+/// What one factor set has: its only length beside it, several in a list.
 nlohmann::json to_json(const ScoreReport& report, const ScoredFactors& scored) {
   nlohmann::json json = {{"factors", scored.name}};
   if (scored.lengths.size() == 1) {
@@ -99,7 +99,7 @@ nlohmann::json to_json(const ScoreReport& report, const ScoredFactors& scored) {
   return json;
 }
 
-/// Of every document of one length under all factor sets.
+/// `phases`: of every document of one length, under all factor sets.
 void write_timings(const PhaseTotals& phases, std::ostream& out) {
   double all_seconds = 0.0;
   for (const PhaseTotal& phase : phases) all_seconds += phase.seconds;

@@ -16,12 +16,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 /// A line of the plot by length: sliding windows are another measurement than the whole text.
-std::string series_name(const EvaluationFile::Perplexity& row) {
-  if (row.kind != "sliding") return row.method;
-  return fmt::format("{}, window {} by {}", row.method, *row.window, *row.stride);
+std::string series_name(const PerplexityResult& row) {
+  if (!row.sliding) return row.method;
+  return fmt::format("{}, window {} by {}", row.method, row.sliding->window, row.sliding->stride);
 }
 
-Json by_length(const EvaluationFile& report, const std::string& section) {
+Json by_length(const EvaluationReport& report, const std::string& section) {
   Json table = report_table({{"series", "method", "text"},
                              {"length", "length", "integer"},
                              {"perplexity", "perplexity", "perplexity"},
@@ -30,33 +30,33 @@ Json by_length(const EvaluationFile& report, const std::string& section) {
                              {"attention", "attention factor", "number"},
                              {"documents", "documents", "integer"},
                              {"tokens", "scored tokens", "integer"}});
-  for (const EvaluationFile::Perplexity& row : report.perplexity) {
+  for (const PerplexityResult& row : report.perplexity) {
     std::vector<DocumentNll> documents;
-    for (const EvaluationFile::Document& document : row.documents) {
-      // Of a mask nothing may lie in the first tokens.
+    for (const EvaluatedDocument& document : row.documents) {
+      // A mask may count nothing in a document's first tokens.
       if (document.scored_tokens > 0) documents.push_back({document.nll_sum, document.scored_tokens});
     }
     const std::optional<PerplexityInterval> interval = perplexity_interval(documents);
-    table["rows"].push_back({series_name(row), row.length, row.perplexity, interval ? Json(interval->low) : Json(),
+    table["rows"].push_back({series_name(row), row.length, row.perplexity(), interval ? Json(interval->low) : Json(),
                              interval ? Json(interval->high) : Json(), row.attention_factor, row.documents.size(),
                              row.scored_tokens});
   }
   return report_plot({"by_length", section, "Perplexity by length",
                       fmt::format("{} ({} documents), {}, {} angles; trained at {} tokens. Bars: 95 % interval of the "
                                   "mean NLL over documents like these (Student's t).",
-                                  report.documents_file, report.document_count, report.dtype, report.angles,
+                                  report.documents.file, report.documents.count, report.dtype, report.angles,
                                   report.model.original_length)},
                      std::move(table));
 }
 
-std::optional<Json> by_position(const EvaluationFile& report, const std::string& section, std::int64_t length) {
+std::optional<Json> by_position(const EvaluationReport& report, const std::string& section, std::int64_t length) {
   Json table = report_table({{"series", "method", "text"},
                              {"from", "from token", "integer"},
                              {"to", "to token", "integer"},
                              {"perplexity", "perplexity", "perplexity"},
                              {"tokens", "scored tokens", "integer"}});
   std::size_t most_blocks = 0;
-  for (const EvaluationFile::Perplexity& row : report.perplexity) {
+  for (const PerplexityResult& row : report.perplexity) {
     if (row.length != length) continue;
     most_blocks = std::max(most_blocks, row.blocks.size());
     std::int64_t from = 0;
@@ -75,7 +75,7 @@ std::optional<Json> by_position(const EvaluationFile& report, const std::string&
                      std::move(table));
 }
 
-Json retrieval(const EvaluationFile& report, const std::string& section, const std::string& kind,
+Json retrieval(const EvaluationReport& report, const std::string& section, RetrievalKind kind,
                const std::string& method) {
   Json table = report_table({{"length", "length", "integer"},
                              {"depth", "depth", "share"},
@@ -84,31 +84,31 @@ Json retrieval(const EvaluationFile& report, const std::string& section, const s
                              {"accuracy", "accuracy", "share"},
                              {"low", "95 % from", "share"},
                              {"high", "95 % to", "share"}});
-  for (const EvaluationFile::Retrieval& row : report.retrieval) {
+  for (const RetrievalResult& row : report.retrieval) {
     if (row.kind != kind || row.method != method) continue;
     table["rows"].push_back(
-        {row.length, row.depth, row.right, row.answers, row.accuracy, row.interval_low, row.interval_high});
+        {row.length, row.depth, row.right, row.answers, row.accuracy(), row.interval.low, row.interval.high});
   }
-  return report_plot(
-      {"retrieval", section, fmt::format("{} accuracy, {}", kind == "passkey" ? "Passkey" : "Needle", method),
-       "Share of hidden answers that were predicted exactly, by length of the text and depth of what is "
-       "hidden (0 % is the beginning)."},
-      std::move(table));
+  return report_plot({"retrieval", section,
+                      fmt::format("{} accuracy, {}", kind == RetrievalKind::kPasskey ? "Passkey" : "Needle", method),
+                      "Share of hidden answers that were predicted exactly, by length of the text and depth of what is "
+                      "hidden (0 % is the beginning)."},
+                     std::move(table));
 }
 
 }  // namespace
 
-std::vector<Json> evaluation_plots(const EvaluationFile& report, const std::string& section) {
+std::vector<Json> evaluation_plots(const EvaluationReport& report, const std::string& section) {
   std::vector<Json> plots;
   if (!report.perplexity.empty()) plots.push_back(by_length(report, section));
   std::set<std::int64_t> lengths;
-  for (const EvaluationFile::Perplexity& row : report.perplexity) lengths.insert(row.length);
+  for (const PerplexityResult& row : report.perplexity) lengths.insert(row.length);
   for (const std::int64_t length : lengths) {
     if (std::optional<Json> plot = by_position(report, section, length)) plots.push_back(std::move(*plot));
   }
-  std::vector<std::pair<std::string, std::string>> grids;  // (kind, method), in the order of the file
-  for (const EvaluationFile::Retrieval& row : report.retrieval) {
-    const std::pair<std::string, std::string> grid = {row.kind, row.method};
+  std::vector<std::pair<RetrievalKind, std::string>> grids;  // (kind, method), in the order of the file
+  for (const RetrievalResult& row : report.retrieval) {
+    const std::pair<RetrievalKind, std::string> grid = {row.kind, row.method};
     if (std::ranges::find(grids, grid) == grids.end()) grids.push_back(grid);
   }
   for (const auto& [kind, method] : grids) plots.push_back(retrieval(report, section, kind, method));

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "evaluation/evaluation_file.h"
+#include "evaluation/evaluation_report.h"
 
 #include <nlohmann/json.hpp>
 
@@ -12,7 +12,7 @@ namespace longrope {
 /// Plots (report_plot.h) of one evaluation, in the section `section`: perplexity by length and method, with the
 /// interval over documents; by position, for each length of more than one block; what was found of hidden texts by
 /// length and depth, for each kind and method. What was not measured has no plot.
-[[nodiscard]] std::vector<nlohmann::ordered_json> evaluation_plots(const EvaluationFile& report,
+[[nodiscard]] std::vector<nlohmann::ordered_json> evaluation_plots(const EvaluationReport& report,
                                                                    const std::string& section);
 
 }  // namespace longrope

@@ -1,7 +1,7 @@
 #include "report/report_data.h"
 
 #include "coordinator/store/store_reader.h"
-#include "evaluation/evaluation_file.h"
+#include "evaluation/evaluation_json.h"
 #include "report/evaluation_plots.h"
 #include "report/search_plots.h"
 
@@ -46,7 +46,7 @@ Json report_data(const ReportSources& sources) {
     plots.push_back(searches_plot(searches));
   }
   for (const std::filesystem::path& path : sources.evaluations) {
-    const EvaluationFile evaluation = read_evaluation_file(path);
+    const EvaluationReport evaluation = read_evaluation_report(path);
     append(plots, evaluation_plots(evaluation, distinct("Evaluation of " + evaluation.model.name, used)));
   }
   for (const NamedSearch& search : searches) append(plots, history_plots(search));

@@ -4,6 +4,7 @@ fuzzer goes on, and the attacks that a reader of files is known to meet. Other f
 faults."""
 
 import json
+import math
 import pathlib
 import struct
 
@@ -203,15 +204,18 @@ def factors_files():
 
 def evaluation_files():
     row = {"method": "base", "length": 8192, "kind": "single", "attention_factor": 1.0, "nll_sum": 300.5,
-           "scored_tokens": 200, "perplexity": 4.5, "blocks": [[100.5, 0], [200, 200]],
+           "scored_tokens": 200, "perplexity": math.exp(300.5 / 200), "blocks": [[100.5, 0], [200, 200]],
            "documents": [{"name": "a", "nll_sum": 300.5, "scored_tokens": 200}]}
-    sliding = {**row, "kind": "sliding", "window": 4096, "stride": 256, "ppl_yarn": 4.6, "blocks": [], "documents": []}
+    sliding = {**row, "kind": "sliding", "window": 4096, "stride": 256, "windows": 17, "ppl_yarn": 4.6, "blocks": [],
+               "documents": []}
     passkey = {"kind": "passkey", "method": "best", "length": 512, "depth": 0.25, "right": 9, "answers": 10,
                "accuracy": 0.9, "interval": [0.555, 0.997]}
     report = {"schema": "longrope-evaluation/1",
               "model": {"name": "m", "digest": "01", "original_length": 512, "reached_length": 1024},
               "documents": {"file": "heldout.safetensors", "count": 1, "digest": "23"}, "dtype": "fp32",
-              "angles": "fp64", "device": "cpu", "threads": 2, "methods": [{"name": "base"}],
+              "angles": "fp64", "device": "cpu", "threads": 2,
+              "retrieval_documents": [{"kind": "passkey", "file": "keys.safetensors", "count": 10, "digest": "45"}],
+              "methods": [{"name": "base", "factors": [{"length": 8192, "digest": "67", "attention_factor": 1.0}]}],
               "perplexity": [row, sliding], "retrieval": [passkey]}
     seed("evaluation_file", "valid", json.dumps(report))
     seed("evaluation_file", "huge-block", json.dumps({**report, "perplexity": [{**row, "blocks": [[1, 1e300]]}]}))
@@ -219,6 +223,8 @@ def evaluation_files():
     seed("evaluation_file", "nested-block", json.dumps({**report, "perplexity": [{**row, "blocks": [[[1], {}]]}]}))
     seed("evaluation_file", "reversed-interval",
          json.dumps({**report, "retrieval": [{**passkey, "interval": [1, 0]}]}))
+    seed("evaluation_file", "overflowing-perplexity",
+         json.dumps({**report, "perplexity": [{**row, "nll_sum": 1e300}]}))
     seed("evaluation_file", "number-as-1e999", json.dumps(report).replace("300.5", "1e999"))
     seed("evaluation_file", "deep-nesting", json.dumps(report).replace("[[100.5, 0], [200, 200]]", "[" * 999))
 

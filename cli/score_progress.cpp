@@ -1,4 +1,4 @@
-#include "evaluation/score_progress.h"
+#include "cli/score_progress.h"
 
 #include "common/duration.h"
 
