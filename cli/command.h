@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
+#include <string>
 
 namespace longrope {
 
@@ -22,12 +23,14 @@ void add_factors_command(CLI::App& app);
 void add_documents_command(CLI::App& app);
 void add_inspect_model_command(CLI::App& app);
 
-// These need Torch and live in the program longrope-worker.
+// These need Torch, and are part of the program longrope-worker.
 void add_worker_command(CLI::App& app);
 void add_score_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);
 void add_finetune_command(CLI::App& app);
 
+/// Adds --db, which sets `database`: that of a search or a pipeline, read while it may be in use.
+void add_search_database(CLI::App& command, std::string& database);
 /// Adds --memory-budget, which sets `bytes`.
 void add_memory_budget(CLI::App& command, std::int64_t& bytes);
 

@@ -5,7 +5,7 @@
 #include "common/formats/engine_tables.h"
 #include "common/formats/factors_file.h"
 #include "common/formats/hugging_face_export.h"
-#include "common/formats/length_schedule.h"
+#include "common/formats/model_factors.h"
 #include "common/model/model_description.h"
 #include "coordinator/winner_file.h"
 #include "pipeline/pipeline_places.h"
@@ -37,7 +37,7 @@ struct ExportArguments {
 
 void warn(const std::string& message) { std::cerr << "longrope: warning: " << message << "\n"; }
 
-/// Of a search database, or of that of a stage in a pipeline.
+/// The best factors of a search, or of a stage of a pipeline.
 FactorsFile best_factors(const ExportArguments& arguments) {
   Winner winner = winner_of_search(search_database_of(arguments.database, arguments.stage), arguments.stage,
                                    identify_model(arguments.model));
@@ -45,43 +45,13 @@ FactorsFile best_factors(const ExportArguments& arguments) {
   return std::move(winner.file);
 }
 
-/// A canonical file, if λ of it means for the model what it meant where it was found.
-FactorsFile factors_for_model(const std::string& path, const ModelDescription& model) {
-  FactorsFile file = read_factors_json(path);
-  if (!file.model) {
-    file.model = factors_model(model, "");
-    return file;
-  }
-  const RotaryGeometry& geometry = file.model->geometry;
-  if (geometry.rotary_dim != model.geometry.rotary_dim || geometry.rope_theta != model.geometry.rope_theta) {
-    throw InputError(fmt::format("factors must be for rotary_dim {} and rope_theta {}, those of {}: {} and {} ({})",
-                                 model.geometry.rotary_dim, model.geometry.rope_theta, model.name, geometry.rotary_dim,
-                                 geometry.rope_theta, path));
-  }
-  if (!file.model->sha256.empty() && file.model->sha256 != model_digest(model.directory)) {
-    warn(fmt::format("the factors were found for another checkpoint, {} (digest {}) ({})", file.model->id,
-                     file.model->sha256.substr(0, 12), path));
-  }
-  return file;
+FactorsFile read_factors_with_warnings(const std::string& path, const ModelDescription& model) {
+  ModelFactors read = read_factors_for(path, model);
+  for (const std::string& warning : read.warnings) warn(warning);
+  return std::move(read.file);
 }
 
-/// Puts the table of a recovery search before the one that there is.
-void add_short_table(FactorsFile& file, const std::string& path, const ModelDescription& model) {
-  FactorsFile recovered = factors_for_model(path, model);
-  if (recovered.entries.size() != 1 || file.entries.size() != 1) {
-    throw InputError(fmt::format("a short table is joined to one other table: {} and {} (--short-factors {})",
-                                 recovered.entries.size(), file.entries.size(), path));
-  }
-  const auto step_of = [](const FactorsFile& each) -> FactorsFile::ScheduleStep {
-    if (!each.schedule.empty()) return each.schedule.front();
-    return {.max_length = each.entries.front().target_length, .factors_id = each.entries.front().id};
-  };
-  file.schedule = {step_of(recovered), step_of(file)};
-  file.entries.insert(file.entries.begin(), std::move(recovered.entries.front()));
-  require_valid_schedule(file, path);
-}
-
-/// Rows of the CSV; nullopt: a factor in each line.
+/// How many rows of equal factors --layers asks for in the CSV; nullopt: one factor per line.
 std::optional<std::int64_t> csv_rows(const std::string& layers, const ModelDescription& model) {
   if (layers.empty()) return std::nullopt;
   if (layers == "model") return model.layers;
@@ -101,8 +71,12 @@ void export_factors(const ExportArguments& arguments) {
     throw InputError(fmt::format("--layers belongs to --format csv: {}", arguments.format));
   }
   const ModelDescription model = describe_model(arguments.model);
-  FactorsFile file = arguments.factors.empty() ? best_factors(arguments) : factors_for_model(arguments.factors, model);
-  if (!arguments.short_factors.empty()) add_short_table(file, arguments.short_factors, model);
+  FactorsFile file =
+      arguments.factors.empty() ? best_factors(arguments) : read_factors_with_warnings(arguments.factors, model);
+  if (!arguments.short_factors.empty()) {
+    add_short_table(file, read_factors_with_warnings(arguments.short_factors, model),
+                    "--short-factors " + arguments.short_factors);
+  }
   if (arguments.format == "json") {
     write_factors_json(file, arguments.out);
     fmt::print("{}\n", arguments.out);
@@ -134,28 +108,35 @@ void export_factors(const ExportArguments& arguments) {
 }  // namespace
 
 void add_export_command(CLI::App& app) {
-  auto* command =
-      app.add_subcommand("export", "Write the best factors, or those of a file, in a form that others load");
+  auto* command = app.add_subcommand(
+      "export", "Write the best factors of a search, or those of a file, in a form that other programs load");
   auto arguments = std::make_shared<ExportArguments>();
-  command->add_option("--db", arguments->database, "Database of the search whose best factors are taken");
+  command->add_option("--db", arguments->database, "Database of the search or pipeline whose best factors are written");
   command->add_option("--factors", arguments->factors,
-                      "Instead: canonical JSON, with one table or a schedule by length");
-  command->add_option("--short-factors", arguments->short_factors,
-                      "Canonical JSON with the table for sequences of up to its target_len (short-context recovery)");
-  command->add_option("--model", arguments->model, "The model's directory")->required();
+                      "Write the factors of this file instead: canonical JSON, with one table or several by length");
+  command->add_option(
+      "--short-factors", arguments->short_factors,
+      "Canonical JSON with a second table, used for texts up to its target_len (short-context recovery)");
+  command->add_option("--model", arguments->model, "Hugging Face directory of the model that the factors are for")
+      ->required();
   command
-      ->add_option("--format", arguments->format,
-                   "hf: a model directory; json: canonical factors; csv: the authors'; vllm: for vllm serve --config; "
-                   "axolotl: keys of its configuration")
+      ->add_option(
+          "--format", arguments->format,
+          "hf: a Hugging Face model directory; json: canonical factors; csv: factors as the authors' code reads "
+          "them; vllm: a file for vllm serve --config; axolotl: keys for its configuration")
       ->required()
       ->check(CLI::IsMember({"hf", "csv", "json", "vllm", "axolotl"}));
-  command->add_option("--out", arguments->out, "File, or new directory for hf")->required();
-  command->add_option("--target", arguments->target, "transformers of hf, vllm and axolotl: hf5 or hf4")
+  command->add_option("--out", arguments->out, "File to write; for hf a new directory")->required();
+  command
+      ->add_option("--target", arguments->target,
+                   "Version of transformers that will read hf, vllm or axolotl: hf5 or hf4")
       ->check(CLI::IsMember({"hf4", "hf5"}))
       ->capture_default_str();
-  command->add_option("--layers", arguments->layers,
-                      "csv: so many equal rows, one for each layer; or model: as many as it has [one factor per line]");
-  command->add_option("--stage", arguments->stage, "One stage [the last finished]");
+  command->add_option(
+      "--layers", arguments->layers,
+      "For csv: write this many equal rows, one for each layer, or \"model\" for as many as the model has layers "
+      "[one factor per line]");
+  command->add_option("--stage", arguments->stage, "The stage whose best factors are written [the last finished]");
   command->footer(
       "Example:\n  longrope export --db demo.db --model models/byte-llama --format hf --out byte-llama-4096\n"
       "  longrope export --db demo.db --model models/byte-llama --short-factors recovered.json --format json --out "

@@ -14,7 +14,8 @@
 
 namespace {
 
-/// The commands that need Torch are another program, so that the others start at once and run where Torch is missing.
+/// Replaces this program by longrope-worker, which has the commands that need Torch: the others start at once, and run
+/// where Torch is missing. Returns only when that fails.
 int become_worker_program(char** argv) {
   try {
     const std::string program = longrope::worker_program().string();

@@ -11,7 +11,8 @@
 namespace longrope {
 namespace {
 
-/// Throws Error unless all that a command printed was taken: on a full disk, half a result must not look like success.
+/// Throws Error unless everything that a command printed was written: on a full disk, half a result must not look like
+/// success.
 void require_printed() {
   errno = 0;
   std::cout.flush();
@@ -19,18 +20,21 @@ void require_printed() {
   const int cause = errno;
   if (flushed && std::cout && std::ferror(stdout) == 0) return;
   // Where only an earlier write failed, its cause is gone by now.
-  throw Error(fmt::format("standard output must take what is printed: {}",
-                          cause == 0 ? "a write failed" : std::strerror(cause)));
+  throw Error(fmt::format("cannot write to standard output: {}", cause == 0 ? "a write failed" : std::strerror(cause)));
 }
 
 }  // namespace
+
+void add_search_database(CLI::App& command, std::string& database) {
+  command.add_option("--db", database, "Database of a search or a pipeline, which may be running")->required();
+}
 
 void add_memory_budget(CLI::App& command, std::int64_t& bytes) {
   command
       .add_option(
           "--memory-budget", bytes,
-          "Bytes for weights and one document (8GiB); weights that need half of it stay in their files, a document "
-          "that does not fit is refused [what is free]")
+          "Most memory for the weights and one document, as in 8GiB. Weights that would take half of it are read from "
+          "their files as they are needed; a document that does not fit is refused [the memory that is free]")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->check(CLI::PositiveNumber);
 }

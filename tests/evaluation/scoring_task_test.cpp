@@ -17,7 +17,7 @@ using testing::HasSubstr;
 class ScoringTaskTest : public testing::Test {
  protected:
   [[nodiscard]] ScoringTask task(std::int64_t length) const {
-    return {.factors = factors_, .names = names_, .document = &document_, .length = length};
+    return {.factors = factors_, .names = names_, .fitness = {}, .document = &document_, .length = length};
   }
 
   Document document_{.name = "book", .tokens = std::vector<std::int32_t>(8, 1), .scored = {}};

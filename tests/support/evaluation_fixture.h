@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 namespace longrope {
@@ -27,6 +28,7 @@ inline EvaluationReport sample_evaluation() {
     const double one = (attention == 1.0 ? 1.0 : 2.0) * 511.0 * two;  // NLL of each document
     report.perplexity.push_back({.method = method,
                                  .length = 512,
+                                 .sliding = std::nullopt,
                                  .attention_factor = attention,
                                  .nll_sum = 2.0 * one,
                                  .scored_tokens = 1022,
@@ -34,6 +36,7 @@ inline EvaluationReport sample_evaluation() {
                                  .documents = {{"one", one, 511}, {"two", one, 511}}});
     report.perplexity.push_back({.method = method,
                                  .length = 5000,
+                                 .sliding = std::nullopt,
                                  .attention_factor = attention,
                                  .nll_sum = 5903.0 * two,
                                  .scored_tokens = 4999,

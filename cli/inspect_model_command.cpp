@@ -1,5 +1,4 @@
 #include "cli/command.h"
-#include "common/documents/byte_documents.h"
 #include "common/error.h"
 #include "common/model/model_description.h"
 #include "config/config.h"
@@ -16,43 +15,6 @@
 
 namespace longrope {
 namespace {
-
-struct DocumentsArguments {
-  std::vector<std::string> texts;
-  ByteDocumentsOptions options;
-  std::string out;
-  std::string split;
-  bool no_bos = false;
-};
-
-void write_and_report(std::vector<Document> documents, const std::string& source, const std::filesystem::path& out) {
-  DocumentsFile file;
-  file.tokenizer_digest = "byte-level";
-  file.source = source;
-  file.documents = std::move(documents);
-  write_documents(file, out);
-  fmt::print("{}: {} documents\n", out.string(), file.documents.size());
-}
-
-void make_documents(DocumentsArguments arguments) {
-  if (arguments.no_bos) arguments.options.bos.reset();
-  std::vector<ByteText> texts;
-  std::string source;
-  for (const std::string& path : arguments.texts) {
-    texts.push_back(read_byte_text(path));
-    source += (source.empty() ? "" : " ") + texts.back().name;
-  }
-  std::vector<Document> documents = byte_documents(texts, arguments.options);
-  if (arguments.split.empty()) {
-    write_and_report(std::move(documents), source, arguments.out);
-    return;
-  }
-  const std::vector<SplitShare> shares = parse_split(arguments.split);
-  std::vector<std::vector<Document>> parts = split_documents(documents, shares);
-  for (std::size_t i = 0; i < shares.size(); ++i) {
-    write_and_report(std::move(parts[i]), source, split_path(arguments.out, shares[i].name));
-  }
-}
 
 std::string biases(const ModelDescription& model) {
   std::vector<std::string> places;
@@ -136,32 +98,15 @@ void inspect_model(const InspectArguments& arguments) {
 
 }  // namespace
 
-void add_documents_command(CLI::App& app) {
-  auto* command = app.add_subcommand("documents", "Turn text files into documents for byte-level models");
-  auto arguments = std::make_shared<DocumentsArguments>();
-  command->add_option("TEXT", arguments->texts, "Text files")->required();
-  command->add_option("--length", arguments->options.length, "Tokens of each document, BOS and EOS included")
-      ->required();
-  command->add_option("--count", arguments->options.count, "So many documents, evenly spaced over the texts [all]");
-  command->add_option("--bos", arguments->options.bos, "Token id that begins each document")->capture_default_str();
-  command->add_option("--eos", arguments->options.eos, "Token id that ends each document, for training: 257 [none]");
-  command->add_flag("--no-bos", arguments->no_bos, "Begin documents without one");
-  command->add_option("--split", arguments->split, "NAME:SHARE,… writes OUT-NAME for each, divided by document");
-  command->add_option("--out", arguments->out, "Documents file to write")->required();
-  command->footer(
-      "A token is a byte. For models with a tokenizer: tools/prepare_documents.py.\n"
-      "Example:\n  longrope documents --length 4096 --count 6 --out heldout.safetensors "
-      "models/byte-llama/text/heldout.txt");
-  command->callback([=] { make_documents(*arguments); });
-}
-
 void add_inspect_model_command(CLI::App& app) {
-  auto* command = app.add_subcommand("inspect-model", "What a Hugging Face model directory holds");
+  auto* command = app.add_subcommand("inspect-model", "Print what a Hugging Face model directory holds");
   auto arguments = std::make_shared<InspectArguments>();
   command->add_option("DIR", arguments->directory, "Hugging Face model directory")->required();
-  auto* length = command->add_option("--length", arguments->length, "Also estimate the memory for so many tokens")
+  auto* length = command
+                     ->add_option("--length", arguments->length,
+                                  "Also estimate the memory that scoring a document of this many tokens takes")
                      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31));
-  command->add_option("--dtype", arguments->dtype, "fp32 or bf16, for the estimate")
+  command->add_option("--dtype", arguments->dtype, "Numbers of the weights for the estimate, fp32 or bf16")
       ->needs(length)
       ->capture_default_str();
   add_memory_budget(*command, arguments->memory_budget);

@@ -11,14 +11,14 @@
 namespace longrope {
 namespace {
 
-struct HtmlReportArguments {
+struct ReportArguments {
   std::vector<std::string> databases;
   std::vector<std::string> evaluations;
   std::string title;
   std::string out;
 };
 
-/// Every search that has begun, and every evaluation that is finished.
+/// Adds every search of the pipeline that has begun, and every evaluation that is finished.
 void add_pipeline(const std::filesystem::path& database, ReportSources& sources) {
   const PipelineRecord pipeline = read_pipeline_record(database);
   const PipelinePlaces places(database, "", pipeline.stages);
@@ -34,7 +34,7 @@ void add_pipeline(const std::filesystem::path& database, ReportSources& sources)
   }
 }
 
-void write_report(const HtmlReportArguments& arguments) {
+void write_report(const ReportArguments& arguments) {
   ReportSources sources;
   sources.title = arguments.title;
   for (const std::string& database : arguments.databases) {
@@ -51,16 +51,16 @@ void write_report(const HtmlReportArguments& arguments) {
 }  // namespace
 
 void add_report_command(CLI::App& app) {
-  auto arguments = std::make_shared<HtmlReportArguments>();
-  auto* command = app.add_subcommand("report", "Tables and plots of searches and evaluations, as one HTML file");
+  auto arguments = std::make_shared<ReportArguments>();
+  auto* command = app.add_subcommand("report", "Write tables and plots of searches and evaluations as one HTML file");
   command
       ->add_option("--db", arguments->databases,
-                   "Database of a search or a pipeline; may be in use. Once for each, in their order")
+                   "Database of a search or a pipeline, which may be running; may be given several times")
       ->required()
       ->allow_extra_args(false);
   command
       ->add_option("--evaluation", arguments->evaluations,
-                   "JSON of longrope evaluate (longrope-evaluation/1); may be given several times")
+                   "JSON that longrope evaluate wrote (longrope-evaluation/1); may be given several times")
       ->allow_extra_args(false);
   command->add_option("--title", arguments->title, "Heading of the page [the names of the searches]");
   command->add_option("--out", arguments->out, "HTML file; an existing one is replaced")->required();

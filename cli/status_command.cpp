@@ -1,0 +1,65 @@
+#include "cli/command.h"
+#include "cli/stage_table.h"
+#include "common/error.h"
+#include "coordinator/store/store_reader.h"
+#include "pipeline/pipeline_places.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace longrope {
+namespace {
+
+std::string rounded(const std::optional<double>& value) { return value ? fmt::format("{:.5f}", *value) : "-"; }
+
+void show_status(const std::string& database) {
+  if (is_pipeline(database)) {
+    write_stage_table(read_pipeline_record(database), std::cout);
+    std::cout << std::endl;
+  }
+  const StoreReader reader(search_database_of(database, std::nullopt));
+  const RunInfo run = reader.run();
+  fmt::print("search {}  seed {}  model {} ({})  {}, {} angles, {} threads a worker\n\n", printable_text(run.name),
+             run.seed, printable_text(run.model_name), printable_text(run.model_digest.substr(0, 12)),
+             printable_text(run.dtype), printable_text(run.angles), run.threads_per_worker);
+  fmt::print("{:<10} {:>9} {:<10} {:>11} {:>12} {:>8} {:>7} {:>7} {:>8}  {}\n", "stage", "tokens", "state",
+             "told/budget", "perplexity", "passes", "pending", "leased", "active", "ended because");
+  for (const StageProgress& stage : reader.progress()) {
+    fmt::print("{:<10} {:>9} {:<10} {:>11} {:>12} {:>8} {:>7} {:>7} {:>7.0f}s  {}\n", printable_text(stage.name),
+               stage.target_length, printable_text(stage.state),
+               fmt::format("{}/{}", stage.told + stage.quarantined, stage.budget),
+               rounded(stage.best_search_perplexity), fmt::format("{}", stage.document_passes),
+               stage.evaluations_pending, stage.evaluations_leased, stage.active_seconds,
+               printable_text(stage.end_reason.empty() ? "" : stage.end_reason + ": " + stage.end_detail));
+  }
+  fmt::print("\n{:<10} {:>11} {:>8} {:>16}\n", "kind", "evaluations", "scored", "document passes");
+  for (const KindCost& cost : reader.costs()) {
+    fmt::print("{:<10} {:>11} {:>8} {:>16}\n", printable_text(cost.kind), cost.evaluations, cost.scored,
+               cost.document_passes);
+  }
+  fmt::print("\n{:<24} {:<10} {:>7} {:>8} {:>9} {:>10}  {}\n", "worker", "state", "leases", "results", "failures",
+             "seconds", "device");
+  for (const WorkerStatus& worker : reader.workers()) {
+    fmt::print("{:<24} {:<10} {:>7} {:>8} {:>9} {:>10.1f}  {}{}\n", printable_text(worker.id),
+               printable_text(worker.state), worker.leases, worker.results, worker.failures, worker.seconds,
+               printable_text(worker.device), printable_text(worker.detail.empty() ? "" : " (" + worker.detail + ")"));
+  }
+}
+
+}  // namespace
+
+void add_status_command(CLI::App& app) {
+  auto* command = app.add_subcommand("status", "Show where a search or a pipeline stands: stages, cost, workers");
+  auto database = std::make_shared<std::string>();
+  add_search_database(*command, *database);
+  command->footer(
+      "Cost is counted in document passes: one document scored once.\n"
+      "Example:\n  longrope status --db demo.db");
+  command->callback([=] { show_status(*database); });
+}
+
+}  // namespace longrope
