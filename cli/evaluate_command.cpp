@@ -37,7 +37,7 @@ struct EvaluateArguments {
   std::string csv_out;
 };
 
-/// "32768:256".
+/// Sliding windows from "WINDOW:STRIDE", as in "32768:256".
 Fitness parse_sliding(const std::string& text, std::int64_t longest) {
   Fitness fitness{.kind = FitnessKind::kSliding};
   const char* const end = text.data() + text.size();
@@ -105,29 +105,34 @@ void evaluate(const EvaluateArguments& arguments) {
 }  // namespace
 
 void add_evaluate_command(CLI::App& app) {
-  auto* command = app.add_subcommand("evaluate", "Compare a model with PI, NTK, YaRN and factors at several lengths");
+  auto* command = app.add_subcommand("evaluate", "Compare a model, PI, NTK, YaRN and your factors at several lengths");
   auto arguments = std::make_shared<EvaluateArguments>();
   add_scoring_options(*command, arguments->scoring);
   command
       ->add_option("--lengths", arguments->lengths,
-                   "Tokens of each document, BOS included: 512,4096,... Each is measured by itself")
+                   "Tokens of each document, its first (BOS) included: 512,4096,… Each length is measured by itself")
       ->required()
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 31));
   command
-      ->add_option("--factors", arguments->factors,
-                   "Also this file of factors, by its name without the ending: canonical JSON, the authors' CSV, or a "
-                   "Hugging Face config.json; several times")
+      ->add_option(
+          "--factors", arguments->factors,
+          "Also measure the factors of this file: canonical JSON, the authors' CSV, or a Hugging Face config.json. "
+          "The report calls them by the file's name without its ending; may be given several times")
       ->allow_extra_args(false);
-  command->add_option("--sliding", arguments->sliding,
-                      "WINDOW:STRIDE; also perplexity in sliding windows, at the lengths that hold one");
+  command->add_option(
+      "--sliding", arguments->sliding,
+      "WINDOW:STRIDE in tokens: also measure perplexity in sliding windows, at the lengths that hold one");
   command
-      ->add_option("--passkey", arguments->passkeys,
-                   "Documents of tools/prepare_documents.py --kind passkey, at their own length; several times")
+      ->add_option(
+          "--passkey", arguments->passkeys,
+          "Also measure how many pass keys are found in these documents (tools/prepare_documents.py --kind passkey), "
+          "each at its own length; may be given several times")
       ->allow_extra_args(false);
-  command->add_option("--needle", arguments->needles, "The same of --kind needle")->allow_extra_args(false);
-  command->add_flag("--json", arguments->json, "JSON on standard output, in place of Markdown");
+  command->add_option("--needle", arguments->needles, "The same for needles (tools/prepare_documents.py --kind needle)")
+      ->allow_extra_args(false);
+  command->add_flag("--json", arguments->json, "Print JSON instead of Markdown");
   command->add_option("--json-out", arguments->json_out, "Also write JSON to this file");
   command->add_option("--markdown-out", arguments->markdown_out, "Also write Markdown to this file");
   command->add_option("--csv-out", arguments->csv_out, "Also write CSV to this file");

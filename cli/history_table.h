@@ -10,9 +10,9 @@ namespace longrope {
 
 enum class HistoryFormat { kTable, kCsv, kJson };
 
-/// Writes the rows; without `timing` nothing that depends on when or by whom a candidate was scored, so that equal
-/// searches give equal bytes. Numbers are shortest round-trip decimals in CSV and JSON. JSON throws Error for a λ that
-/// is no array of numbers.
+/// Writes the rows. Without `timing` nothing is written that depends on when or by whom a candidate was scored, so that
+/// equal searches give equal bytes. CSV and JSON have numbers as shortest round-trip decimals; the table has text made
+/// printable. JSON throws Error for a stored λ that is not an array of numbers.
 void write_history(const std::vector<HistoryRow>& rows, HistoryFormat format, bool timing, std::ostream& out);
 
 }  // namespace longrope

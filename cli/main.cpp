@@ -40,10 +40,10 @@ int main(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 success, 1 the work could not be done, 2 bad input (nothing was changed), "
       "3 a pipeline waits for its user.\n"
-      "Each command explains itself: longrope COMMAND --help");
+      "Options and examples of a command: longrope COMMAND --help");
   longrope::add_run_command(app);
   longrope::add_coordinator_command(app);
-  app.add_subcommand("worker", "Score candidates for a coordinator");
+  app.add_subcommand("worker", "Score candidates for the coordinator of a search");
   longrope::add_stage_command(app);
   longrope::add_status_command(app);
   longrope::add_history_command(app);
@@ -52,8 +52,8 @@ int main(int argc, char** argv) {
   longrope::add_export_command(app);
   longrope::add_import_command(app);
   longrope::add_factors_command(app);
-  app.add_subcommand("score", "Score documents under given factors, without a coordinator");
-  app.add_subcommand("evaluate", "Compare a model with PI, NTK, YaRN and factors at several lengths");
+  app.add_subcommand("score", "Measure perplexity or accuracy on documents under given factors");
+  app.add_subcommand("evaluate", "Compare a model, PI, NTK, YaRN and your factors at several lengths");
   app.add_subcommand("finetune", "Train a model further on long documents, under given factors");
   longrope::add_documents_command(app);
   longrope::add_inspect_model_command(app);

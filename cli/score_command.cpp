@@ -55,7 +55,7 @@ Fitness parse_fitness(const ScoreArguments& arguments) {
   return fitness;
 }
 
-/// Before anything is computed: what holds for one length may not hold for the next.
+/// Refuses lengths, windows and factors before anything is computed: what holds for one length may not for the next.
 void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness& fitness) {
   const std::vector<std::int64_t>& lengths = arguments.lengths;
   require_different(lengths, "lengths", "--length");
@@ -71,8 +71,8 @@ void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness&
   if (!arguments.logits_out.empty() &&
       (lengths.size() > 1 || factors.size() > 1 || fitness.kind == FitnessKind::kSliding)) {
     throw InputError(
-        fmt::format("logits are of one pass over one length under one factor set: {} lengths, {} sets, fitness {} "
-                    "(--logits-out)",
+        fmt::format("logits are written for one pass over one length under one factor set: {} lengths, {} sets, "
+                    "fitness {} (--logits-out)",
                     lengths.size(), factors.size(), arguments.fitness));
   }
 }
@@ -133,37 +133,45 @@ void score(const ScoreArguments& arguments) {
 }  // namespace
 
 void add_score_command(CLI::App& app) {
-  auto* command = app.add_subcommand("score", "Score documents under given factors, without a coordinator");
+  auto* command = app.add_subcommand("score", "Measure perplexity or accuracy on documents under given factors");
   auto arguments = std::make_shared<ScoreArguments>();
   add_scoring_options(*command, arguments->scoring);
   command
-      ->add_option("--length", arguments->lengths, "Tokens of each document to score, BOS included; several: 512,4096")
+      ->add_option("--length", arguments->lengths,
+                   "Tokens to score of each document, its first (BOS) included; several: 512,4096")
       ->required()
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 31));
   command
-      ->add_option("--fitness", arguments->fitness,
-                   "perplexity: one pass; sliding: in windows; accuracy: answers that the mask marks (needle, passkey)")
+      ->add_option(
+          "--fitness", arguments->fitness,
+          "What to measure. perplexity: in one pass; sliding: perplexity in windows; accuracy: right answers to the "
+          "needles or pass keys that a document's mask marks")
       ->capture_default_str();
-  command->add_option("--window", arguments->window, "sliding: tokens of a window, BOS included");
-  command->add_option("--stride", arguments->stride, "sliding: tokens from a window to the next");
-  command->add_flag("--no-bos", arguments->no_bos, "sliding: do not begin each window with the document's first token");
+  command->add_option("--window", arguments->window, "For sliding: tokens of a window, its first (BOS) included");
+  command->add_option("--stride", arguments->stride,
+                      "For sliding: tokens from the beginning of a window to that of the next");
+  command->add_flag("--no-bos", arguments->no_bos,
+                    "For sliding: do not begin each window with the document's first token (BOS)");
   command
       ->add_option("--factors", arguments->factors,
-                   fmt::format("{}; given several times, all sets are scored beside each other", kFactorsHelp))
+                   fmt::format("{}. May be given several times: all are then measured side by side", kFactorsHelp))
       ->allow_extra_args(false)
       ->capture_default_str();
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
-  command->add_flag("--sliding-window", arguments->sliding_window,
-                    "Keep to the model's sliding windows; a search never does");
+  command->add_flag(
+      "--sliding-window", arguments->sliding_window,
+      "Let the model attend only within its own sliding windows; without this, as in a search, every layer "
+      "sees the whole document");
   command->add_option("--by-position", arguments->by_position,
                       "Also write a CSV file of perplexity by position, in blocks of 4,096 tokens");
   command->add_option("--logits-out", arguments->logits_out,
-                      "Also write the first document's logits (fp32, safetensors), to compare with other engines");
+                      "Also write the logits of the first document (fp32, safetensors), to compare with other engines");
   command->add_flag("--timings", arguments->timings,
-                    "Also say what the time went to: reading weights, attention, products, ...");
-  command->add_flag("--json", arguments->json, "JSON on standard output, with sums per 4,096-token block");
+                    "Also show what the time was spent on: reading weights, attention, matrix products, …");
+  command->add_flag("--json", arguments->json,
+                    "Print JSON instead of a table, with sums for each block of 4,096 tokens");
   command->footer(
       "Example:\n  longrope score --model models/byte-llama --documents heldout.safetensors --length 4096 "
       "--factors yarn --attention-factor none\n"

@@ -6,12 +6,12 @@
 
 namespace longrope {
 
-/// Shows on standard error how far scoring is and how long it will take, from construction to destruction: one line
-/// that is rewritten on a terminal, else a line every ten seconds of a run that lasts. Reads `done` in a thread of its
-/// own; `done` must outlive this.
+/// Shows on standard error, from construction to destruction, how much of the scoring is done and how long the rest
+/// will take: on a terminal one line that is rewritten, elsewhere a line every ten seconds. Reads `done` in a thread of
+/// its own; `done` must outlive this.
 class ScoreProgress {
  public:
-  /// `total`: what `done` will have risen to (PerplexityScorer::expected_progress), at least 1.
+  /// `total`: what `done` will have reached at the end (PerplexityScorer::expected_progress), at least 1.
   ScoreProgress(const std::atomic<std::int64_t>& done, std::int64_t total);
 
  private:

@@ -8,10 +8,10 @@
 
 namespace longrope {
 
-/// A line for each stage: state, time, output. Its text is made printable.
+/// Writes a line for each stage: state, time, output. Text from the database is made printable.
 void write_stage_table(const PipelineRecord& pipeline, std::ostream& out);
-/// Everything that the database knows of a stage. Throws InputError naming the stage for settings that are not JSON of
-/// at most 16 levels.
+/// Everything that the database holds about a stage. Throws InputError naming the stage for settings that are not JSON
+/// of at most 16 levels.
 [[nodiscard]] nlohmann::ordered_json stage_json(const PipelineStageRecord& stage);
 
 }  // namespace longrope

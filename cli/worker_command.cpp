@@ -15,7 +15,7 @@
 namespace longrope {
 namespace {
 
-/// Unique on a network, but another one after each restart; --id gives a lasting name.
+/// A name that no other worker on the network has, but that changes with each restart; --id gives a lasting one.
 std::string default_id() {
   std::array<char, 256> host{};
   if (gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
@@ -39,24 +39,29 @@ std::string default_id() {
 }  // namespace
 
 void add_worker_command(CLI::App& app) {
-  auto* command = app.add_subcommand("worker", "Score candidates for a coordinator");
+  auto* command = app.add_subcommand("worker", "Score candidates for the coordinator of a search");
   auto options = std::make_shared<WorkerOptions>();
   options->id = default_id();
-  command->add_option("--connect", options->endpoint, "The coordinator's endpoint")->required();
-  command->add_option("--model-root", options->model_root, "Folder that holds the search's model directory")
+  command->add_option("--connect", options->endpoint, "Address of the coordinator, as in tcp://127.0.0.1:5555")
+      ->required();
+  command->add_option("--model-root", options->model_root, "Folder with the model directory of the search in it")
       ->required()
       ->check(CLI::ExistingDirectory);
   command->add_option("--device", options->device, "cpu, cuda or cuda:N (CUDA has not been run on a GPU yet)")
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "Must be those of the search's configuration [as configured]")
+  command
+      ->add_option("--threads", options->threads,
+                   "CPU threads; the configuration of the search must say the same number [what it says]")
       ->check(CLI::Range(1, 4096));
   add_memory_budget(*command, options->memory_budget);
-  command->add_option("--id", options->id, "Name of this worker, unique and lasting [host-process]");
+  command->add_option("--id", options->id,
+                      "Name of this worker, which no other has and which it keeps after a restart [host-process]");
   command->footer(
-      "The model is found under --model-root by its directory's name, and its digest must be the coordinator's.\n"
-      "A worker waits for its coordinator, outlives restarts of it, and exits 0 when the search is finished or on "
+      "The worker looks under --model-root for a directory with the name that the coordinator gives; its digest "
+      "must be the same.\n"
+      "It waits for its coordinator and goes on when that restarts. It exits 0 when the search is finished or on "
       "SIGTERM,\n"
-      "2 when it cannot serve the search (another model, other threads).\n"
+      "2 when it cannot take part (another model, another number of threads).\n"
       "Example:\n  longrope worker --connect tcp://127.0.0.1:5555 --model-root models");
   command->callback([=] { work(*options); });
 }

@@ -1,7 +1,8 @@
 #include "cli/command.h"
 #include "common/software_version.h"
 
-// `longrope worker`, `score`, `evaluate` and `finetune` become this program: the part that needs Torch.
+// The program longrope-worker: the commands that need Torch. `longrope worker`, `score`, `evaluate` and `finetune`
+// start it.
 int main(int argc, char** argv) {
   CLI::App app{"LongRoPE scoring and fine-tuning on LibTorch.", "longrope"};
   app.set_version_flag("--version", std::string(longrope::kSoftwareVersion));

@@ -18,7 +18,7 @@ std::vector<EvaluatedMethod> evaluated_methods(const std::vector<std::string>& f
     const std::string name = file.stem().string();
     if (std::ranges::any_of(methods, [&](const EvaluatedMethod& method) { return method.name == name; })) {
       throw InputError(
-          fmt::format("names of methods must differ, and a factors file has its own without the ending: "
+          fmt::format("names of methods must differ, and a factors file is called by its name without the ending: "
                       "{} ({}, --factors)",
                       name, path));
     }

@@ -21,11 +21,11 @@ struct ScoredLength {
 };
 
 struct ScoredFactors {
-  std::string name;                   // as they were named on the command line
+  std::string name;                   // as the command line has it
   std::vector<ScoredLength> lengths;  // at least one
 };
 
-/// What `longrope score` found, and under what.
+/// What `longrope score` measured, and under what (schemas/score_report.md).
 struct ScoreReport {
   Fitness fitness;
   std::string model;
@@ -33,16 +33,16 @@ struct ScoreReport {
   std::string dtype;
   std::string angles;
   std::int64_t threads = 1;
-  std::int64_t sliding_window = 0;     // the widest that was kept to; 0: none
-  bool timings = false;                // whether FitnessResult::phases was asked for
+  std::int64_t sliding_window = 0;     // tokens of the model's widest sliding window; 0: every layer saw everything
+  bool timings = false;                // whether FitnessResult::phases are filled, and shown
   std::vector<ScoredFactors> factors;  // at least one
 };
 
-/// A row for each document and a total for each length under each factor set; with timings, a table of phases.
+/// Writes a row for each document and a total, for each length under each factor set; with timings a table of phases.
 void write_table(const ScoreReport& report, std::ostream& out);
-/// schemas/score_report.md
+/// Writes one JSON object.
 void write_json(const ScoreReport& report, std::ostream& out);
-/// CSV with a row for each block of kBlockTokens of each document; schemas/score_report.md.
+/// CSV with a row for each block of kBlockTokens of each document.
 [[nodiscard]] std::string by_position_csv(const ScoreReport& report);
 
 }  // namespace longrope

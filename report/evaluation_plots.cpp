@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// A line of the plot by length: sliding windows are another measurement than the whole text.
+/// The name of a line in the plot by length. Sliding windows measure something else than one pass: a line of their own.
 std::string series_name(const PerplexityResult& row) {
   if (!row.sliding) return row.method;
   return fmt::format("{}, window {} by {}", row.method, row.sliding->window, row.sliding->stride);
@@ -70,9 +70,10 @@ std::optional<Json> by_position(const EvaluationReport& report, const std::strin
     }
   }
   if (most_blocks < 2) return std::nullopt;
-  return report_plot({"by_position", section, fmt::format("Perplexity by position, {} tokens", length),
-                      fmt::format("Of the tokens in each block of {} positions, over all documents.", kBlockTokens)},
-                     std::move(table));
+  return report_plot(
+      {"by_position", section, fmt::format("Perplexity by position, {} tokens", length),
+       fmt::format("Perplexity of the tokens in each block of {} positions, over all documents.", kBlockTokens)},
+      std::move(table));
 }
 
 Json retrieval(const EvaluationReport& report, const std::string& section, RetrievalKind kind,
@@ -91,8 +92,8 @@ Json retrieval(const EvaluationReport& report, const std::string& section, Retri
   }
   return report_plot({"retrieval", section,
                       fmt::format("{} accuracy, {}", kind == RetrievalKind::kPasskey ? "Passkey" : "Needle", method),
-                      "Share of hidden answers that were predicted exactly, by length of the text and depth of what is "
-                      "hidden (0 % is the beginning)."},
+                      "Share of hidden answers that were predicted exactly, by length of the text and depth at "
+                      "which they are hidden (0 % is the beginning)."},
                      std::move(table));
 }
 

@@ -9,9 +9,9 @@
 
 namespace longrope {
 
-/// Plots (report_plot.h) of one evaluation, in the section `section`: perplexity by length and method, with the
-/// interval over documents; by position, for each length of more than one block; what was found of hidden texts by
-/// length and depth, for each kind and method. What was not measured has no plot.
+/// Plots (report_plot.h) of one evaluation, in the section `section`: perplexity by length and method, with its
+/// interval over documents; perplexity by position, for each length of more than one block; accuracy of pass keys and
+/// needles by length and depth, for each method. What was not measured has no plot.
 [[nodiscard]] std::vector<nlohmann::ordered_json> evaluation_plots(const EvaluationReport& report,
                                                                    const std::string& section);
 

@@ -21,8 +21,8 @@ struct PerplexityInterval {
 /// Exact to 1e-4.
 [[nodiscard]] double student_t_95(std::int64_t degrees);
 
-/// exp of the 95 % interval of the mean NLL over documents like these, D of them. The mean m = Σ nll / Σ tokens is a
-/// ratio of sums, so its standard error is that of a ratio estimator (Cochran, Sampling Techniques, §2.11):
+/// The 95 % interval of perplexity: exp of that of the mean NLL over documents like these D. The mean m = Σ nll / Σ
+/// tokens is a ratio of sums, so its standard error is that of a ratio estimator (Cochran, Sampling Techniques, §2.11):
 /// sqrt(D / (D − 1) · Σ (nll_d − m · tokens_d)²) / Σ tokens, times Student's t of D − 1 degrees. It says how far the
 /// figure would move with other documents; candidates are compared on the same ones, which is much sharper.
 /// nullopt: fewer than two documents.

@@ -1,7 +1,7 @@
 // Puts the report together: sections, plots with legends and tables, and what colour scheme and printing ask for.
 
 const report = JSON.parse(document.getElementById("report-data").textContent);
-const drawings = [];  // of every canvas: {plot, canvas, legend, chart}
+const drawings = [];  // for every canvas {plot, canvas, legend, note, chart}
 
 /** A sample of a line as it is drawn, for the legend. */
 function sample(dataset, isBar) {

@@ -23,8 +23,8 @@ bool has_yarn(const RotaryGeometry& geometry, std::int64_t target_length, const 
   return true;
 }
 
-/// Tokens that an array of the authors is for: "2048k_la2_256k" is for 2048k on a checkpoint fine-tuned at 256k,
-/// "ft_la2_256k" for those 256k themselves.
+/// The target length of an array of the authors, in tokens, from its key: "2048k_la2_256k" is for 2048k on a checkpoint
+/// fine-tuned at 256k, "ft_la2_256k" for the 256k of that fine-tuning.
 std::int64_t target_of(const std::string& key) {
   const std::string number = key.starts_with("ft_") ? key.substr(key.rfind('_') + 1) : key;
   return std::stoll(number) * kTokensPerK;

@@ -19,7 +19,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr double kMillisecondsPerSecond = 1000.0;
 
-/// Candidate k → its search documents.
+/// NLL of each search document, by candidate.
 std::map<std::int64_t, std::vector<DocumentNll>> documents_by_candidate(const StoreReader& reader,
                                                                         const std::string& stage) {
   std::map<std::int64_t, std::vector<DocumentNll>> documents;
@@ -53,7 +53,7 @@ Json history_plot(const NamedSearch& search, const StageProgress& stage) {
   const std::string bars = most_documents < 2
                                ? "One search document: no intervals."
                                : fmt::format(
-                                     "Bars: 95 % interval of the mean NLL over documents like the {} searched on "
+                                     "Bars: 95 % interval of the mean NLL over documents like the {} of the search "
                                      "(Student's t); candidates are compared on the same documents, which is sharper.",
                                      most_documents);
   Json plot = report_plot({"history", "Search history", fmt::format("{}, stage {}", search.name, stage.name),
@@ -143,10 +143,9 @@ Json timeline_plot(const NamedSearch& search, const std::vector<LeaseSpan>& span
   }
   return report_plot(
       {"timeline", "Workers", search.name,
-       fmt::format(
-           "A bar for each document that a worker held, in seconds since {:%Y-%m-%d %H:%M:%S} UTC: strong while "
-           "it was computed, pale while it waited at the worker.",
-           fmt::gmtime(static_cast<std::time_t>(first / 1000)))},
+       fmt::format("A bar for each document that a worker held, in seconds since {:%Y-%m-%d %H:%M:%S} UTC: dark while "
+                   "it was computed, pale while it waited at the worker.",
+                   fmt::gmtime(static_cast<std::time_t>(first / 1000)))},
       std::move(table));
 }
 
@@ -198,9 +197,8 @@ Json stages_plot(const std::vector<NamedSearch>& searches) {
     }
   }
   return report_plot({"table", "Summary", "Stages",
-                      "Perplexity on held-out documents of each winner and of what needs no search; lower is better. A "
-                      "pass is the cost "
-                      "of scoring one document once."},
+                      "Perplexity on held-out documents of each winner and of methods that need no search; lower is "
+                      "better. A pass is the cost of scoring one document once."},
                      std::move(table));
 }
 
@@ -250,11 +248,11 @@ std::vector<Json> factor_plots(const std::vector<NamedSearch>& searches) {
       for (std::size_t pair = 0; pair < pairs; ++pair) rows[pair].push_back(line.lambda[pair]);
     }
     table["rows"] = rows;
-    plots.push_back(
-        report_plot({"factors", "Factors", fmt::format("λ by rotary pair, {} pairs", pairs),
-                     "What the angle of each pair is divided by, for the winners, the closed forms of the same "
-                     "extension and published arrays for a model and length like these. Pair 0 turns fastest."},
-                    std::move(table)));
+    plots.push_back(report_plot(
+        {"factors", "Factors", fmt::format("λ by rotary pair, {} pairs", pairs),
+         "λ divides the angle of a pair. Winners, the closed forms of the same extension, and published arrays "
+         "for a model and length like these. Pair 0 rotates fastest."},
+        std::move(table)));
   }
   return plots;
 }
