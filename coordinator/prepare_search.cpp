@@ -98,8 +98,8 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
   // First what takes no time: weights are hashed and documents read only for a search that can begin.
   std::vector<SearchSpace> spaces;
   for (const PipelineStage& stage : config.stages) {
-    spaces.push_back(search_space(std::get<StageConfig>(stage.work), model,
-                                  "stage " + stage.name + ", " + config.file.string()));
+    spaces.push_back(
+        search_space(std::get<StageConfig>(stage.work), model, "stage " + stage.name + ", " + config.file.string()));
   }
   SearchPlan& plan = prepared.plan;
   plan.seed = config.seed;

@@ -9,9 +9,9 @@
 namespace longrope {
 namespace {
 
-FactorsFile factors_file(const BestFactors& best, const IdentifiedModel& model, const RunInfo& run) {
+FactorsFile factors_file(const BestFactors& best, const ModelDescription& model, const RunInfo& run) {
   FactorsFile file;
-  file.model = factors_model(model.description, model.digest);
+  file.model = factors_model(model, run.model_digest);
   FactorsFile::Entry entry;
   entry.id = fmt::format("{}-{}-{}", run.name, best.stage, best.index);
   entry.target_length = best.target_length;
@@ -32,11 +32,11 @@ Winner winner_of_search(const std::filesystem::path& database, const std::option
   std::optional<BestFactors> best = reader.best(stage);
   if (!best) throw Error("no candidate has been told yet: " + database.string());
   const RunInfo run = reader.run();
-  if (model.digest != run.model_digest) {
+  if (const std::string digest = model.digest(); digest != run.model_digest) {
     throw InputError("the model must be the one that was searched: digest " + run.model_digest + " in the database, " +
-                     model.digest + " in " + model.description.directory.string());
+                     digest + " in " + model.description.directory.string());
   }
-  FactorsFile file = factors_file(*best, model, run);
+  FactorsFile file = factors_file(*best, model.description, run);
   return {std::move(*best), std::move(file)};
 }
 

@@ -25,8 +25,9 @@ class Checkpoints {
   [[nodiscard]] std::string output_digest(const std::filesystem::path& output);
   /// describe_model() of a model directory. Throws InputError as it does.
   [[nodiscard]] const ModelDescription& description(const std::filesystem::path& directory);
+  /// Must not outlive this.
   [[nodiscard]] IdentifiedModel identified(const std::filesystem::path& directory) {
-    return {description(directory), digest(directory)};
+    return {description(directory), [this](const std::filesystem::path& file) { return file_digest(file); }};
   }
 
  private:

@@ -244,7 +244,7 @@ std::string model_digest(const std::filesystem::path& directory, const FileDiges
 std::string model_digest(const std::filesystem::path& directory) { return model_digest(directory, sha256_of_file); }
 
 IdentifiedModel identify_model(const std::filesystem::path& directory) {
-  return {describe_model(directory), model_digest(directory)};
+  return {describe_model(directory), sha256_of_file};
 }
 
 }  // namespace longrope

@@ -63,11 +63,15 @@ using FileDigest = std::function<std::string(const std::filesystem::path& file)>
 [[nodiscard]] std::string model_digest(const std::filesystem::path& directory, const FileDigest& file_digest);
 [[nodiscard]] std::string model_digest(const std::filesystem::path& directory);
 
-/// A model and its digest. Reads every weight file once.
+/// A model whose files are hashed when its digest is asked for.
 struct IdentifiedModel {
   ModelDescription description;
-  std::string digest;
+  FileDigest file_digest;
+
+  /// model_digest() of its directory. Throws as it does.
+  [[nodiscard]] std::string digest() const { return model_digest(description.directory, file_digest); }
 };
+/// The model of `directory`; every call of digest() reads its weights.
 [[nodiscard]] IdentifiedModel identify_model(const std::filesystem::path& directory);
 
 }  // namespace longrope
