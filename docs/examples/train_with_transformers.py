@@ -10,9 +10,9 @@
     batch_size = 32
     learning_rate = 2e-5
 
-The pipeline names the hand-off in LONGROPE_HAND_OFF and expects a model directory at LONGROPE_CHECKPOINT. config.json of
-the model handed off carries the factors, one table for all lengths, so they need no attention here. manifest.json always
-has steps, batch_size, learning_rate, schedule and seed; the other settings only if the stage gives them.
+The pipeline names the hand-off in LONGROPE_HAND_OFF and expects a model directory at LONGROPE_CHECKPOINT. config.json
+of the model handed off carries the factors, one table for all lengths, so they need no attention here. manifest.json
+always has steps, batch_size, learning_rate, schedule and seed; the other settings only if the stage gives them.
 Needs transformers, accelerate and safetensors.
 """
 
