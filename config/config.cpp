@@ -15,6 +15,8 @@ namespace longrope {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = 1U << 20;
+
+// How leases are kept changes what happens when, and no result.
 void read_scheduling(Config& config, const TomlValue& value) {
   using S = SchedulingConfig;
   constexpr std::int64_t kMaxCredit = 64;
@@ -34,21 +36,31 @@ void read_scheduling(Config& config, const TomlValue& value) {
   }
 }
 
-TomlKeys<Config> config_keys() {
-  using C = Config;
+TomlKeys<Config> run_keys() {
+  return {{"name", identifier(&Config::name), /*required=*/true},
+          {"seed", integer(&Config::seed, 0, std::numeric_limits<std::int64_t>::max())}};
+}
+
+TomlKeys<Config> model_keys() {
+  return {{"path", path(&Config::model), /*required=*/true},
+          {"dtype", choice(&Config::dtype, &parse_compute_dtype)},
+          {"angles", choice(&Config::angles, &parse_angle_mode)}};
+}
+
+TomlKeys<Config> worker_keys() {
   constexpr std::int64_t kMaxThreads = 1024;
-  const TomlKeys<C> run = {{"name", identifier(&C::name), /*required=*/true},
-                           {"seed", integer(&C::seed, 0, std::numeric_limits<std::int64_t>::max())}};
-  const TomlKeys<C> model = {{"path", path(&C::model), /*required=*/true},
-                             {"dtype", choice(&C::dtype, &parse_compute_dtype)},
-                             {"angles", choice(&C::angles, &parse_angle_mode)}};
-  const TomlKeys<C> worker = {{"threads", integer(&C::threads_per_worker, 1, kMaxThreads)}};
+  return {{"threads", integer(&Config::threads_per_worker, 1, kMaxThreads)}};
+}
+
+void read_stages(Config& config, const TomlValue& value) { config.stages = read_pipeline(value); }
+
+TomlKeys<Config> config_keys() {
   return {
-      {"run", table(run, "[run]"), /*required=*/true},
-      {"model", table(model, "[model]"), /*required=*/true},
-      {"worker", table(worker, "[worker]")},
-      {"scheduling", read_scheduling},
-      {"stage", [](C& config, const TomlValue& value) { config.stages = read_pipeline(value); }, /*required=*/true},
+      {"run", table(run_keys(), "[run]"), /*required=*/true},
+      {"model", table(model_keys(), "[model]"), /*required=*/true},
+      {"worker", table(worker_keys(), "[worker]")},
+      {"scheduling", {read_scheduling, kNoIdentity}},
+      {"stage", {read_stages, kNoIdentity}, /*required=*/true},  // each has an identity of its own
   };
 }
 
@@ -69,16 +81,21 @@ Config load_config(const std::filesystem::path& path) {
   return config;
 }
 
+nlohmann::json run_identity(const Config& config) {
+  nlohmann::json identity;
+  for (const TomlKeys<Config>& keys : {run_keys(), model_keys(), worker_keys()}) {
+    identity.update(identity_of(keys, config));
+  }
+  return identity;
+}
+
 std::string trajectory_settings(const Config& config) {
-  nlohmann::json stages = nlohmann::json::array();
-  for (const PipelineStage& stage : config.stages)
-    stages.push_back(trajectory_settings(std::get<StageConfig>(stage.work)));
-  return nlohmann::json({{"seed", config.seed},
-                         {"dtype", to_string(config.dtype)},
-                         {"angles", to_string(config.angles)},
-                         {"threads", config.threads_per_worker},
-                         {"stages", stages}})
-      .dump();
+  nlohmann::json settings = run_identity(config);
+  settings["stages"] = nlohmann::json::array();
+  for (const PipelineStage& stage : config.stages) {
+    settings["stages"].push_back(trajectory_settings(std::get<StageConfig>(stage.work)));
+  }
+  return settings.dump();
 }
 
 }  // namespace longrope

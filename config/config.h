@@ -5,6 +5,8 @@
 #include "config/pipeline_config.h"
 #include "config/search_config.h"
 
+#include <nlohmann/json.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -52,6 +54,9 @@ struct Config {
 /// Reads TOML; relative paths are relative to the file. Unknown or duplicate keys, wrong types and values out of range
 /// throw InputError naming the key, the value, the file and the line. Reference: schemas/config_reference.md.
 [[nodiscard]] Config load_config(const std::filesystem::path& path);
+
+/// Canonical JSON of what holds for all stages and changes their results: seed, dtype, angles, threads.
+[[nodiscard]] nlohmann::json run_identity(const Config& config);
 
 /// Canonical JSON of everything in the configuration that the trajectory depends on; a database is not continued under
 /// another text. All stages are searches. Scheduling, time limits and paths are left out. Model and documents are

@@ -42,9 +42,10 @@ TomlKeys<FinetuneStage> training_keys() {
   for_each_training_field([&]<typename T>(const TrainingField<T>& field) {
     if constexpr (!std::is_same_v<T, std::uint64_t>) {  // the seed, which is no key of a stage
       if (!field.stage_key) return;
-      keys.push_back({field.name, [&field](FinetuneStage& stage, const TomlValue& value) {
-                        stage.settings.*field.member = read_setting<T>(value, field.allowed);
-                      }});
+      const auto read = [&field](FinetuneStage& stage, const TomlValue& value) {
+        stage.settings.*field.member = read_setting<T>(value, field.allowed);
+      };
+      keys.push_back({field.name, {read, kNoIdentity}});  // stage_identity() has all of them
     }
   });
   return keys;
@@ -53,15 +54,25 @@ TomlKeys<FinetuneStage> training_keys() {
 /// `keys`, which are those of one kind of stage, after the keys that all kinds have; the latter go into `stage`.
 template <typename Work>
 TomlKeys<Work> with_common_keys(TomlKeys<Work> keys, PipelineStage& stage) {
-  const Read<PipelineStage> read_name = identifier(&PipelineStage::name);
+  const auto into_stage = [&stage](const typename TomlField<PipelineStage>::Read& read) {
+    return TomlField<Work>([&stage, read](Work&, const TomlValue& value) { read(stage, value); }, kNoIdentity);
+  };
+  const auto text = [](std::string PipelineStage::* member) {
+    return [=](PipelineStage& target, const TomlValue& value) { target.*member = value.text(); };
+  };
   const TomlKeys<Work> common = {
-      {"kind", [](Work&, const TomlValue&) {}},  // read before the others: it chooses the keys
-      {"name", [&stage, read_name](Work&, const TomlValue& value) { read_name(stage, value); }, /*required=*/true},
-      {"model", [&stage](Work&, const TomlValue& value) { stage.model = value.text(); }},
-      {"factors", [&stage](Work&, const TomlValue& value) { stage.factors = value.text(); }},
+      {"kind", into_stage([](PipelineStage&, const TomlValue&) {})},  // read before the others: it chooses the keys
+      {"name", into_stage(identifier(&PipelineStage::name).read), /*required=*/true},
+      {"model", into_stage(text(&PipelineStage::model))},
+      {"factors", into_stage(text(&PipelineStage::factors))},
   };
   keys.insert(keys.begin(), common.begin(), common.end());
   return keys;
+}
+
+void read_command(FinetuneStage& stage, const TomlValue& value) {
+  stage.command = value.words();
+  if (stage.command.empty()) value.refuse("must name a program");
 }
 
 TomlKeys<FinetuneStage> finetune_keys() {
@@ -69,46 +80,43 @@ TomlKeys<FinetuneStage> finetune_keys() {
   TomlKeys<S> keys = {
       {"documents", path(&S::documents)},
       {"length", integer(&S::length, 2, kMaxTomlLength)},
-      {"command",
-       [](S& stage, const TomlValue& value) {
-         stage.command = value.words();
-         if (stage.command.empty()) value.refuse("must name a program");
-       }},
-      {"by_hand", [](S& stage, const TomlValue& value) { stage.by_hand = value.flag(); }},
+      {"command", {read_command, value_of(&S::command)}},
+      {"by_hand", flag(&S::by_hand)},
   };
   const TomlKeys<S> settings = training_keys();
   keys.insert(keys.end(), settings.begin(), settings.end());
   return keys;
 }
 
+void read_lengths(EvaluateStage& stage, const TomlValue& value) {
+  for (const TomlValue& element : value.elements()) stage.lengths.push_back(element.integer(2, kMaxTomlLength));
+  if (stage.lengths.empty()) value.refuse("must hold at least one length");
+}
+
 TomlKeys<EvaluateStage> evaluate_keys() {
   using S = EvaluateStage;
   const auto paths = [](std::vector<std::filesystem::path> S::* member) {
-    return [=](S& stage, const TomlValue& value) {
+    const auto read = [=](S& stage, const TomlValue& value) {
       for (const TomlValue& element : value.elements()) (stage.*member).push_back(element.path());
     };
+    return TomlField<S>(read, kNoIdentity);
   };
   return {
       {"documents", path(&S::documents), /*required=*/true},
-      {"lengths",
-       [](S& stage, const TomlValue& value) {
-         for (const TomlValue& element : value.elements()) stage.lengths.push_back(element.integer(2, kMaxTomlLength));
-         if (stage.lengths.empty()) value.refuse("must hold at least one length");
-       },
-       /*required=*/true},
+      {"lengths", {read_lengths, value_of(&S::lengths)}, /*required=*/true},
       {"count", integer(&S::count, 1)},
       {"passkey", paths(&S::passkey)},
       {"needle", paths(&S::needle)},
-      {"untouched", [](S& stage, const TomlValue& value) { stage.untouched = value.flag(); }},
+      {"untouched", flag(&S::untouched)},
   };
 }
 
-TomlKeys<ExportStage> export_keys() {
-  return {{"target", [](ExportStage& stage, const TomlValue& value) {
-             stage.target = value.text();
-             if (stage.target != "hf5" && stage.target != "hf4") value.refuse("must be \"hf5\" or \"hf4\"");
-           }}};
+void read_target(ExportStage& stage, const TomlValue& value) {
+  stage.target = value.text();
+  if (stage.target != "hf5" && stage.target != "hf4") value.refuse("must be \"hf5\" or \"hf4\"");
 }
+
+TomlKeys<ExportStage> export_keys() { return {{"target", {read_target, value_of(&ExportStage::target)}}}; }
 
 void check_finetune(const FinetuneStage& stage, const TomlValue& table) {
   if (stage.by_hand && !stage.command.empty()) {
@@ -240,21 +248,16 @@ std::vector<PipelineStage> read_pipeline(const TomlValue& stages) {
 }
 
 nlohmann::json stage_settings(const PipelineStage& stage) {
-  nlohmann::json settings = std::visit(
-      Overloaded{[](const StageConfig& search) { return trajectory_settings(search); },
-                 [](const FinetuneStage& finetune) {
-                   return nlohmann::json{{"length", finetune.length},
-                                         {"options", stage_identity(finetune.settings)},
-                                         {"command", finetune.command},
-                                         {"by_hand", finetune.by_hand}};
-                 },
-                 [](const EvaluateStage& evaluate) {
-                   return nlohmann::json{{"lengths", evaluate.lengths},
-                                         {"count", evaluate.count ? nlohmann::json(*evaluate.count) : nlohmann::json()},
-                                         {"untouched", evaluate.untouched}};
-                 },
-                 [](const ExportStage& exported) { return nlohmann::json{{"target", exported.target}}; }},
-      stage.work);
+  nlohmann::json settings =
+      std::visit(Overloaded{[](const StageConfig& search) { return trajectory_settings(search); },
+                            [](const FinetuneStage& finetune) {
+                              nlohmann::json identity = identity_of(finetune_keys(), finetune);
+                              identity["options"] = stage_identity(finetune.settings);
+                              return identity;
+                            },
+                            [](const EvaluateStage& evaluate) { return identity_of(evaluate_keys(), evaluate); },
+                            [](const ExportStage& exported) { return identity_of(export_keys(), exported); }},
+                 stage.work);
   settings["kind"] = to_string(stage.kind);
   settings["model"] = stage.model;
   settings["factors"] = stage.factors;

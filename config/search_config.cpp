@@ -71,6 +71,23 @@ void read_n_hat(SearchConfig& search, const TomlValue& value) {
   if (search.n_hat_choices.empty()) value.refuse("must hold at least one choice");
 }
 
+nlohmann::json upper_bound_identity(const SearchConfig& search) {
+  if (search.upper_bound) return *search.upper_bound;
+  return search.upper_bound_one_plus_ratio ? "1+s" : "1.25s";
+}
+
+nlohmann::json seed_file_digests(const SearchConfig& search) {
+  nlohmann::json digests = nlohmann::json::array();
+  for (const std::filesystem::path& file : search.seed_files) digests.push_back(sha256_of_file(file));
+  return digests;
+}
+
+nlohmann::json attention_policy_names(const SearchConfig& search) {
+  nlohmann::json names = nlohmann::json::array();
+  for (const AttentionPolicy policy : search.attention_policies) names.push_back(to_string(policy));
+  return names;
+}
+
 TomlKeys<SearchConfig> search_keys() {
   using S = SearchConfig;
   return {
@@ -83,69 +100,43 @@ TomlKeys<SearchConfig> search_keys() {
       {"mutation_probability", number(&S::mutation_probability, kTomlProbability)},
       {"crossover_probability", number(&S::crossover_probability, kTomlProbability)},
       {"max_crossover_tries", integer(&S::max_crossover_tries, 1)},
-      {"generational", [](S& search, const TomlValue& value) { search.generational = value.flag(); }},
+      {"generational", flag(&S::generational)},
       {"lag", integer(&S::lag, 1)},
       {"steps_per_unit", integer(&S::steps_per_unit, 1, kMaxStepsPerUnit)},
-      {"upper_bound", read_upper_bound},
-      {"seeds", read_seeds},
-      {"seed_files", read_seed_files},
-      {"attention_policies", read_attention_policies},
+      {"upper_bound", {read_upper_bound, upper_bound_identity}},
+      {"seeds", {read_seeds, value_of(&S::seeds)}},
+      {"seed_files", {read_seed_files, seed_file_digests}},
+      {"attention_policies", {read_attention_policies, attention_policy_names}},
       {"attention_value", number(&S::attention_value, {.low = 0.0, .high = 100.0, .low_excluded = true})},
-      {"n_hat", read_n_hat},
+      {"n_hat", {read_n_hat, value_of(&S::n_hat_choices)}},
       {"block_move_probability", number(&S::block_move_probability, kTomlProbability)},
       {"block_move_sigma", number(&S::block_move_sigma, {.low = 0.0, .high = 10.0, .low_excluded = true})},
   };
 }
 
-TomlKeys<StopConfig> stop_keys() {
+void read_time_limit(StopConfig& stop, const TomlValue& value) {
   constexpr double kMaxMinutes = 525'600.0;  // a year
+  const std::chrono::duration<double, std::ratio<60>> minutes(value.number({.low = 1.0 / 60.0, .high = kMaxMinutes}));
+  stop.time_limit = std::chrono::round<std::chrono::seconds>(minutes);
+}
+
+TomlKeys<StopConfig> stop_keys() {
   return {
       {"max_candidates", integer(&StopConfig::max_candidates, 1)},
       {"patience", integer(&StopConfig::patience, 1)},
       {"min_relative_improvement", number(&StopConfig::min_relative_improvement, kTomlProbability)},
-      {"time_limit_minutes",
-       [](StopConfig& stop, const TomlValue& value) {
-         const std::chrono::duration<double, std::ratio<60>> minutes(
-             value.number({.low = 1.0 / 60.0, .high = kMaxMinutes}));
-         stop.time_limit = std::chrono::round<std::chrono::seconds>(minutes);
-       }},
+      {"time_limit_minutes", {read_time_limit, kNoIdentity}},
   };
 }
 
-nlohmann::json search_settings(const SearchConfig& search) {
-  nlohmann::json upper_bound = search.upper_bound_one_plus_ratio ? "1+s" : "1.25s";
-  if (search.upper_bound) upper_bound = *search.upper_bound;
-  nlohmann::json policies = nlohmann::json::array();
-  for (const AttentionPolicy policy : search.attention_policies) policies.push_back(to_string(policy));
-  nlohmann::json seed_files = nlohmann::json::array();
-  for (const std::filesystem::path& file : search.seed_files) seed_files.push_back(sha256_of_file(file));
-  return {
-      {"method", to_string(search.method)},
-      {"population_size", search.population_size},
-      {"num_mutations", search.num_mutations},
-      {"num_crossovers", search.num_crossovers},
-      {"num_iterations", search.num_iterations},
-      {"num_parents", search.num_parents},
-      {"mutation_probability", search.mutation_probability},
-      {"crossover_probability", search.crossover_probability},
-      {"max_crossover_tries", search.max_crossover_tries},
-      {"generational", search.generational},
-      {"lag", search.lag},
-      {"steps_per_unit", search.steps_per_unit},
-      {"upper_bound", upper_bound},
-      {"seeds", search.seeds},
-      {"seed_files", seed_files},
-      {"attention_policies", policies},
-      {"attention_value", search.attention_value},
-      {"n_hat", search.n_hat_choices},
-      {"block_move_probability", search.block_move_probability},
-      {"block_move_sigma", search.block_move_sigma},
-  };
+void read_seed_stages(StageConfig& stage, const TomlValue& value) {
+  for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
 }
 
-template <typename T>
-nlohmann::json or_null(const std::optional<T>& value) {
-  return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+/// Absent without any: databases from before there were seed stages go on.
+std::optional<nlohmann::json> seed_stages_identity(const StageConfig& stage) {
+  if (stage.seed_stages.empty()) return std::nullopt;
+  return stage.seed_stages;
 }
 
 }  // namespace
@@ -159,10 +150,7 @@ TomlKeys<StageConfig> search_stage_keys() {
       {"search_count", integer(&S::search_count, 1)},
       {"heldout_count", integer(&S::heldout_count, 1)},
       {"finalists", integer(&S::finalists, 1)},
-      {"seed_stages",
-       [](S& stage, const TomlValue& value) {
-         for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
-       }},
+      {"seed_stages", {read_seed_stages, seed_stages_identity}},
       {"search", table(&S::search, search_keys(), "[stage.search]")},
       {"stop", table(&S::stop, stop_keys(), "[stage.stop]")},
   };
@@ -188,19 +176,8 @@ void check_search_stage(const StageConfig& stage, const TomlValue& table) {
 }
 
 nlohmann::json trajectory_settings(const StageConfig& stage) {
-  nlohmann::json settings = {
-      {"name", stage.name},
-      {"target_length", stage.target_length},
-      {"search_count", or_null(stage.search_count)},
-      {"heldout_count", or_null(stage.heldout_count)},
-      {"finalists", stage.finalists},
-      {"search", search_settings(stage.search)},
-      {"stop",
-       {{"max_candidates", or_null(stage.stop.max_candidates)},
-        {"patience", or_null(stage.stop.patience)},
-        {"min_relative_improvement", stage.stop.min_relative_improvement}}},
-  };
-  if (!stage.seed_stages.empty()) settings["seed_stages"] = stage.seed_stages;  // as the next
+  nlohmann::json settings = identity_of(search_stage_keys(), stage);
+  settings["name"] = stage.name;
   if (stage.recovery) settings["recovery"] = true;  // absent otherwise: databases from before it was there go on
   return settings;
 }

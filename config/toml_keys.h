@@ -2,70 +2,95 @@
 
 #include "config/toml_table.h"
 
+#include <nlohmann/json.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace longrope {
 
-// Readers of one key's value into a member, for TomlKeys. They throw as TomlValue does.
+// Fields of one key and one member, for TomlKeys. Their readers throw as TomlValue does.
 
 inline constexpr std::int64_t kMaxTomlCount = 1'000'000;  // candidates, documents, iterations …
 inline constexpr std::int64_t kMaxTomlLength = 1 << 27;   // tokens
 inline constexpr NumberRange kTomlProbability{.low = 0.0, .high = 1.0};
 
-template <typename Target>
-using Read = std::function<void(Target&, const TomlValue&)>;
+/// A member as it stands in the identity; null for what is not given.
+template <typename Value>
+nlohmann::json identity_value(const Value& value) {
+  return value;
+}
+template <typename Value>
+nlohmann::json identity_value(const std::optional<Value>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json();
+}
+template <typename Target, typename Member>
+typename TomlField<Target>::Identity value_of(Member Target::* member) {
+  return [=](const Target& target) { return identity_value(target.*member); };
+}
 
 template <typename Target, typename Member>
-Read<Target> integer(Member Target::* member, std::int64_t low, std::int64_t high = kMaxTomlCount) {
-  return
-      [=](Target& target, const TomlValue& value) { target.*member = static_cast<Member>(value.integer(low, high)); };
+TomlField<Target> integer(Member Target::* member, std::int64_t low, std::int64_t high = kMaxTomlCount) {
+  return {
+      [=](Target& target, const TomlValue& value) { target.*member = static_cast<Member>(value.integer(low, high)); },
+      value_of(member)};
 }
 template <typename Target>
-Read<Target> number(double Target::* member, NumberRange range) {
-  return [=](Target& target, const TomlValue& value) { target.*member = value.number(range); };
+TomlField<Target> number(double Target::* member, NumberRange range) {
+  return {[=](Target& target, const TomlValue& value) { target.*member = value.number(range); }, value_of(member)};
 }
 template <typename Target>
-Read<Target> seconds(std::chrono::milliseconds Target::* member) {
-  return [=](Target& target, const TomlValue& value) { target.*member = value.seconds(); };
-}
-template <typename Target>
-Read<Target> path(std::filesystem::path Target::* member) {
-  return [=](Target& target, const TomlValue& value) { target.*member = value.path(); };
+TomlField<Target> flag(bool Target::* member) {
+  return {[=](Target& target, const TomlValue& value) { target.*member = value.flag(); }, value_of(member)};
 }
 template <typename Target, typename Enum>
-Read<Target> choice(Enum Target::* member, Enum (*parse)(std::string_view)) {
-  return [=](Target& target, const TomlValue& value) { target.*member = value.parsed(parse); };
+TomlField<Target> choice(Enum Target::* member, Enum (*parse)(std::string_view)) {
+  return {[=](Target& target, const TomlValue& value) { target.*member = value.parsed(parse); },
+          [=](const Target& target) { return nlohmann::json(to_string(target.*member)); }};
 }
-/// Names become parts of file names.
+/// Times are no part of an identity: they change what happens when.
 template <typename Target>
-Read<Target> identifier(std::string Target::* member) {
-  return [=](Target& target, const TomlValue& value) {
-    constexpr std::size_t kMaxNameBytes = 64;
-    constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    target.*member = value.text();
-    const std::string& text = target.*member;
-    if (text.size() > kMaxNameBytes || text.front() == '.' || text.find_first_not_of(kAllowed) != std::string::npos) {
-      value.refuse("must be 1 to 64 of the characters a-z A-Z 0-9 . _ - and not begin with a dot");
-    }
-  };
+TomlField<Target> seconds(std::chrono::milliseconds Target::* member) {
+  return {[=](Target& target, const TomlValue& value) { target.*member = value.seconds(); }, kNoIdentity};
+}
+/// Files are known by the digests of their contents, wherever they lie.
+template <typename Target>
+TomlField<Target> path(std::filesystem::path Target::* member) {
+  return {[=](Target& target, const TomlValue& value) { target.*member = value.path(); }, kNoIdentity};
+}
+/// Names become parts of file names. A database has its own.
+template <typename Target>
+TomlField<Target> identifier(std::string Target::* member) {
+  return {[=](Target& target, const TomlValue& value) {
+            constexpr std::size_t kMaxNameBytes = 64;
+            constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+            target.*member = value.text();
+            const std::string& text = target.*member;
+            if (text.size() > kMaxNameBytes || text.front() == '.' ||
+                text.find_first_not_of(kAllowed) != std::string::npos) {
+              value.refuse("must be 1 to 64 of the characters a-z A-Z 0-9 . _ - and not begin with a dot");
+            }
+          },
+          kNoIdentity};
 }
 template <typename Target, typename Member>
-Read<Target> table(Member Target::* member, const TomlKeys<Member>& keys, const std::string& title) {
-  return [=](Target& target, const TomlValue& value) {
-    read_toml_table({title, value.node, value.file}, keys, target.*member);
-  };
+TomlField<Target> table(Member Target::* member, const TomlKeys<Member>& keys, const std::string& title) {
+  return {[=](Target& target, const TomlValue& value) {
+            read_toml_table({title, value.node, value.file}, keys, target.*member);
+          },
+          [=](const Target& target) { return identity_of(keys, target.*member); }};
 }
-/// A table whose keys go into members of the target itself.
+/// A table whose keys go into members of the target itself, and whose identity is asked for by itself.
 template <typename Target>
-Read<Target> table(const TomlKeys<Target>& keys, const std::string& title) {
-  return
-      [=](Target& target, const TomlValue& value) { read_toml_table({title, value.node, value.file}, keys, target); };
+TomlField<Target> table(const TomlKeys<Target>& keys, const std::string& title) {
+  return {
+      [=](Target& target, const TomlValue& value) { read_toml_table({title, value.node, value.file}, keys, target); },
+      kNoIdentity};
 }
 
 }  // namespace longrope

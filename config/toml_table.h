@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 
+#include <nlohmann/json.hpp>
 #include <toml++/toml.h>
 
 #include <chrono>
@@ -9,8 +10,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace longrope {
@@ -55,15 +58,46 @@ struct TomlValue {
   }
 };
 
-/// One key a table may hold and what to do with its value.
+/// For a value that changes no result, so that a run may go on under another one.
+struct NoIdentity {};
+inline constexpr NoIdentity kNoIdentity;
+
+/// What to do with the value of a key: how it gets into its target, and how the identity of a run has it, under which
+/// alone a database goes on. Both are always said.
+template <typename Target>
+struct TomlField {
+  using Read = std::function<void(Target&, const TomlValue&)>;
+  using Identity =
+      std::function<std::optional<nlohmann::json>(const Target&)>;  // nullopt: as if there were no such key
+
+  TomlField(Read read_value, Identity identity_of_value)
+      : read(std::move(read_value)), identity(std::move(identity_of_value)) {}
+  TomlField(Read read_value, NoIdentity /*none*/) : read(std::move(read_value)) {}
+
+  Read read;
+  Identity identity;  // empty: kNoIdentity
+};
+
+/// One key that a table may hold.
 template <typename Target>
 struct TomlKey {
   std::string_view name;
-  std::function<void(Target&, const TomlValue&)> read;
+  TomlField<Target> field;
   bool required = false;
 };
 template <typename Target>
 using TomlKeys = std::vector<TomlKey<Target>>;
+
+/// The values of `target` that are part of its identity, by key.
+template <typename Target>
+[[nodiscard]] nlohmann::json identity_of(const TomlKeys<Target>& keys, const Target& target) {
+  nlohmann::json identity = nlohmann::json::object();
+  for (const TomlKey<Target>& key : keys) {
+    if (!key.field.identity) continue;
+    if (std::optional<nlohmann::json> value = key.field.identity(target)) identity[key.name] = std::move(*value);
+  }
+  return identity;
+}
 
 /// Throws InputError for a key of `table` that is not among `known`, naming the one that was probably meant.
 void refuse_unknown_keys(const TomlValue& table, const std::vector<std::string_view>& known);
@@ -77,7 +111,7 @@ void read_toml_table(const TomlValue& table, const TomlKeys<Target>& keys, Targe
   refuse_unknown_keys(table, known);
   for (const TomlKey<Target>& key : keys) {
     if (const toml::node* node = table.node.as_table()->get(key.name)) {
-      key.read(target, TomlValue{std::string(key.name), *node, table.file});
+      key.field.read(target, TomlValue{std::string(key.name), *node, table.file});
     } else if (key.required) {
       throw InputError(std::string(key.name) + " must be given in " + table.name + table.place());
     }

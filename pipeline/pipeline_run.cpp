@@ -143,12 +143,9 @@ PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints) {
   pipeline.name = config.name;
   pipeline.config_file = config.file.string();
   pipeline.config_text = config.text;
-  pipeline.settings = nlohmann::json({{"seed", config.seed},
-                                      {"dtype", to_string(config.dtype)},
-                                      {"angles", to_string(config.angles)},
-                                      {"threads", config.threads_per_worker},
-                                      {"model", checkpoints.digest(config.model)}})
-                          .dump();
+  nlohmann::json settings = run_identity(config);
+  settings["model"] = checkpoints.digest(config.model);
+  pipeline.settings = settings.dump();
   pipeline.software_version = kSoftwareVersion;
   for (const PipelineStage& stage : config.stages) {
     PipelineStageRecord record;
