@@ -4,7 +4,7 @@
 
 namespace longrope {
 
-/// "1:05" or, from an hour on, "2:01:05".
+/// Minutes and seconds, "1:05", and from an hour on with hours, "2:01:05"; rounded to whole seconds.
 [[nodiscard]] std::string duration_text(double seconds);
 
 }  // namespace longrope

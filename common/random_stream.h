@@ -13,9 +13,10 @@ class RandomStream {
   RandomStream(std::uint64_t seed, std::string_view stage, std::uint64_t index);
 
   std::uint64_t bits();
-  double uniform();                                           // [0, 1), 53 bits
+  double uniform();  // [0, 1), 53 bits
+  // The next two throw std::invalid_argument for an empty range.
   std::uint64_t below(std::uint64_t bound);                   // [0, bound), unbiased; bound > 0
-  std::int64_t between(std::int64_t low, std::int64_t high);  // [low, high] inclusive
+  std::int64_t between(std::int64_t low, std::int64_t high);  // [low, high], unbiased
   bool chance(double probability) { return uniform() < probability; }
   double normal();  // mean 0, deviation 1 (Box–Muller)
 

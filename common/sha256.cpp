@@ -24,14 +24,14 @@ std::array<std::byte, 8> little_endian(std::uint64_t number) {
 }
 
 void require(int openssl_result) {
-  if (openssl_result != 1) throw Error("OpenSSL must provide SHA-256: the call failed");
+  if (openssl_result != 1) throw Error("cannot compute SHA-256: a call to OpenSSL failed");
 }
 
 }  // namespace
 
 struct Sha256::State {
   State() : context(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
-    if (!context) throw Error("OpenSSL must provide SHA-256: out of memory");
+    if (!context) throw Error("cannot compute SHA-256: OpenSSL is out of memory");
     require(EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr));
   }
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context;

@@ -4,8 +4,9 @@
 
 namespace longrope {
 
-/// Set by the first SIGINT or SIGTERM once stop_on_signals() was called; blocking calls are interrupted.
+/// Whether SIGINT or SIGTERM has arrived since stop_on_signals() was called.
 [[nodiscard]] const std::atomic<bool>& stop_requested();
+/// Makes SIGINT and SIGTERM set stop_requested() instead of ending the process. Blocking system calls are interrupted.
 void stop_on_signals();
 
 }  // namespace longrope

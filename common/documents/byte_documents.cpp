@@ -25,7 +25,7 @@ struct Window {
   std::size_t index;
 };
 
-/// Windows floor(i·W/count) of W: the first of `count` equal parts each.
+/// Windows floor(i·W/count) of W: the first window of each of `count` equal parts.
 std::vector<Window> evenly_spaced(const std::vector<Window>& windows, std::int64_t count) {
   if (count < 1 || static_cast<std::size_t>(count) > windows.size()) {
     throw InputError(
@@ -130,7 +130,7 @@ double split_position(const Document& document) {
 
 std::vector<std::vector<Document>> split_documents(const std::vector<Document>& documents,
                                                    const std::vector<SplitShare>& shares) {
-  // Upper ends in order of the shares; shares that make up a whole leave nothing out, whatever their rounding.
+  // Upper ends in order of the shares. Shares that add up to 1 leave nothing out, however their sum is rounded.
   std::vector<double> ends;
   double sum = 0.0;
   for (const SplitShare& share : shares) ends.push_back(sum += share.share);

@@ -41,7 +41,7 @@ void require_name(const std::string& name, const std::filesystem::path& path) {
 
 void require_content(const Document& document, const std::filesystem::path& path) {
   const auto where = [&] { return place(path, document.name); };
-  if (document.tokens.empty()) throw InputError("a document must hold at least one token" + where());
+  if (document.tokens.empty()) throw InputError("a document must hold at least one token: none" + where());
   const auto negative =
       std::find_if(document.tokens.begin(), document.tokens.end(), [](auto token) { return token < 0; });
   if (negative != document.tokens.end()) {
@@ -59,7 +59,7 @@ void require_content(const Document& document, const std::filesystem::path& path
                                  static_cast<int>(*wrong), where()));
   }
   if (std::find(document.scored.begin() + 1, document.scored.end(), 1) == document.scored.end()) {
-    throw InputError("a mask must count at least one token after the first" + where());
+    throw InputError("a mask must count at least one token after the first: none" + where());
   }
 }
 
@@ -111,7 +111,8 @@ DocumentsFile read_documents(const std::filesystem::path& path) {
   result.tokenizer_digest = metadata_entry(file, "tokenizer_digest");
   result.source = metadata_entry(file, "source");
   if (result.tokenizer_digest.empty()) {
-    throw InputError(fmt::format("a documents file must have the metadata tokenizer_digest ({})", path.string()));
+    throw InputError(
+        fmt::format("a documents file must have the metadata tokenizer_digest: absent ({})", path.string()));
   }
   for (const auto& [name, tensor] : file.tensors()) {
     if (name.ends_with(kMaskSuffix)) {
@@ -129,17 +130,18 @@ DocumentsFile read_documents(const std::filesystem::path& path) {
     result.documents.push_back(std::move(document));
   }
   if (result.documents.empty()) {
-    throw InputError(fmt::format("a documents file must hold at least one document ({})", path.string()));
+    throw InputError(fmt::format("a documents file must hold at least one document: none ({})", path.string()));
   }
   return result;
 }
 
 void write_documents(const DocumentsFile& file, const std::filesystem::path& path) {
   if (file.documents.empty()) {
-    throw InputError(fmt::format("a documents file must hold at least one document ({})", path.string()));
+    throw InputError(fmt::format("a documents file must hold at least one document: none ({})", path.string()));
   }
   if (file.tokenizer_digest.empty()) {
-    throw InputError(fmt::format("a documents file must have the metadata tokenizer_digest ({})", path.string()));
+    throw InputError(
+        fmt::format("a documents file must have the metadata tokenizer_digest: absent ({})", path.string()));
   }
   std::map<std::string, TensorToWrite> tensors;
   for (const Document& document : file.documents) {
@@ -197,8 +199,8 @@ void require_scorable(const Document& document, std::int64_t length, std::int64_
   }
   // Position 0 has nothing before it and is never scored.
   if (std::find(document.scored.begin() + 1, document.scored.begin() + length, 1) == document.scored.begin() + length) {
-    throw InputError(
-        fmt::format("a mask must count at least one of the first {} tokens (document {})", length, document.name));
+    throw InputError(fmt::format("a mask must count at least one of the first {} tokens: none (document {})", length,
+                                 document.name));
   }
 }
 

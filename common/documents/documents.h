@@ -30,25 +30,25 @@ struct DocumentsFile {
 /// Throws InputError naming file, document and rule: another format, wrong dtype, empty document, empty mask, mask of
 /// another length, negative token.
 [[nodiscard]] DocumentsFile read_documents(const std::filesystem::path& path);
-/// Refuses by the same rules what read_documents would refuse; two documents of one name too.
+/// Throws InputError by the same rules, and for two documents of one name; Error when writing fails.
 void write_documents(const DocumentsFile& file, const std::filesystem::path& path);
 
-/// Refuses what a search cannot score: fewer than `length` tokens, a token >= vocabulary, no scored token within
-/// `length`.
+/// Throws InputError for a document that a search cannot score: fewer than `length` tokens, a token >= vocabulary, no
+/// scored token within `length`.
 void require_scorable(const Document& document, std::int64_t length, std::int64_t vocabulary);
-/// The same for several of the file `path`, which the refusal names too.
+/// The same for several documents of the file `path`, which the message names too.
 void require_scorable(std::span<const Document> documents, const std::filesystem::path& path, std::int64_t length,
                       std::int64_t vocabulary);
 
-/// Refuses documents that were made with another tokenizer than that of a Hugging Face directory, by the digest of its
-/// tokenizer.json. A directory without that file says nothing, and everything is accepted.
+/// Throws InputError for documents that were made with another tokenizer than that of a Hugging Face directory, by the
+/// digest of its tokenizer.json. For a directory without that file all documents are accepted.
 void require_tokenizer(const DocumentsFile& file, const std::filesystem::path& path,
                        const std::filesystem::path& model_directory);
-/// read_documents() of tokens of the model's own tokenizer; others are refused as by require_tokenizer().
+/// read_documents(), then require_tokenizer().
 [[nodiscard]] DocumentsFile read_documents_for(const std::filesystem::path& path,
                                                const std::filesystem::path& model_directory);
 
-/// How many of the first `length` tokens are scored: those after the first that the mask, if any, counts.
+/// How many of the first `length` tokens are scored: all but the first, or those of them that the mask counts.
 [[nodiscard]] std::int64_t scored_tokens(const Document& document, std::int64_t length);
 
 }  // namespace longrope

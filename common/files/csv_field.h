@@ -5,7 +5,7 @@
 
 namespace longrope {
 
-/// `text` in quotes, its own doubled (RFC 4180).
+/// `text` between quotation marks, with each of its own doubled (RFC 4180).
 [[nodiscard]] std::string csv_field(std::string_view text);
 
 }  // namespace longrope

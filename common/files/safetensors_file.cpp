@@ -208,8 +208,8 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
     const bool sizes_allowed = std::ranges::all_of(tensor.shape, [](std::int64_t size) { return size >= 0; });
     const auto expected = element_bytes && sizes_allowed ? bytes_of(tensor.shape, *element_bytes) : std::nullopt;
     if (name == kMetadataKey || expected != tensor.bytes.size()) {
-      throw Error(fmt::format("bytes must agree with dtype and shape: {} for {} of shape [{}] (tensor {}, {})",
-                              tensor.bytes.size(), tensor.dtype, fmt::join(tensor.shape, ", "), name, path.native()));
+      throw Error(fmt::format("cannot write tensor {}: its dtype {} and shape [{}] do not give its {} bytes ({})", name,
+                              tensor.dtype, fmt::join(tensor.shape, ", "), tensor.bytes.size(), path.native()));
     }
     order.emplace_back(*element_bytes, name);
   }

@@ -20,8 +20,8 @@ struct TensorView {
 
 /// Strict memory-mapped reader of one .safetensors file. Refuses with InputError, before allocating for it: header over
 /// 100 MB or past the end, JSON too deep or with duplicate keys, unknown dtype, negative or overflowing shapes, offsets
-/// that overlap, leave holes or leave the file, byte counts that disagree with the shape.
-/// Thread-safe after construction.
+/// that overlap, leave holes or leave the file, byte counts that disagree with the shape. Throws Error when the file
+/// cannot be mapped. Thread-safe after construction. The file must not be changed or cut while it is mapped.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
@@ -42,7 +42,8 @@ struct TensorToWrite {
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
 };
-/// Writes to a temporary beside `path`, syncs, then renames: never half a file.
+/// Writes to a temporary beside `path`, syncs, then renames: never half a file. Throws Error when that fails, and for a
+/// tensor whose bytes disagree with its dtype and shape.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorToWrite>& tensors,
                        const std::map<std::string, std::string>& metadata);
 

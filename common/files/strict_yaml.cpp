@@ -42,7 +42,7 @@ class Parser {
     if (yaml_parser_parse(&parser_, &event.raw) != 0) return;
     if (parser_.error == YAML_MEMORY_ERROR) throw std::bad_alloc();
     const std::string rule = fmt::format("YAML must be well-formed: {}", parser_.problem);
-    // Before there are lines: bytes that are no UTF-8.
+    // Bytes that are not UTF-8 are found before lines are counted.
     if (parser_.error == YAML_READER_ERROR) {
       throw InputError(fmt::format("{} (byte {} of {})", rule, parser_.problem_offset, place_));
     }
@@ -58,9 +58,9 @@ class Parser {
   yaml_parser_t parser_{};
 };
 
-/// Bytes of the first line and its break, where libyaml sees one.
+/// Bytes of the first line with its line break, by libyaml's idea of line breaks.
 std::size_t first_line_bytes(std::string_view text) {
-  // The longer of two that begin alike comes first.
+  // "\r\n" comes before "\r", which would match its beginning.
   constexpr std::array<std::string_view, 6> kBreaks = {"\r\n", "\r", "\n", "\u0085", "\u2028", "\u2029"};
   for (std::size_t i = 0; i < text.size(); ++i) {
     for (const std::string_view line_break : kBreaks) {
@@ -70,7 +70,7 @@ std::size_t first_line_bytes(std::string_view text) {
   return text.size();
 }
 
-/// libyaml compares each %TAG with all before it, and says nothing before it has read them all.
+/// libyaml compares each %TAG with all before it, so that many of them take quadratic time before it reports any.
 void refuse_directives(std::string_view text, const std::string& place) {
   for (std::size_t line = 1; !text.empty(); ++line) {
     if (text.front() == '%') {
@@ -129,7 +129,7 @@ class Document {
   /// A sequence or mapping whose end has not been read.
   struct Collection {
     nlohmann::json value;
-    std::optional<std::string> key;  // of a mapping, once it has been read
+    std::optional<std::string> key;  // the mapping's next key, once it has been read
   };
 
   [[nodiscard]] bool is_key_next() const {

@@ -109,7 +109,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 }
 
 void require_writable_place(const std::filesystem::path& file) {
-  std::error_code ignored;  // what cannot be looked at is no directory to us
+  std::error_code ignored;  // a path that cannot be examined counts as no directory
   if (!file.has_filename() || std::filesystem::is_directory(file, ignored)) {
     throw InputError(fmt::format("an output must be a file, not a directory: {}", file.string()));
   }

@@ -19,8 +19,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 using AppendBytes = std::function<void(std::span<const std::byte>)>;
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(const AppendBytes&)>& produce);
 
-/// For what computes long before it writes: throws InputError naming `file` unless its directory exists and may be
-/// written to, and `file` is no directory. Creates nothing; a disk may still fill up until `file` is written.
+/// For a command that computes for a long time before it writes: throws InputError naming `file` unless its directory
+/// exists and may be written to, and `file` is no directory. Creates nothing; the disk may still be full later.
 void require_writable_place(const std::filesystem::path& file);
 
 }  // namespace longrope

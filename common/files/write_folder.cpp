@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kUnfinished = ".unfinished-";
 constexpr std::size_t kTokenDigits = 16;
 
-/// Not the process id: in a container that is 1 each time.
+/// A random name, because a process in a container always has the id 1.
 std::string unfinished_name(const fs::path& out) {
   std::random_device random;
   const std::uint64_t token = std::uint64_t{random()} << 32U | random();
@@ -41,27 +41,28 @@ int open_folder(const fs::path& folder) {
   return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/// Until the descriptor is closed or the process dies. False also where folders cannot be locked, as on NFS: there
-/// nobody removes what was abandoned.
+/// Locks the folder until the descriptor is closed or the process dies. Returns false also where folders cannot be
+/// locked, as on NFS; there nobody removes abandoned folders.
 bool lock(int folder) { return ::flock(folder, LOCK_EX | LOCK_NB) == 0; }
 
-/// What processes left that were killed while they built `out`.
+/// Removes the folders of processes that were killed while they built `out`.
 void remove_abandoned(const fs::path& out) {
   std::error_code ignored;  // what cannot be removed costs space, not the work
   for (const fs::directory_entry& entry : fs::directory_iterator(out.parent_path(), ignored)) {
     if (!is_unfinished_name(entry.path().filename().string(), out)) continue;
     const int folder = open_folder(entry.path());
     if (folder < 0) continue;
-    if (lock(folder)) fs::remove_all(entry.path(), ignored);  // else its builder lives
+    if (lock(folder)) fs::remove_all(entry.path(), ignored);  // its builder is dead
     ::close(folder);
   }
 }
 
-/// Removes what was built unless it was renamed into place.
+/// A new folder beside `out`, removed with its content unless it is renamed to `out`.
 class UnfinishedDirectory {
  public:
   explicit UnfinishedDirectory(const fs::path& out) : path_(unfinished_name(out)) {
-    if (!fs::create_directory(path_)) throw Error(fmt::format("folder must not exist: {}", path_.string()));
+    if (!fs::create_directory(path_))
+      throw Error(fmt::format("cannot create a folder: it exists ({})", path_.string()));
     descriptor_ = open_folder(path_);
     if (descriptor_ < 0) {
       throw Error(fmt::format("cannot open a folder: {} ({})", std::strerror(errno), path_.string()));

@@ -20,13 +20,14 @@ std::string vllm_config(const std::filesystem::path& model_directory, const Engi
                         HuggingFaceTarget target) {
   nlohmann::ordered_json overrides = config_overrides(model_directory, tables, target);
   nlohmann::ordered_json& rope = overrides[rope_key(target)];
-  // The three keys that a Phi-3 may have in transformers 4 leave the su rule, which export demands of it.
+  // A Phi-3 of transformers 4 may have three keys only and no attention factor: then the su rule holds.
   if (rope.contains("attention_factor")) {
     const double long_mscale = tables.factors.attention.value;
     rope["short_mscale"] = tables.short_table ? tables.short_table->factors.attention.value : long_mscale;
     rope["long_mscale"] = long_mscale;
   }
-  // JSON of numbers and plain names has no single quote, which is all that a quoted text of YAML must not have.
+  // JSON of numbers and plain names has no single quote, the only character that must not stand in a text of YAML
+  // between single quotes.
   return fmt::format("{}# vllm serve {} --config THIS\nmax-model-len: {}\nhf-overrides: '{}'\n", head(target),
                      model_directory.filename().string(), tables.target_length, overrides.dump());
 }

@@ -12,7 +12,7 @@
 namespace longrope {
 namespace {
 
-/// The step of a schedule of two or more that becomes the short table.
+/// The step that becomes the short table, in a schedule of two steps or more.
 const FactorsFile::ScheduleStep& short_step(const FactorsFile& file, std::int64_t original_length) {
   const auto found = std::ranges::find_if(
       file.schedule, [&](const FactorsFile::ScheduleStep& step) { return step.max_length >= original_length; });
@@ -47,16 +47,16 @@ std::optional<std::string> tables_left_out(const FactorsFile& file, std::int64_t
   const FactorsFile::ScheduleStep& step = short_step(file, original_length);
   const FactorsFile::ScheduleStep& last = file.schedule.back();
   return fmt::format(
-      "schedule has {} tables, and engines take two: \"{}\" up to {} tokens, \"{}\" beyond, up to {}; the others are "
-      "left out",
+      "the schedule has {} tables and engines take two: \"{}\" is exported for up to {} tokens and \"{}\" for longer "
+      "ones, up to {}; the other tables are left out",
       file.schedule.size(), step.factors_id, step.max_length, last.factors_id, last.max_length);
 }
 
 void require_expressible(const RescaleFactors& factors, const ModelDescription& model) {
   if (factors.n_hat > 0) {
     throw InputError(fmt::format(
-        "n_hat must be 0, no engine can keep the original angles of leading positions: {}; search with n_hat = 0, or "
-        "score these factors with n_hat = 0 before using them",
+        "n_hat must be 0, because no engine can keep the original angles of leading positions: {}; search with n_hat = "
+        "0, or score these factors with n_hat = 0 before using them",
         factors.n_hat));
   }
   validate(factors, model.geometry.pairs(), "export");
@@ -70,7 +70,7 @@ void require_expressible(const EngineTables& tables, const ModelDescription& mod
     throw InputError(fmt::format("target length must be above the {} tokens that the model reaches: {}", reached_length,
                                  tables.target_length));
   }
-  constexpr std::int64_t kShortest = 2;  // of an original length: engines divide by its logarithm
+  constexpr std::int64_t kShortest = 2;  // engines divide by the logarithm of the original length
   const std::int64_t short_length = tables.short_table->max_length;
   require_expressible(tables.short_table->factors, model);
   if (short_length < kShortest) {
@@ -87,16 +87,16 @@ void require_expressible(const EngineTables& tables, const ModelDescription& mod
 }
 
 void require_one_attention_factor(const EngineTables& tables) {
-  constexpr double kTolerance = 1e-12;  // of one number that was computed in two ways
+  constexpr double kTolerance = 1e-12;  // one number, computed in two ways, may differ by rounding
   if (!tables.short_table) return;
   const double wanted = tables.factors.attention.value;
   const double found = tables.short_table->factors.attention.value;
   if (std::abs(found - wanted) <= kTolerance) return;
-  throw InputError(
-      fmt::format("attention factor of the short table must be the long one's, {}, as the format has one for both: {}; "
-                  "search the short table with attention_policies = [\"value\"] and attention_value = {}, both with "
-                  "[\"none\"], or export for vLLM, which takes two",
-                  wanted, found, wanted));
+  throw InputError(fmt::format(
+      "attention factor of the short table must be the long one's, {}, because the format has one for both: "
+      "{}; search the short table with attention_policies = [\"value\"] and attention_value = {}, search "
+      "both tables with attention_policies = [\"none\"], or export for vLLM, which takes two",
+      wanted, found, wanted));
 }
 
 }  // namespace longrope

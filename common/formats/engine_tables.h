@@ -10,14 +10,14 @@
 
 namespace longrope {
 
-/// As much of a length schedule as engines can be told: one table up to a length, another beyond it (spec §8).
+/// The part of a length schedule that engines can express: one table up to a length, another beyond it (spec §8).
 struct EngineTables {
   struct ShortTable {
     RescaleFactors factors;       // [rotary_dim / 2]
     std::int64_t max_length = 0;  // tokens in total, inclusive; beyond it engines take the long table
   };
   RescaleFactors factors;                 // [rotary_dim / 2] the long table
-  std::int64_t target_length = 0;         // tokens in total that it is for
+  std::int64_t target_length = 0;         // the longest sequence the long table is for, in tokens
   std::optional<ShortTable> short_table;  // nullopt: what the model has already, up to the length that it reaches
 };
 
@@ -26,13 +26,14 @@ struct EngineTables {
 /// Throws InputError naming `place` for several entries without a schedule.
 [[nodiscard]] EngineTables engine_tables(const FactorsFile& file, std::int64_t original_length,
                                          const std::string& place);
-/// A sentence that names the two tables, for a schedule that has more and so is not followed; nullopt otherwise.
+/// A warning that names the two tables which are exported, for a schedule with more; nullopt otherwise.
 [[nodiscard]] std::optional<std::string> tables_left_out(const FactorsFile& file, std::int64_t original_length);
 
 /// Throws InputError for factors that no engine can express (n_hat > 0), or that do not fit the model.
 void require_expressible(const RescaleFactors& factors, const ModelDescription& model);
-/// The same for both tables, and for their lengths: above what the model reaches, or with a short table above that
-/// table's and at least what the model reaches, since lengths that it was made for must not be lost.
+/// The same for both tables, and for their lengths. Without a short table the target length must be above what the
+/// model reaches; with one it must be above the short table's and at least what the model reaches, so that no length
+/// that the model was made for is lost.
 void require_expressible(const EngineTables& tables, const ModelDescription& model);
 /// Hugging Face and llama.cpp multiply cos and sin by one number, whichever table they take. Throws InputError, with
 /// advice, if the two tables have attention factors of their own.

@@ -31,14 +31,14 @@ std::string_view take_until(std::string_view& rest, char separator) {
   return part;
 }
 
-/// Field as ASCII, shortened: it may be hostile and the message goes to a terminal.
+/// The field as ASCII, shortened: it may be hostile and the message goes to a terminal.
 std::string shown(std::string_view field) {
   constexpr std::size_t kLongestShown = 40;
   return nlohmann::json(field.substr(0, kLongestShown))
       .dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace);
 }
 
-// No head is wider than 65,536; a file with more factors is not one of ours, whatever its size limit allows.
+// No head has more than 65,536 channels; a file with more factors holds something else.
 constexpr std::size_t kMaxPairs = 32768;
 
 double parse_lambda(std::string_view field, std::size_t pair, std::string_view place, std::size_t line) {
@@ -98,7 +98,7 @@ RescaleFactors parse_factors_csv(std::string_view text, std::string_view place) 
 }
 
 std::string format_factors_csv(const RescaleFactors& factors, std::optional<std::int64_t> rows) {
-  constexpr std::size_t kMaxBytes = 16UL << 20U;  // that readers take
+  constexpr std::size_t kMaxBytes = 16UL << 20U;  // readers refuse larger files
   if (!rows) return fmt::format("{}\n", fmt::join(factors.lambda, "\n"));
   const std::string row = fmt::format("{}\n", fmt::join(factors.lambda, ","));
   const auto most = static_cast<std::int64_t>(kMaxBytes / row.size());

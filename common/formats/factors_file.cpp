@@ -192,8 +192,8 @@ void write_factors_json(const FactorsFile& file, const std::filesystem::path& pa
   } catch (const Json::exception& error) {
     throw InputError(fmt::format("texts must be UTF-8: {} ({})", error.what(), path.string()));
   }
-  // Through the reader's own checks: nothing is written that could not be read back. Non-finite numbers have become
-  // null by now, hence the check of the structure first.
+  // The reader's own checks make sure that nothing is written that could not be read back. Non-finite numbers have
+  // become null in `text`, so the structure itself is checked first.
   require_valid(file, path.string());
   parse_factors_json(parse_strict_json(text, path.string()), path.string());
   write_file_atomically(path, text);

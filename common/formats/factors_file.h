@@ -29,9 +29,9 @@ struct FactorsFile {
   };
   struct Entry {
     std::string id;
-    std::int64_t target_length = 0;
+    std::int64_t target_length = 0;  // tokens
     RescaleFactors factors;
-    std::vector<std::string> composed_from;
+    std::vector<std::string> composed_from;  // ids of the entries whose λ were multiplied
     std::optional<Fitness> fitness;
   };
   struct ScheduleStep {
@@ -40,10 +40,10 @@ struct FactorsFile {
   };
   std::optional<Model> model;
   std::vector<Entry> entries;
-  std::vector<ScheduleStep> schedule;  // which entry a sequence gets (length_schedule.h); empty: none is said
+  std::vector<ScheduleStep> schedule;  // which entry a sequence gets (length_schedule.h); empty: no schedule
 };
 
-/// What a factors file says of a model; `sha256` is its digest, empty when unknown.
+/// What a factors file says about a model; `sha256` is its digest, empty when unknown.
 [[nodiscard]] FactorsFile::Model factors_model(const ModelDescription& model, std::string sha256);
 
 // λ survives both formats bit-exactly (shortest round-trip decimals). All readers treat the file as hostile: size limit
@@ -53,15 +53,16 @@ void write_factors_json(const FactorsFile& file, const std::filesystem::path& pa
 
 /// The authors' CSV: one factor per line, or one row per layer (32 × pairs, all rows equal; else InputError).
 /// Carries λ only: read as n_hat 0 and attention factor none; writing refuses n_hat > 0 and drops the attention factor.
-/// `rows`: as many equal rows, one for each layer; nullopt: one factor per line.
+/// `rows`: how many equal rows to write, one for each layer; nullopt: one factor per line.
 [[nodiscard]] RescaleFactors read_factors_csv(const std::filesystem::path& path);
 void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path,
                        std::optional<std::int64_t> rows = std::nullopt);
 
-/// λ, n_hat and attention factor from a canonical JSON (its entry for `total_length`: entry_for() of
-/// length_schedule.h), a Hugging Face config.json with rope_scaling or rope_parameters of type longrope (its
-/// short_factor where that reaches `total_length`, else its long_factor), overrides of it for vLLM or axolotl
-/// (engine_overrides.h), or a CSV; told apart by content.
+/// λ, n_hat and attention factor of a file in any of these forms, which are told apart by content: canonical JSON (its
+/// entry for `total_length`: entry_for() of length_schedule.h); config.json of Hugging Face with rope_scaling or
+/// rope_parameters of type longrope (its short_factor up to the original length, else its long_factor;
+/// parse_longrope_tables() of rope_scaling.h); overrides of it for vLLM or axolotl (engine_overrides.h); CSV.
+/// Throws InputError for a file that is none of these.
 [[nodiscard]] RescaleFactors read_factors(const std::filesystem::path& path,
                                           std::optional<std::int64_t> total_length = std::nullopt);
 
@@ -70,7 +71,7 @@ struct ShortFactors {
   RescaleFactors factors;
   std::int64_t max_length = 0;
 };
-/// nullopt for other forms, and where no original length or no short_factor is named.
+/// nullopt for other forms, and where the original length or short_factor is absent.
 [[nodiscard]] std::optional<ShortFactors> read_short_factors(const std::filesystem::path& path);
 
 }  // namespace longrope

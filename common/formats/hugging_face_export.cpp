@@ -57,8 +57,8 @@ OrderedJson phi3_rope_scaling(const RopeTables& tables) {
   const double wanted = tables.factors.attention.value;
   if (std::abs(wanted - computed) > kTolerance) {
     throw InputError(
-        fmt::format("attention factor must be su, {}, for a Phi3ForCausalLM of transformers 4, which cannot "
-                    "be told another: {}; export for transformers 5",
+        fmt::format("attention factor must be su, {}, for a Phi3ForCausalLM of transformers 4, which computes it and "
+                    "reads no other: {}; export for transformers 5",
                     computed, wanted));
   }
   return {{"type", "longrope"}, {"short_factor", tables.short_lambda}, {"long_factor", tables.factors.lambda}};
@@ -74,7 +74,7 @@ void disable_sliding_window(OrderedJson& config, const ModelDescription& model) 
   if (config.contains("use_sliding_window")) config["use_sliding_window"] = false;
 }
 
-/// Takes the rope parameters out. Returns the partial_rotary_factor, wherever it stood.
+/// Removes the rope parameters. Returns the partial_rotary_factor, wherever it stood.
 std::optional<double> take_rope_parameters(OrderedJson& config) {
   constexpr const char* kPart = "partial_rotary_factor";
   std::optional<double> part;
@@ -103,8 +103,8 @@ void patch_config(OrderedJson& config, const RopeTables& tables, const ModelDesc
   const std::optional<double> partial_rotary_factor = take_rope_parameters(config);
   disable_sliding_window(config, model);
   config["max_position_embeddings"] = tables.target_length;
-  // In both places: version 4 reads it here, version 5 (which also reads rope_scaling) inside; here wins if they
-  // differ.
+  // It stands in both places: version 4 reads it here, version 5 (which also reads rope_scaling) inside; this one wins
+  // if they differ.
   config["original_max_position_embeddings"] = tables.original_length;
   if (target == HuggingFaceTarget::k4) {
     const bool is_phi3 = model.architecture == "Phi3ForCausalLM";
@@ -118,7 +118,7 @@ void patch_config(OrderedJson& config, const RopeTables& tables, const ModelDesc
   }
 }
 
-/// Weights of any engine, and the lists of their shards.
+/// Whether the file holds weights, for any engine, or lists the shards of weights.
 bool holds_weights(const fs::path& file) {
   constexpr std::array<std::string_view, 7> kExtensions = {".safetensors", ".bin", ".pt",     ".pth",
                                                            ".gguf",        ".h5",  ".msgpack"};
@@ -144,7 +144,7 @@ void write_canonical_factors(const fs::path& file, const ModelDescription& model
     entry.id = fmt::format("longrope-{}", length);
     entry.target_length = length;
     entry.factors = factors;
-    // Of one table without a short one it is not known what holds up to the original length.
+    // Without a short table it is not known which factors hold up to the original length, so there is no schedule.
     if (tables.short_table) canonical.schedule.push_back({.max_length = length, .factors_id = entry.id});
   };
   if (tables.short_table) add(tables.short_table->factors, tables.short_table->max_length);
@@ -152,7 +152,7 @@ void write_canonical_factors(const fs::path& file, const ModelDescription& model
   write_factors_json(canonical, file);
 }
 
-/// config.json of a model that takes other tables than it has.
+/// config.json of the model with searched tables in place of its own.
 OrderedJson searched_config(const ModelDescription& model, const EngineTables& tables, HuggingFaceTarget target) {
   require_expressible(tables, model);
   OrderedJson config = read_config(model.directory / kConfigFile);

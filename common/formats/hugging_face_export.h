@@ -19,32 +19,36 @@ enum class HuggingFaceTarget { k4, k5 };
 /// "hf4" or "hf5", as options and configurations call them.
 [[nodiscard]] HuggingFaceTarget parse_hugging_face_target(std::string_view name);
 
-/// Writes the directory `out`: the model with rope_type "longrope". long_factor is the long table and short_factor the
-/// short one; engines change from one to the other at original_max_position_embeddings, the short table's length.
-/// Without a short table that is the length that the model reaches without the factors, and short_factor is what the
-/// model has already (all ones, or what its rope scaling makes of documents beyond its original length). factor, the
-/// target length over that length, and attention_factor, one for both tables, are explicit, and max_position_embeddings
-/// is the target length. Two tables are all that the format has: those of a longrope model are replaced by a short
-/// table and a long one; without a short table its short one is lost, and its documents below the original length get
-/// its long one. Sliding windows are switched off, as in scoring. `longrope_factors.json` beside config.json is the
-/// canonical factors file, with the model's digest, and with a schedule if there are two tables.
+/// Writes the directory `out`: the model with rope_type "longrope".
+/// - long_factor is the long table and short_factor the short one. Engines change from one to the other at
+///   original_max_position_embeddings, the short table's length.
+/// - Without a short table that is the length that the model reaches without the factors, and short_factor is what the
+///   model has already: all ones, or the factors of its rope scaling for documents beyond its original length.
+/// - max_position_embeddings is the target length. factor (target length over original_max_position_embeddings) and
+///   attention_factor (one for both tables) are explicit.
+/// - The format has two tables only, so a longrope model loses its own: without a short table its documents up to the
+///   original length get its long_factor.
+/// - Sliding windows are switched off, as in scoring.
+/// - `longrope_factors.json` beside config.json is the canonical factors file, with the model's digest, and with a
+///   schedule if there are two tables.
 ///
 /// All other regular files of `model_directory` are hard links, or copies where the file system cannot link, never
 /// symbolic links: `out` outlives the model's directory. Linked files share their content, so do not edit them in
 /// place. Hidden files and subdirectories are left out.
 ///
-/// Built in a folder beside `out` and renamed: never half a model. Throws InputError: what require_expressible() and
-/// require_one_attention_factor() refuse (engine_tables.h), an attention factor other than su for Phi-3 and k4 (which
-/// computes it itself, from the two lengths above), `out` exists and is not empty; Error when writing fails.
+/// The model is built in a folder beside `out` and renamed: `out` is never half a model. Throws InputError for what
+/// require_expressible() and require_one_attention_factor() refuse (engine_tables.h), for an attention factor other
+/// than su with Phi-3 and k4 (which computes it itself, from the two lengths above), and when `out` exists and is not
+/// empty; Error when writing fails.
 void export_hugging_face(const std::filesystem::path& model_directory, const EngineTables& tables,
                          const std::filesystem::path& out, HuggingFaceTarget target);
-/// Without a short table.
+/// The same without a short table.
 void export_hugging_face(const std::filesystem::path& model_directory, const RescaleFactors& factors,
                          std::int64_t target_length, const std::filesystem::path& out, HuggingFaceTarget target);
 
-/// The keys of config.json that such a directory has anew or changed, in the form of that transformers: what engines
-/// take as overrides of the untouched model's. rope_scaling is null first where the untouched one has it and
-/// transformers 5 would prefer it. attention_factor is the long table's. Throws InputError for what
+/// The keys of config.json that such a directory adds or changes, in the form of `target`: what engines take as
+/// overrides of the untouched model's config.json. Where that has rope_scaling, which transformers 5 would prefer,
+/// rope_scaling comes first and is null. attention_factor is the long table's. Throws InputError for what
 /// require_expressible() refuses.
 [[nodiscard]] nlohmann::ordered_json config_overrides(const std::filesystem::path& model_directory,
                                                       const EngineTables& tables, HuggingFaceTarget target);
@@ -52,21 +56,24 @@ void export_hugging_face(const std::filesystem::path& model_directory, const Res
 /// A checkpoint whose new weights were trained from those of `model_directory`.
 struct FineTunedModel {
   std::filesystem::path model_directory;
-  std::optional<RescaleFactors> factors;  // trained with; nullopt: config.json stays as it is
+  std::optional<RescaleFactors> factors;  // what it was trained with; nullopt: config.json stays as it is
   bool mixed_windows = false;             // up to the original length it was trained with the angles it had before
-  std::int64_t target_length = 0;         // of `factors`
+  std::int64_t target_length = 0;         // tokens that `factors` are for
   HuggingFaceTarget target = HuggingFaceTarget::k5;
 };
 
-/// Writes such a model as export_hugging_face() does, but for: short_factor is λ too, or with mixed windows what
-/// the model had, and original_max_position_embeddings stays the model's original length: documents of every length get
-/// what was trained (spec §10); `target_length` is at least what the model reaches; no file of weights of any engine is
-/// linked: `write_files` puts model.safetensors, and what else belongs there, into the folder it is given.
+/// Writes such a model as export_hugging_face() does, with these differences, so that documents of every length get the
+/// factors that were trained (spec §10):
+/// - short_factor is λ too, or with mixed windows what the model had.
+/// - original_max_position_embeddings stays the model's original length.
+/// - `target_length` is at least what the model reaches.
+/// - No file of weights is linked. `write_files` puts model.safetensors, and what else belongs there, into the folder
+///   it is given.
 void export_fine_tuned(const FineTunedModel& model,
                        const std::function<void(const std::filesystem::path&)>& write_files,
                        const std::filesystem::path& out);
 
-/// Throws the InputError that export_fine_tuned() would throw for the model: asked before weights are trained for it.
+/// Throws the InputError that export_fine_tuned() would throw for the model, so that it can be asked before training.
 void require_exportable(const FineTunedModel& model);
 
 }  // namespace longrope

@@ -8,16 +8,18 @@
 
 namespace longrope {
 
-// Which table of a factors file a sequence gets. Its total length decides, prompt and what is generated together, and
-// the table then holds for the whole sequence: keys of two tables in one cache give garbage (spec §5.3, §9).
+// Which table of a factors file a sequence gets. The sequence's total length decides, prompt and generated tokens
+// together, and the table then holds for the whole sequence: keys of two tables in one cache give garbage (spec §5.3,
+// §9).
 
-/// Refuses a schedule whose lengths do not ascend, or whose ids are not those of entries, or repeat: InputError naming
-/// `place`. No schedule is valid.
+/// Throws InputError naming `place` for a schedule whose lengths do not ascend, or whose ids repeat or are not those of
+/// entries. A file without a schedule is accepted.
 void require_valid_schedule(const FactorsFile& file, const std::string& place);
 
-/// The entry of `file` for sequences of `total_length` tokens. With a schedule the first that reaches so far; without
-/// one the only entry, or the only one with that target length. Throws InputError naming `place`: a length beyond the
-/// schedule, several entries and no length, none or several entries for it.
+/// The entry of `file` for sequences of `total_length` tokens. With a schedule it is that of the first step whose
+/// max_length is at least `total_length`; without one it is the only entry, or the only one with that target length.
+/// Throws InputError naming `place` for a length beyond the schedule, for several entries when no length is given, and
+/// when none or several entries have the length.
 [[nodiscard]] const FactorsFile::Entry& entry_for(const FactorsFile& file, std::optional<std::int64_t> total_length,
                                                   const std::string& place);
 

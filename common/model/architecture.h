@@ -9,8 +9,8 @@ namespace longrope {
 /// Which projections of attention have biases. kConfigured: all four when config.json's attention_bias is true.
 enum class AttentionBias { kNone, kQueryKeyValue, kConfigured };
 
-/// Which layers see only the last `sliding_window` tokens. kByLayer: with use_sliding_window those that layer_types
-/// names, or without it all from max_window_layers on.
+/// Which layers see only the last `sliding_window` tokens. kByLayer: where use_sliding_window is true, those that
+/// layer_types names, or without that key all from max_window_layers on.
 enum class WindowedLayers { kNone, kAll, kByLayer };
 
 /// What one class of Hugging Face's transformers computes, beyond what all of them share: RMSNorm, rotary embeddings in
@@ -23,7 +23,7 @@ struct Architecture {
   bool query_key_norm = false;     // RMSNorm of each query and key head, before the rotary embedding
   bool fused_projections = false;  // qkv_proj and gate_up_proj, each one tensor
   bool partial_rotary = false;     // partial_rotary_factor may be below 1
-  bool longrope_only = false;      // transformers reads no other rope scaling
+  bool longrope_only = false;      // transformers reads no rope scaling but longrope
   WindowedLayers windowed_layers = WindowedLayers::kNone;
   std::int64_t default_key_value_heads = 0;  // 0: as many as query heads
   std::int64_t default_head_dim = 0;         // 0: hidden_size / num_attention_heads

@@ -11,9 +11,7 @@
 
 namespace longrope {
 
-/// What config.json of a Hugging Face directory says; no weights. InputError names file, key and value for anything
-/// missing, of the wrong type, out of range, of an architecture that is not supported (common/model/architecture.h), or
-/// that the worker's forward pass does not do.
+/// What config.json of a Hugging Face directory says; no weights.
 struct ModelDescription {
   std::filesystem::path directory;
   std::string name;          // the directory's name
@@ -35,14 +33,14 @@ struct ModelDescription {
   bool fused_projections = false;
   std::vector<std::int64_t> sliding_windows;  // [layers] last tokens that a query sees, itself included; 0: all
   RotaryGeometry geometry;
-  RopeScaling scaling;        // that the checkpoint carries
+  RopeScaling scaling;        // rope scaling that the checkpoint carries
   std::string weights_dtype;  // "bfloat16" as config.json says
 
   /// The factors of the model as it is, for a document of `length` tokens.
   [[nodiscard]] const RescaleFactors& own_factors(std::int64_t length) const;
   /// The widest sliding window of any layer, 0 without one.
   [[nodiscard]] std::int64_t sliding_window() const;
-  /// Channels of all query heads; of all key heads, which are those of all value heads.
+  /// Channels of all query heads together, and of all key heads together, which value heads have too.
   [[nodiscard]] std::int64_t query_width() const { return query_heads * head_dim; }
   [[nodiscard]] std::int64_t key_value_width() const { return key_value_heads * head_dim; }
   /// Elements of the matrices of one layer; norms and biases are too few to count.
@@ -51,6 +49,9 @@ struct ModelDescription {
   }
 };
 
+/// Reads config.json. Throws InputError naming file, key and value for a key that is missing, of the wrong type or out
+/// of range, an architecture that is not supported (common/model/architecture.h), and anything that the worker's
+/// forward pass does not do.
 [[nodiscard]] ModelDescription describe_model(const std::filesystem::path& directory);
 
 /// model.safetensors, or the shards that model.safetensors.index.json names (no path may leave the directory).

@@ -18,11 +18,11 @@ namespace {
 constexpr std::int64_t kShortest = 2;  // the su rule divides by ln L0
 constexpr std::int64_t kLongest = std::int64_t{1} << 31;
 constexpr double kMaxRopeTheta = 1e12;
-constexpr double kDefaultRopeTheta = 10000.0;  // of every architecture in transformers
+constexpr double kDefaultRopeTheta = 10000.0;  // every architecture's in transformers
 constexpr double kMaxFactor = 1e6;
 constexpr double kMaxAttentionFactor = 1e3;
-constexpr std::string_view kVersion4 = "rope_scaling";     // in config.json of transformers 4
-constexpr std::string_view kVersion5 = "rope_parameters";  // in config.json of transformers 5
+constexpr std::string_view kVersion4 = "rope_scaling";     // key of config.json in transformers 4
+constexpr std::string_view kVersion5 = "rope_parameters";  // key of config.json in transformers 5
 constexpr std::string_view kMaximum = "max_position_embeddings";
 constexpr std::string_view kOriginal = "original_max_position_embeddings";
 constexpr std::string_view kPartialRotary = "partial_rotary_factor";
@@ -55,7 +55,8 @@ std::string_view type_key(const JsonObject& rope) { return rope.has("rope_type")
 std::string type_of(const std::optional<JsonObject>& rope) {
   if (!rope) return "default";
   const std::string_view key = type_key(*rope);
-  // Without a type Hugging Face assumes none; but parameters by layer type look the same and would be lost.
+  // Without a type there is no scaling, as in Hugging Face; but parameters by layer have no type either, and would be
+  // ignored.
   for (const char* const layer_type : {"full_attention", "sliding_attention"}) {
     if (rope->has(layer_type)) rope->refuse(layer_type, "must be absent (rope parameters by layer are not supported)");
   }
@@ -105,7 +106,7 @@ struct RopeKeys {
     return *original_length;
   }
 
-  /// Channels that are rotated, of `head_dim`.
+  /// How many of the `head_dim` channels are rotated.
   [[nodiscard]] std::int64_t rotary_dim(std::int64_t head_dim) const {
     // Rounded down, as in transformers.
     const auto dim = static_cast<std::int64_t>(static_cast<double>(head_dim) * partial_rotary_factor.value_or(1.0));

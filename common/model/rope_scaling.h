@@ -11,19 +11,19 @@
 
 namespace longrope {
 
-/// The rescaled angles that a checkpoint was trained with. λ is total: it divides the original f_i (spec §1).
+/// The rescaled angles that a checkpoint was trained with. Its λ divides the original frequencies f_i (spec §1).
 struct RopeScaling {
   std::string type = "default";     // rope_type: "default" (none), "linear", "yarn", "llama3" or "longrope"
   RescaleFactors up_to_original;    // for documents of at most the original length: longrope's short_factor
-  RescaleFactors beyond_original;   // for longer ones; another table than the first for longrope only
+  RescaleFactors beyond_original;   // for longer documents; differs from the first for longrope only
   std::int64_t reached_length = 0;  // tokens the model is made for; an extension is measured from here
 
   [[nodiscard]] bool scaled() const { return type != "default"; }
-  /// The table for a document of `length` tokens (transformers makes the same choice).
+  /// The factors for a document of `length` tokens; transformers chooses in the same way.
   [[nodiscard]] const RescaleFactors& own_factors(const RotaryGeometry& geometry, std::int64_t length) const;
 };
 
-/// Everything that config.json says of rotary angles.
+/// Everything that config.json says about rotary angles.
 struct RopeParameters {
   RotaryGeometry geometry;
   RopeScaling scaling;
@@ -54,13 +54,14 @@ struct LongropeTables {
 /// where neither attention_factor nor the lengths that su needs are given.
 [[nodiscard]] LongropeTables parse_longrope_tables(const nlohmann::json& config, const std::string& place);
 
-/// A closed form of closed_form_factors for `length` tokens, on top of what the checkpoint carries: measured from the
-/// length that it reaches, λ and attention factor multiplied by its own (spec §5.1). Without scaling the closed form
-/// itself. Throws InputError for another name.
+/// A closed form of closed_form_factors for `length` tokens, on top of the checkpoint's own scaling: its extension
+/// ratio counts from the length that the checkpoint reaches, and λ and attention factor are multiplied by the
+/// checkpoint's own (spec §5.1). For a checkpoint without scaling it is the closed form itself. Throws InputError for
+/// another name.
 [[nodiscard]] RescaleFactors extended_factors(std::string_view closed_form, const RotaryGeometry& geometry,
                                               const RopeScaling& scaling, std::int64_t length);
-/// Dynamic NTK (dynamic_ntk_factors) on top of what the checkpoint carries, in the same way; `factor` is Hugging
-/// Face's, over the reached length. Not a closed form of extended_factors: a search has no factor but its own ratio.
+/// Dynamic NTK (dynamic_ntk_factors) on top of the checkpoint's own scaling, in the same way. `factor` is Hugging
+/// Face's, relative to the reached length; a search has none, so this is not a closed form of extended_factors.
 [[nodiscard]] RescaleFactors extended_dynamic_ntk(const RotaryGeometry& geometry, const RopeScaling& scaling,
                                                   double factor, std::int64_t length);
 

@@ -117,7 +117,7 @@ class Packer {
   }
 
  private:
-  // A reason or detail may quote anything; what would not decode is cut here.
+  // A reason or detail may quote text of any length; the decoder refuses more than this.
   void pack_value(const std::string& text) { packer_.pack(text.substr(0, kMaxText)); }
   void pack_value(std::int64_t number) { packer_.pack(number); }
   void pack_value(double number) { packer_.pack(number); }
@@ -153,11 +153,11 @@ class Packer {
 class Unpacker {
  public:
   explicit Unpacker(const msgpack::object& object) {
-    if (object.type != msgpack::type::MAP) refuse("a message is a map");
+    if (object.type != msgpack::type::MAP) refuse("a message must be a map");
     const msgpack::object_map& map = object.via.map;
     for (std::uint32_t i = 0; i < map.size; ++i) {
       const std::string key = text_of(map.ptr[i].key, "key");
-      if (!fields_.emplace(key, &map.ptr[i].val).second) refuse("field given twice: " + key);
+      if (!fields_.emplace(key, &map.ptr[i].val).second) refuse("a field must be given once: " + key);
     }
     std::int64_t version = 0;
     (*this)("version", version);
@@ -170,13 +170,13 @@ class Unpacker {
   [[nodiscard]] const std::string& type() const { return type_; }
 
   void require_all_read() const {
-    if (!fields_.empty()) refuse("unknown field in " + type_ + ": " + fields_.begin()->first);
+    if (!fields_.empty()) refuse(type_ + " must have known fields only: " + fields_.begin()->first);
   }
 
   template <class T>
   void operator()(const char* name, T& value) {
     const auto found = fields_.find(name);
-    if (found == fields_.end()) refuse(type_ + " lacks the field " + name);
+    if (found == fields_.end()) refuse(type_ + " must have the field " + name);
     unpack_value(*found->second, name, value);
     fields_.erase(found);
   }
@@ -184,7 +184,9 @@ class Unpacker {
  private:
   static std::string text_of(const msgpack::object& object, const char* name) {
     if (object.type != msgpack::type::STR) refuse(std::string(name) + " must be text");
-    if (object.via.str.size > kMaxText) refuse(std::string(name) + " is longer than 4096 bytes");
+    if (object.via.str.size > kMaxText)
+      refuse(std::string(name) + " must be at most " + std::to_string(kMaxText) +
+             " bytes: " + std::to_string(object.via.str.size));
     return {object.via.str.ptr, object.via.str.size};
   }
   static std::int64_t integer_of(const msgpack::object& object, const char* name) {
@@ -269,7 +271,7 @@ std::string encode_any(const Variant& message) {
 template <class Variant, std::size_t I = 0>
 Variant read_alternative(Unpacker& unpacker) {
   if constexpr (I == std::variant_size_v<Variant>) {
-    refuse("unknown type: " + unpacker.type());
+    refuse("type must be a known one: " + unpacker.type());
   } else {
     using M = std::variant_alternative_t<I, Variant>;
     if (unpacker.type() != M::kType) return read_alternative<Variant, I + 1>(unpacker);
@@ -287,18 +289,19 @@ Variant read_alternative(Unpacker& unpacker) {
 template <class Variant>
 Variant decode_any(std::string_view frame, std::size_t max_bytes) {
   if (frame.size() > max_bytes) {
-    refuse("frame of " + std::to_string(frame.size()) + " bytes, at most " + std::to_string(max_bytes));
+    refuse("a frame must be at most " + std::to_string(max_bytes) + " bytes: " + std::to_string(frame.size()));
   }
   try {
     const msgpack::unpack_limit limit(kMaxArray, kMaxFields, kMaxText, max_bytes, /*ext=*/0, kMaxDepth);
     std::size_t offset = 0;
     const msgpack::object_handle handle =
         msgpack::unpack(frame.data(), frame.size(), offset, /*reference=*/nullptr, nullptr, limit);
-    if (offset != frame.size()) refuse("bytes after the message");
+    if (offset != frame.size())
+      refuse("a message must be the whole frame: " + std::to_string(frame.size() - offset) + " bytes follow it");
     Unpacker unpacker(handle.get());
     return read_alternative<Variant>(unpacker);
   } catch (const msgpack::unpack_error& error) {
-    refuse(std::string("not MessagePack within the limits: ") + error.what());
+    refuse(std::string("a frame must be MessagePack within the limits: ") + error.what());
   }
 }
 

@@ -37,14 +37,15 @@ struct LeaseId {
   auto operator<=>(const LeaseId&) const = default;
 };
 
-// Worker to coordinator. ------------------------------------------------------------------------------------------
+// Messages of a worker to the coordinator.
+// ------------------------------------------------------------------------------------------
 
 struct Hello {
   static constexpr const char* kType = "hello";
   Sender sender;
   std::string host;
-  std::int64_t threads = 0;   // 0: whatever the coordinator says
-  std::vector<LeaseId> held;  // of an earlier coordinator process: work in hand and results not yet acknowledged
+  std::int64_t threads = 0;   // threads the worker computes with; 0: the coordinator decides
+  std::vector<LeaseId> held;  // leases of an earlier coordinator process: running, or with an unacknowledged result
 };
 
 /// The model is loaded.
@@ -63,19 +64,22 @@ struct Unable {
   std::string reason;
 };
 
+/// The worker asks for a document that it has work for and does not hold.
 struct NeedDocument {
   static constexpr const char* kType = "need_document";
   Sender sender;
   std::string digest;
 };
 
+/// The worker is alive. Sent every heartbeat_milliseconds of Welcome.
 struct Heartbeat {
   static constexpr const char* kType = "heartbeat";
   Sender sender;
-  std::int64_t progress = 0;  // tiles finished since the process began: comes from the compute loop
-  std::vector<LeaseId> held;
+  std::int64_t progress = 0;  // tiles that the compute loop has finished since the process began
+  std::vector<LeaseId> held;  // as in Hello
 };
 
+/// A lease's evaluation is done. Sent again until it is acknowledged.
 struct Result {
   static constexpr const char* kType = "result";
   Sender sender;
@@ -83,6 +87,7 @@ struct Result {
   ScoreResult score;
 };
 
+/// A lease's evaluation gave no result. Sent again until it is acknowledged.
 struct Failure {
   static constexpr const char* kType = "failure";
   Sender sender;
@@ -99,8 +104,10 @@ struct Leaving {
 
 using WorkerMessage = std::variant<Hello, Ready, Unable, NeedDocument, Heartbeat, Result, Failure, Leaving>;
 
-// Coordinator to worker. ------------------------------------------------------------------------------------------
+// Messages of the coordinator to a worker.
+// ------------------------------------------------------------------------------------------
 
+/// Answer to Hello: what the worker is to load and how to compute. It answers Ready or Unable.
 struct Welcome {
   static constexpr const char* kType = "welcome";
   std::string model_name;  // directory under the worker's --model-root
@@ -111,26 +118,27 @@ struct Welcome {
   std::int64_t heartbeat_milliseconds = 0;
 };
 
-/// Answer to a peer that this process does not know: say hello.
+/// Answer to a peer that this coordinator process does not know: it should say Hello.
 struct Introduce {
   static constexpr const char* kType = "introduce";
 };
 
-/// The worker is not wanted, and why. It exits.
+/// The coordinator does not want the worker, and says why. The worker exits.
 struct Refuse {
   static constexpr const char* kType = "refuse";
   std::string reason;
 };
 
+/// One evaluation, leased to the worker.
 struct Work {
   static constexpr const char* kType = "work";
   LeaseId lease;
-  std::int64_t kind = 0;  // EvaluationKind
-  std::vector<double> lambda;
-  std::int64_t n_hat = 0;
+  std::int64_t kind = 0;       // EvaluationKind
+  std::vector<double> lambda;  // [rotary_dim / 2]
+  std::int64_t n_hat = 0;      // leading positions with the original angles
   double attention_factor = 1.0;
   std::string document_digest;
-  std::int64_t length = 0;
+  std::int64_t length = 0;  // tokens of the document to score
 };
 
 /// The lease has ended: stop or drop this work, send no result.
@@ -139,6 +147,7 @@ struct Revoke {
   LeaseId lease;
 };
 
+/// Answer to NeedDocument.
 struct DocumentData {
   static constexpr const char* kType = "document";
   std::string digest;
@@ -153,6 +162,7 @@ struct Acknowledge {
   std::string detail;
 };
 
+/// Answer to Heartbeat.
 struct Pong {
   static constexpr const char* kType = "pong";
 };
@@ -175,7 +185,7 @@ using CoordinatorMessage =
 [[nodiscard]] WorkerMessage decode_worker_message(std::string_view frame);
 [[nodiscard]] CoordinatorMessage decode_coordinator_message(std::string_view frame);
 
-/// Whoever sent the message.
+/// The worker that sent the message.
 [[nodiscard]] const Sender& sender_of(const WorkerMessage& message);
 
 }  // namespace longrope

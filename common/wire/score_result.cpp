@@ -10,7 +10,7 @@
 namespace longrope {
 namespace {
 
-/// Beyond any document and any patience; columns and sums of such numbers stay finite.
+/// Larger than the NLL of any document or the seconds of any evaluation; sums of such numbers stay finite.
 constexpr double kLargestSum = 1e15;
 
 bool is_sum(double value) { return value >= 0.0 && value <= kLargestSum; }  // false for NaN
@@ -24,7 +24,7 @@ std::string_view to_string(EvaluationKind kind) {
     case EvaluationKind::kGradient:
       return "gradient";
   }
-  throw Error(fmt::format("evaluation kind must be known: {}", static_cast<int>(kind)));
+  throw Error(fmt::format("unknown evaluation kind: {}", static_cast<int>(kind)));
 }
 
 void add_result(const ScoreResult& result, ScoreResult& total) {
@@ -56,7 +56,7 @@ std::string_view to_string(EvaluationError error) {
     case EvaluationError::kInternal:
       return "internal";
   }
-  throw Error(fmt::format("evaluation error must be known: {}", static_cast<int>(error)));
+  throw Error(fmt::format("unknown evaluation error: {}", static_cast<int>(error)));
 }
 
 std::string why_rejected(const ScoreResult& result, std::int64_t expected_scored_tokens, std::int64_t length) {

@@ -7,18 +7,18 @@
 
 namespace longrope {
 
-/// What is asked of a worker for one (candidate, document). Numbers are stored and sent: never reuse one.
-/// kGradient is reserved in schema and wire (one number per pair and one for the attention factor); no worker serves it
-/// yet.
+/// What a worker computes for one (candidate, document). Numbers are stored and sent: never reuse one. kGradient is
+/// reserved in schema and wire (one number per pair and one for the attention factor); no worker serves it yet.
 enum class EvaluationKind { kScore = 0, kGradient = 1 };
 [[nodiscard]] std::string_view to_string(EvaluationKind kind);  // "score", "gradient"
 
-/// What the model computes in. Part of the evaluation hash.
+/// The dtype that the model computes in. Part of the evaluation hash.
 enum class ComputeDtype { kFp32 = 0, kBf16 = 1 };
 [[nodiscard]] std::string_view to_string(ComputeDtype dtype);  // "fp32", "bf16"
+/// Throws InputError for another text.
 [[nodiscard]] ComputeDtype parse_compute_dtype(std::string_view text);
 
-/// Tokens are summed in blocks of this many positions, so that perplexity by position can be read from the database.
+/// NLL is summed in blocks of this many positions, so that perplexity by position can be read from the database.
 inline constexpr std::int64_t kBlockTokens = 4096;
 
 struct ScoredBlock {
@@ -32,11 +32,11 @@ struct ScoredBlock {
 struct ScoreResult {
   double nll_sum = 0.0;  // nats, fp64 sum over blocks in order
   std::int64_t scored_tokens = 0;
-  std::vector<ScoredBlock> blocks;  // block b: positions [b·kBlockTokens, (b+1)·kBlockTokens)
-  double seconds = 0.0;
-  std::int64_t peak_memory_bytes = 0;
+  std::vector<ScoredBlock> blocks;     // block b: positions [b·kBlockTokens, (b+1)·kBlockTokens)
+  double seconds = 0.0;                // time spent computing
+  std::int64_t peak_memory_bytes = 0;  // most memory while it was computed
 
-  /// The result itself, without how long it took.
+  /// Whether both have the same NLL, whatever time and memory they took.
   [[nodiscard]] bool same_result(const ScoreResult& other) const {
     return nll_sum == other.nll_sum && scored_tokens == other.scored_tokens && blocks == other.blocks;
   }
@@ -57,7 +57,8 @@ enum class EvaluationError {
 };
 [[nodiscard]] std::string_view to_string(EvaluationError error);
 
-/// What a correct result must look like. Returns what is wrong (rule and value), or an empty string.
+/// Checks a result that a worker sent for a document cut to `length` tokens, of which `expected_scored_tokens` count.
+/// Returns the rule it breaks with the value, or an empty string for a result that can be correct.
 [[nodiscard]] std::string why_rejected(const ScoreResult& result, std::int64_t expected_scored_tokens,
                                        std::int64_t length);
 

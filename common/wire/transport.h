@@ -7,7 +7,7 @@
 
 namespace longrope {
 
-/// One frame and the peer it came from (the transport's own name for a connection, not the worker's id).
+/// One frame and the peer it came from. `peer` is the transport's name for a connection, not the worker's id.
 struct Frame {
   std::string peer;
   std::string bytes;
@@ -23,11 +23,13 @@ class ServerTransport {
   virtual bool send(std::string_view peer, std::string_view bytes) = 0;
 };
 
-/// The worker's side: one coordinator, reconnected to by itself for as long as it takes. Not thread-safe.
+/// The worker's side: one coordinator, to which it reconnects by itself however long that takes. Not thread-safe.
 class ClientTransport {
  public:
   virtual ~ClientTransport() = default;
+  /// As ServerTransport::receive().
   [[nodiscard]] virtual std::optional<std::string> receive(std::chrono::milliseconds timeout) = 0;
+  /// Never waits. The frame may be lost, without notice, while there is no connection.
   virtual void send(std::string_view bytes) = 0;
 };
 

@@ -73,8 +73,8 @@ TEST(EngineTablesTest, OfManyTablesThoseForTheOriginalAndTheTargetLengthAreTaken
   EXPECT_EQ(chosen(schedule_of({2048, 8192, 131072})), std::pair(2.0, 3.0));
   EXPECT_EQ(chosen(schedule_of({1024, 2048, 131072})), std::pair(2.0, 3.0)) << "the long table is not the short one";
   EXPECT_EQ(tables_left_out(schedule_of({4096, 8192, 131072}), kOriginal),
-            "schedule has 3 tables, and engines take two: \"4096\" up to 4096 tokens, \"131072\" beyond, up to 131072; "
-            "the others are left out");
+            "the schedule has 3 tables and engines take two: \"4096\" is exported for up to 4096 tokens and \"131072\" "
+            "for longer ones, up to 131072; the other tables are left out");
 }
 
 TEST(EngineTablesTest, OneTableHasNoShortOne) {
@@ -121,7 +121,7 @@ TEST(EngineTablesTest, ShortTableIsHeldToTheRulesOfTheLongOne) {
 TEST(EngineTablesTest, AttentionFactorsThatDifferAreRefusedWithAdviceWhereThereIsOne) {
   EngineTables tables = two_tables(kOriginal, 16384);
   EXPECT_THAT(refusal([&] { require_one_attention_factor(tables); }),
-              HasSubstr("the long one's, 1.125, as the format has one for both: 1; search the short table with "
+              HasSubstr("the long one's, 1.125, because the format has one for both: 1; search the short table with "
                         "attention_policies = [\"value\"] and attention_value = 1.125"));
   tables.short_table->factors.attention = {AttentionPolicy::kSu, 1.125};
   require_one_attention_factor(tables);

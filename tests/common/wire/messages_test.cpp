@@ -208,7 +208,7 @@ TEST(MessagesTest, UnknownTypeIsRefusedByName) {
     packer.pack("version");
     packer.pack(1);
   });
-  EXPECT_NE(refusal(frame).find("unknown type: reboot"), std::string::npos) << refusal(frame);
+  EXPECT_NE(refusal(frame).find("type must be a known one: reboot"), std::string::npos) << refusal(frame);
 }
 
 TEST(MessagesTest, MissingUnknownAndRepeatedFieldsAreRefusedByName) {
@@ -224,7 +224,7 @@ TEST(MessagesTest, MissingUnknownAndRepeatedFieldsAreRefusedByName) {
                                    packer.pack("worker");
                                    packer.pack("w");
                                  }))
-                .find("lacks the field incarnation"),
+                .find("leaving must have the field incarnation"),
             std::string::npos);
   EXPECT_NE(refusal(leaving_with(5,
                                  [&](Packer& packer) {
@@ -232,7 +232,7 @@ TEST(MessagesTest, MissingUnknownAndRepeatedFieldsAreRefusedByName) {
                                    packer.pack("extra");
                                    packer.pack(1);
                                  }))
-                .find("unknown field in leaving: extra"),
+                .find("leaving must have known fields only: extra"),
             std::string::npos);
   EXPECT_NE(refusal(leaving_with(5,
                                  [&](Packer& packer) {
@@ -240,7 +240,7 @@ TEST(MessagesTest, MissingUnknownAndRepeatedFieldsAreRefusedByName) {
                                    packer.pack("worker");
                                    packer.pack("other");
                                  }))
-                .find("field given twice: worker"),
+                .find("a field must be given once: worker"),
             std::string::npos);
 }
 
