@@ -26,18 +26,18 @@ import numpy as np
 from document_preparation.input_error import InputError, exit_code_of
 
 TENSORS = {"rope_factors_long.weight": "long_factor", "rope_factors_short.weight": "short_factor"}
-SINGLE_TABLE = "rope_freqs.weight"  # comes before both in llama.cpp
-DEFAULT_BASE_FREQUENCY = 10000.0  # llama.cpp's, without the key
+SINGLE_TABLE = "rope_freqs.weight"  # llama.cpp takes it in place of both
+DEFAULT_BASE_FREQUENCY = 10000.0  # what llama.cpp assumes without the key
 LENGTH, BASE_FREQUENCY = "{arch}.context_length", "{arch}.rope.freq_base"
-# Whose tensors rope_factors_long and rope_factors_short llama.cpp creates (load_tensors, later load_arch_tensors). Its
-# loader refuses a file with tensors that were not created.
+# Architectures for which llama.cpp creates the tensors rope_factors_long and rope_factors_short (load_tensors, later
+# load_arch_tensors). Its loader refuses a file with tensors that it did not create.
 ARCHITECTURES = ("llama", "phi3", "minicpm", "minicpm3", "deci", "apertus")
 LARGEST_UINT32 = 2**32 - 1
 FLOAT32 = np.finfo(np.float32)
 
 
 def is_positive(value: object) -> bool:
-    """Whether it is a positive number that stays one as a float32, in which GGUF keeps it."""
+    """Whether `value` is a positive number and still one as a float32, the type that GGUF stores it in."""
     return (isinstance(value, int | float) and not isinstance(value, bool)
             and float(FLOAT32.tiny) <= value <= float(FLOAT32.max))
 
@@ -159,7 +159,7 @@ def export(config: dict, base_path: Path | None, architecture: str, out: Path) -
         writer.data_alignment = base.alignment  # general.alignment is among the keys that are copied
     keys = new_keys(config, architecture)
     for field in base.fields.values() if base is not None else []:
-        own = field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF.")  # the writer's
+        own = field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF.")  # the writer adds these
         if not own and field.name not in keys:
             array = field.types[0] == gguf.GGUFValueType.ARRAY
             writer.add_key_value(field.name, value_of(base, field.name), field.types[0],

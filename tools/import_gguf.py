@@ -3,8 +3,8 @@
 
 FILE has the tensors rope_factors_long and rope_factors_short, as llama.cpp's converter or tools/export_gguf.py write
 them. Where the two differ, the canonical file has both and a schedule: the short one up to the original length, the
-long one up to the context length. A table is kept in float32 there; a factor becomes the shortest decimal that gives
-the same float32.
+long one up to the context length. GGUF stores tables in float32; a factor becomes the shortest decimal that gives the
+same float32.
 
     tools/import_gguf.py Phi-3.5-mini-instruct-Q4_K_M.gguf --out phi-3.5.json
 """
@@ -22,7 +22,7 @@ from document_preparation.input_error import InputError, exit_code_of
 from export_gguf import (BASE_FREQUENCY, DEFAULT_BASE_FREQUENCY, LENGTH, TENSORS, integer, positive, read_gguf,
                          value_of)
 
-SMALLEST_DIM, LARGEST_DIM = 4, 65536  # of a head, in schemas/factors.schema.json
+SMALLEST_DIM, LARGEST_DIM = 4, 65536  # channels of a head, as schemas/factors.schema.json allows them
 LONGEST = 2**31
 
 

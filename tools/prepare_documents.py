@@ -45,11 +45,11 @@ class Preparation:
                                arguments.stride, arguments.device), self.tokens.digest)
             print(self.masks.describe())
 
-    def special(self, name: str, of_tokenizer: int | None) -> list[int]:
+    def special(self, name: str, named_by_tokenizer: int | None) -> list[int]:
         if getattr(self.arguments, f"no_{name}"):
             return []
         given = getattr(self.arguments, name)
-        token = of_tokenizer if given is None else given
+        token = named_by_tokenizer if given is None else given
         if token is None:
             raise InputError(f"a {name.upper()} token must be named by the tokenizer's settings, by --{name} ID, or ruled "
                              f"out by --no-{name}: none is named ({self.arguments.tokenizer})")
@@ -90,7 +90,7 @@ class Preparation:
             tokens = self.bos + ids[index * count : (index + 1) * count] + self.eos
             yield Document(f"{text.name}-{index:04}", np.asarray(tokens, dtype=np.int32))
 
-    def of_text(self, text: Text, length: int) -> Iterator[Document]:
+    def documents_of(self, text: Text, length: int) -> Iterator[Document]:
         if self.arguments.kind == "text":
             return self.text_documents(text, length)
         if self.arguments.kind == "segments":
@@ -109,10 +109,10 @@ class Preparation:
         documents: list[Document] = []
         names: set[str] = set()
         places: dict[str, str] = {}  # where each document came from, by digest
-        too_short: list[str] = []  # places
+        too_short: list[str] = []  # places of texts
         for text in self.texts():
-            try:  # all of a text or nothing of it
-                made = list(self.of_text(text, length))
+            try:  # a text that is too short gives no document at all
+                made = list(self.documents_of(text, length))
             except TooShort:
                 too_short.append(text.place)
                 continue
@@ -169,13 +169,14 @@ def prepare(arguments: argparse.Namespace) -> None:
         if length < shortest:
             raise InputError(f"length must be at least {shortest} tokens: {length}")
     if arguments.kind != "segments" and (arguments.eos is not None or arguments.no_eos):
-        raise InputError(f"an EOS token belongs to the kind segments: {arguments.kind} (--eos, --no-eos)")
+        raise InputError(f"kind must be segments for an EOS token: {arguments.kind} (--eos, --no-eos)")
     if arguments.kind == "passkey" and arguments.texts:
-        raise InputError(f"passkey documents have their own filler, no TEXT: {arguments.texts[0]}")
+        raise InputError("passkey documents must be made without a TEXT, they have their own filler: "
+                         f"{arguments.texts[0]}")
     if arguments.kind != "passkey" and not arguments.texts:
-        raise InputError(f"{arguments.kind} documents need a TEXT: none is given")
+        raise InputError(f"{arguments.kind} documents must be made from a TEXT: none is given")
     if arguments.evaluator is not None and arguments.kind != "text":
-        raise InputError(f"a LongPPL mask belongs to the kind text: {arguments.kind} (--evaluator)")
+        raise InputError(f"kind must be text for a LongPPL mask: {arguments.kind} (--evaluator)")
     if arguments.samples < 1:
         raise InputError(f"samples must be at least 1: {arguments.samples}")
     preparation = Preparation(arguments)
@@ -207,7 +208,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--length", required=True, type=lengths, metavar="N,…",
                         help="tokens per document, BOS included; several lengths give one file each, OUT-LENGTH")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the .safetensors file to write")
-    parser.add_argument("--count", type=int, metavar="N", help="so many documents, evenly spaced (default: all)")
+    parser.add_argument("--count", type=int, metavar="N",
+                        help="how many documents to keep, evenly spaced (default: all)")
     parser.add_argument("--split", metavar="NAME:SHARE,…",
                         help="one file per name, OUT-NAME; e.g. search:0.4,heldout:0.6")
     parser.add_argument("--text-key", default="text", metavar="KEY", help="JSON key or Parquet column (default: text)")
@@ -223,18 +225,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     retrieval.add_argument("--depths", type=depths, default=[0.0, 0.25, 0.5, 0.75, 1.0], metavar="SHARE,…",
                            help="share of the filler before what is hidden (default: 0,0.25,0.5,0.75,1)")
     retrieval.add_argument("--samples", type=int, default=1, metavar="N",
-                           help="documents for each depth, and text if there are texts (default: 1)")
-    retrieval.add_argument("--seed", type=int, default=1, metavar="N", help="of key words and digits (default: 1)")
+                           help="documents for each depth, and for each text if there are texts (default: 1)")
+    retrieval.add_argument("--seed", type=int, default=1, metavar="N",
+                           help="seed of the key words and digits (default: 1)")
     longppl = parser.add_argument_group("LongPPL")
     longppl.add_argument("--evaluator", type=Path, metavar="DIR", help="checkpoint that chooses the key tokens")
     longppl.add_argument("--alpha", type=float, default=2.0, metavar="NATS",
-                         help="least gain of log-probability by the whole text over its last tokens (default: 2)")
+                         help="least gain of log-probability from the short context to the whole text (default: 2)")
     longppl.add_argument("--beta", type=float, default=-2.0, metavar="NATS",
                          help="least log-probability given the whole text (default: -2)")
     longppl.add_argument("--window", type=int, default=4096, metavar="K",
-                         help="how many last tokens; only tokens after so many can be key (default: 4096)")
+                         help="tokens of the short context; only tokens after that many can be key (default: 4096)")
     longppl.add_argument("--stride", type=int, default=1024, metavar="N",
-                         help="tokens compared at a time: they see K to K + N - 1 tokens (default: 1024)")
+                         help="tokens scored at a time; each sees K to K + N - 1 tokens before it (default: 1024)")
     longppl.add_argument("--device", default="cpu", help="where the evaluator runs, as Torch names it (default: cpu)")
     return parser.parse_args(arguments)
 

@@ -174,8 +174,8 @@ def test_a_text_that_does_not_fill_the_document_is_left_out(tmp_path, missing):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--kind", "needle", "--length", "300", "book.txt"], ["length must hold", ": 300", "book-0000-0.000-00"]),
     (["--kind", "passkey", "--length", "640", "book.txt"], ["their own filler", "book.txt"]),
-    (["--kind", "needle", "--length", "640"], ["need a TEXT"]),
-    (["--kind", "text", "--length", "640"], ["need a TEXT"]),
+    (["--kind", "needle", "--length", "640"], ["must be made from a TEXT"]),
+    (["--kind", "text", "--length", "640"], ["must be made from a TEXT"]),
     (["--kind", "needle", "--length", "640", "--samples", "0", "book.txt"], ["samples", ": 0"]),
     (["--kind", "needle", "--length", "640", "--depths", "0,1.5", "book.txt"], ["depths", "1.5"]),
     (["--kind", "needle", "--length", "640,640", "book.txt"], ["lengths must differ"]),

@@ -11,7 +11,7 @@ from document_preparation.documents_file import Document
 from document_preparation.input_error import InputError
 from document_preparation.tokenization import ByteTokens, Encoded, HuggingFaceTokens
 
-LOGIT_ROWS = 1024  # rows of logits at once: never all of a document's
+LOGIT_ROWS = 1024  # rows of logits computed at a time; all rows of a document would fill the memory
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Evaluator:
 
 
 def key_tokens(full: np.ndarray, short: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    """Losses in nats given the whole text and given its last part."""
+    """Which tokens are key: `full` and `short` are their losses in nats given the whole text and given its last part."""
     return (short - full > alpha) & (-full > beta)
 
 
@@ -131,7 +131,8 @@ class LongPplMasks:
         return f"the evaluator has another tokenizer: masks are by characters; it reads {bos} before each text"
 
     def masked(self, document: Document, encoded: Encoded, text: str) -> Document | None:
-        """`encoded`: the document's tokens after its BOS, places in `text`. None where nothing is key."""
+        """The document with its mask, None where no token is key. `encoded`: its tokens after BOS, with their places in
+    `text`."""
         ids = document.tokens.tolist()
         if self._shared:
             mask = self._evaluator.key_tokens(ids, document.name)
@@ -141,7 +142,7 @@ class LongPplMasks:
             key = self._evaluator.key_tokens(self._bos + other.ids, document.name)[len(self._bos) :]
             mask = np.zeros(len(ids), dtype=bool)
             mask[len(ids) - len(encoded.ids) :] = mask_by_spans(key, other.spans, encoded.spans, read)
-        mask[0] = False  # nothing is before it
+        mask[0] = False  # the first token is never scored
         if not mask.any():
             return None
         return Document(document.name, document.tokens, mask.astype(np.uint8))

@@ -21,7 +21,7 @@ NOUNS = ["anchor", "basket", "candle", "drum", "engine", "feather", "garden", "h
          "lantern", "mirror", "needle", "orchard", "pencil", "quilt", "ribbon", "saddle", "table", "umbrella", "violin",
          "window", "yard"]
 PASSKEY_FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
-FIRST_SPARE_TOKENS = 16  # of filler, to be cut away again: tokens can merge where parts meet
+FIRST_SPARE_TOKENS = 16  # filler beyond the wanted length, cut away again: tokens can merge where parts meet
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Retrieval:
     needle: str
     question: str
     answer: str  # digits
-    end: str  # after the answer
+    end: str  # follows the answer
 
 
 def drawn(key: str, choices: int) -> int:
@@ -65,7 +65,7 @@ RETRIEVALS = {"needle": needle_retrieval, "passkey": passkey_retrieval}
 
 
 def passkey_filler(tokens, length: int) -> str:
-    """Sentences enough for `length` tokens."""
+    """The passkey filler, repeated until it has at least `length` tokens."""
     repeats = 2 + 2 * (length + FIRST_SPARE_TOKENS) // len(tokens.encode(PASSKEY_FILLER).ids)  # far more than enough
     return " ".join([PASSKEY_FILLER] * repeats)
 
@@ -79,7 +79,8 @@ class Filler:
 
     def __init__(self, tokens, text: str):
         self._text = text
-        self._ends = [0, *(end for _, end in tokens.encode(text).spans)]  # character after so many tokens
+        # [tokens + 1]: how many characters the first 0, 1, … tokens cover.
+        self._ends = [0, *(end for _, end in tokens.encode(text).spans)]
         self.tokens = len(self._ends) - 1
 
     def between(self, first: int, last: int) -> str:
@@ -87,7 +88,7 @@ class Filler:
 
 
 def assembled(retrieval: Retrieval, before: str, after: str) -> tuple[str, tuple[int, int], tuple[int, int]]:
-    """The text, and where the characters of the filler's last part and of the answer are."""
+    """The whole text, and the [first, last) characters of the filler's last part and of the answer."""
     text = retrieval.head + "\n"
     last_part = (len(text), len(text) + len(before))
     if before:
@@ -102,7 +103,7 @@ def assembled(retrieval: Retrieval, before: str, after: str) -> tuple[str, tuple
 
 
 def without(encoded: Encoded, part: tuple[int, int], excess: int) -> Encoded:
-    """Without the last `excess` tokens that lie wholly in `part`. Raises TooShort where there are fewer."""
+    """`encoded` without the last `excess` tokens that lie wholly in `part`. Raises TooShort where there are fewer."""
     if excess == 0:
         return encoded
     inside = [index for index, (first, last) in enumerate(encoded.spans) if part[0] <= first and last <= part[1]]

@@ -22,7 +22,7 @@ class HuggingFaceTokens:
 
     def __init__(self, directory: Path):
         self._tokenizer, self.digest = load_tokenizer(directory)
-        # None where the settings name none.
+        # None where the settings do not name the token.
         self.bos = find_special_token(directory, self._tokenizer, "bos_token")
         self.eos = find_special_token(directory, self._tokenizer, "eos_token")
 
