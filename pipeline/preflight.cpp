@@ -30,9 +30,9 @@ void Preflight::require_apart() const {
   const auto finding = text_.worst();
   if (!finding) return;
   throw InputError(
-      fmt::format("a document that is held out or evaluated must not be trained on: {} of the {} stretches of {} "
+      fmt::format("a document that is held out or evaluated must not be trained on: {} of the {} n-grams of {} "
                   "tokens of {} are, first in {}",
-                  finding->shared, finding->stretches, SharedText::kStretch, finding->judge, finding->trained));
+                  finding->shared, finding->ngrams, SharedText::kNgramTokens, finding->judge, finding->trained));
 }
 
 std::int64_t Preflight::reached_length(const PipelineStage& stage) const {

@@ -13,12 +13,12 @@
 namespace longrope {
 
 /// Finds text that judges (is held out or evaluated) and is trained on too, however each was cut into documents and
-/// whatever tokens begin and end them: a judging document is taken apart into stretches of kStretch tokens, and each is
-/// looked for at every position of what is trained on. Documents shorter than a stretch are not compared. Memory: some
-/// hundred bytes for each stretch. Not thread-safe.
+/// whatever tokens begin and end them: a judging document is cut into n-grams of kNgramTokens tokens that do not overlap,
+/// and each is looked for at every position of what is trained on. Documents shorter than one n-gram are not compared.
+/// Memory: some hundred bytes for each n-gram. Not thread-safe.
 class SharedText {
  public:
-  static constexpr std::size_t kStretch = 50;  // as where language models' training data is deduplicated
+  static constexpr std::size_t kNgramTokens = 50;  // as where language models' training data is deduplicated
 
   /// Takes a document that judges; one that it has already is not taken again. All come before what is trained on.
   /// `place` names it in findings.
@@ -27,21 +27,21 @@ class SharedText {
 
   struct Finding {
     std::string judge;
-    std::string trained;  // where the first of the stretches was found
+    std::string trained;  // where the first shared n-gram was found
     std::size_t shared = 0;
-    std::size_t stretches = 0;
+    std::size_t ngrams = 0;
   };
   /// The document of which the largest share is trained on, if it is at least half of any: less may be quotations,
   /// licences and headings.
   [[nodiscard]] std::optional<Finding> worst() const;
 
  private:
-  struct Stretch {
+  struct Ngram {
     std::vector<std::size_t> judges;  // indices of findings_; one that repeats it is there as often
     bool found = false;
   };
 
-  std::unordered_map<std::uint64_t, Stretch> stretches_;  // by hash
+  std::unordered_map<std::uint64_t, Ngram> ngrams_;  // by hash
   std::unordered_set<std::string> digests_;
   std::vector<Finding> findings_;
 };

@@ -62,7 +62,7 @@ class ConfigTest : public testing::Test {
     }
     return "accepted";
   }
-  /// Of a key on line 12.
+  /// The refusal of a configuration whose line 12 is `key`.
   std::string search_refusal(const std::string& key) {
     return refusal(std::string(kMinimal) + "[stage.search]\n" + key + "\n");
   }

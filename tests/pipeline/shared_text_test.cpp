@@ -38,7 +38,7 @@ TEST_F(SharedTextTest, TextIsFoundHoweverItWasCut) {
   ASSERT_TRUE(finding);
   EXPECT_EQ(finding->judge, "held out");
   EXPECT_EQ(finding->trained, "piece 1000");
-  EXPECT_EQ(finding->stretches, 39U);
+  EXPECT_EQ(finding->ngrams, 39U);
   EXPECT_GE(finding->shared, 39U - 1 - 4) << "the first has BOS, and one may be cut at each of four ends";
 }
 
@@ -70,8 +70,8 @@ TEST_F(SharedTextTest, JudgesThatShareTextAreBothFound) {
   EXPECT_EQ(shared_.worst()->judge, "second") << "a larger share of it";
 }
 
-TEST_F(SharedTextTest, DocumentShorterThanAStretchIsNotCompared) {
-  const Document tiny = document_of("tiny", 1, SharedText::kStretch - 1);
+TEST_F(SharedTextTest, DocumentShorterThanAnNgramIsNotCompared) {
+  const Document tiny = document_of("tiny", 1, SharedText::kNgramTokens - 1);
   shared_.add_judge(tiny, "tiny");
   shared_.add_trained(tiny, "tiny");
   EXPECT_FALSE(shared_.worst());
