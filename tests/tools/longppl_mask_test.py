@@ -121,7 +121,7 @@ def test_what_the_evaluator_cannot_do_is_refused(tmp_path):
     assert refused(prepare(*out, "--length", 300, *OPTIONS, "--window", 0, text), "window", ": 0")
     assert refused(prepare(*out, "--length", 300, *OPTIONS, "--stride", 0, text), "stride", ": 0")
     assert refused(prepare(*out, "--length", 300, "--evaluator", tmp_path, text), "checkpoint", str(tmp_path))
-    assert refused(prepare(*out, "--length", 900, "--kind", "needle", *OPTIONS, text), "kind text", "needle")
+    assert refused(prepare(*out, "--length", 900, "--kind", "needle", *OPTIONS, text), "kind must be text", "needle")
 
 
 def test_missing_transformers_is_said(tmp_path):
