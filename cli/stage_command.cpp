@@ -38,6 +38,12 @@ void show(const StageArguments& arguments) {
 
 void say(const std::string& line) { std::cout << line << std::endl; }
 
+void retry(const StageArguments& arguments) {
+  retry_stage(arguments.database, arguments.name,
+              {.kept = [](const std::filesystem::path& folder) { std::cerr << "kept: " << folder.string() << '\n'; },
+               .pending = [](const std::string& stage) { say(stage + " is pending again"); }});
+}
+
 void complete(const StageArguments& arguments) {
   const std::filesystem::path trained = complete_stage(arguments.database, arguments.name, arguments.checkpoint);
   say(fmt::format("{} is finished; longrope run goes on with {}", arguments.name, trained.string()));
@@ -69,7 +75,7 @@ void add_stage_command(CLI::App& app) {
     show(*arguments);
   });
   add(*stage, "retry", "Do a stage, and all that depend on it, anew; what they gave is kept aside", arguments, true)
-      ->callback([=] { retry_stage(arguments->database, arguments->name, say); });
+      ->callback([=] { retry(*arguments); });
   auto* completer =
       add(*stage, "complete", "Give a waiting fine-tuning its checkpoint, which is checked", arguments, true);
   completer->add_option("--checkpoint", arguments->checkpoint, "Hugging Face model directory")

@@ -46,8 +46,7 @@ std::set<std::string> with_dependents(const std::vector<PipelineStageRecord>& st
 
 }  // namespace
 
-void retry_stage(const std::filesystem::path& database, const std::string& stage,
-                 const std::function<void(const std::string& line)>& say) {
+void retry_stage(const std::filesystem::path& database, const std::string& stage, const RetryReports& reports) {
   PipelineStore store(database);
   const PipelinePlaces places(database, "", store.stages());
   static_cast<void>(stage_named(store.stages(), stage));
@@ -66,8 +65,8 @@ void retry_stage(const std::filesystem::path& database, const std::string& stage
     record.model = stored.model;
     record.factors = stored.factors;
     store.write(record);
-    if (const auto aside = places.set_aside(stored.name)) say("kept: " + aside->string());
-    say(stored.name + " is pending again");
+    if (const auto aside = places.set_aside(stored.name)) reports.kept(*aside);
+    reports.pending(stored.name);
   }
 }
 
