@@ -4,6 +4,7 @@
 #include "common/duration.h"
 #include "common/error.h"
 #include "common/software_version.h"
+#include "common/stop_signals.h"
 #include "pipeline/preflight.h"
 
 #include <fmt/format.h>
@@ -167,6 +168,7 @@ PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& data
   const PipelinePlaces places(database, config.model, store.stages());
   const PipelineContext context{config, database, places, checkpoints, tools};
   require_all_still_true(store, context);
+  stop_on_signals();  // until here there is nothing to save, so a signal ends the process at once
   for (const PipelineStage& stage : config.stages) {
     PipelineStageRecord record = stage_named(store.stages(), stage.name);
     if (is_over(record)) continue;
