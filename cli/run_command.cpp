@@ -51,38 +51,41 @@ std::filesystem::path database_of(const SearchArguments& arguments, const Config
   return arguments.database.empty() ? config.name + ".db" : arguments.database;
 }
 
-void report_end(ProgressDisplay& display, const std::filesystem::path& database) {
-  display.finish();
+void say(const std::string& line) { std::cerr << line << std::endl; }
+
+void report_end(const std::filesystem::path& database) {
   std::cout << "search finished; the best factors: longrope best --db " << database.string() << std::endl;
 }
 
+/// search_locally() with live progress. Each search has a display of its own, which shows its documents per second.
+bool search_shown(const LocalSearch& search) {
+  ProgressDisplay display;
+  const bool finished = search_locally(search, display.reports());
+  display.finish();
+  return finished;
+}
+
 void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) {
+  constexpr const char* kStopped = "stopped; the same command continues";
   const Config config = configured(arguments);
   const std::filesystem::path database = database_of(arguments, config);
-  ProgressDisplay display;
-  const auto search = [&](const Config& searched, const IdentifiedModel& model, const std::filesystem::path& file) {
-    const bool finished = search_locally({searched, model, file, workers}, display.reports());
-    display.finish();
-    return finished;
-  };
   if (!config.is_pipeline()) {
-    if (search(config, identify_model(config.model), database)) return report_end(display, database);
-    return display.say("stopped; the same command continues");
+    const IdentifiedModel model = identify_model(config.model);
+    return search_shown({config, model, database, workers}) ? report_end(database) : say(kStopped);
   }
   const PipelineTools tools = {.search = [&](const Config& searched, const IdentifiedModel& model,
                                              const std::filesystem::path& file) -> std::optional<FactorsFile> {
-                                 if (!search(searched, model, file)) return std::nullopt;
+                                 if (!search_shown({searched, model, file, workers})) return std::nullopt;
                                  return winner_of_search(file, std::nullopt, model).file;
                                },
                                .run_child = run_child,
                                .worker_program = worker_program,
-                               .say = [&](const std::string& line) { display.say(line); }};
-  stop_on_signals();
+                               .say = say};
   switch (run_pipeline(config, database, tools)) {
     case PipelineEnd::kWaiting:
       throw CLI::RuntimeError(kExitWaiting);
     case PipelineEnd::kStopped:
-      return display.say("stopped; the same command continues");
+      return say(kStopped);
     case PipelineEnd::kFinished:
       std::cout << fmt::format("pipeline finished: longrope stage list --db {}", database.string()) << std::endl;
   }
@@ -117,7 +120,8 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
   if (!coordinator.finished()) display.say("serving workers at " + transport.endpoint());
   if (coordinator.serve(transport, stop_requested())) {
     dismiss_late_comers(coordinator, transport);
-    report_end(display, database);
+    display.finish();
+    report_end(database);
   } else {
     display.say("stopped; workers keep what they hold and wait for the same command");
   }
