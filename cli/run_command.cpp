@@ -137,8 +137,9 @@ void add_run_command(CLI::App& app) {
   auto dry = std::make_shared<bool>(false);
   auto plan = std::make_shared<PlanTableOptions>();
   add_search_arguments(*command, *arguments);
-  auto* dry_run = command->add_flag(
-      "--dry-run", *dry, "Check the settings of searches, print what all stages would cost, and do nothing else");
+  auto* dry_run = command->add_flag("--dry-run", *dry,
+                                    "Check the settings of searches and fine-tunings, print what all stages would "
+                                    "cost, and do nothing else");
   command->add_option("--device-tflops", plan->device_tflops, "With --dry-run: TFLOP/s that one device sustains")
       ->needs(dry_run)
       ->check(CLI::PositiveNumber)

@@ -43,6 +43,7 @@ class FinetuningStage final : public Stage {
     constexpr double kTraining = 3.0;
     constexpr double kRecomputingTraining = 4.0;
     const TrainingOptions options = training_options(config, stage_);
+    if (finetune_.built_in()) require_settings(options, config);
     const std::int64_t steps = options.settings.steps;
     cost.add_passes(model, options.length, steps * options.settings.batch_size);
     if (const auto samples = short_samples(options.settings)) {
@@ -69,6 +70,7 @@ class FinetuningStage final : public Stage {
   }
 
  private:
+  void require_settings(const TrainingOptions& options, const Config& config) const;
   [[nodiscard]] TrainingSettings settings(const PipelineContext& context) const;
   [[nodiscard]] Child built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
                                         const fs::path& out) const;
@@ -78,6 +80,15 @@ class FinetuningStage final : public Stage {
   const PipelineStage& stage_;
   const FinetuneStage& finetune_;
 };
+
+/// Throws what require_consistent() throws, with the stage and the file.
+void FinetuningStage::require_settings(const TrainingOptions& options, const Config& config) const {
+  try {
+    require_consistent(options);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{} (stage {}, {})", error.what(), stage_.name, config.file.string()));
+  }
+}
 
 /// What the stage says, and what the run says for what it leaves open.
 TrainingSettings FinetuningStage::settings(const PipelineContext& context) const {

@@ -107,5 +107,17 @@ TEST(RunPlanTest, SearchThatCouldNotBeginIsRefused) {
   EXPECT_THAT(refusal(), testing::HasSubstr("target_length must exceed the model's 4096 tokens: 4096 (stage 8k"));
 }
 
+TEST(RunPlanTest, TrainingThatCouldNotBeginIsRefused) {
+  Config config = search_and_training();
+  config.file = "search.toml";
+  auto& finetune = std::get<FinetuneStage>(config.stages[1].work);
+  finetune.settings.short_length = 64;
+  EXPECT_THAT([&] { (void)plan_run(config); },
+              testing::ThrowsMessage<InputError>("short_documents, short_length and short_batch_size must be given "
+                                                 "together: 1 of 3 (stage tune, search.toml)"));
+  finetune.command = {"trainer"};
+  EXPECT_EQ(plan_run(config).size(), 3U) << "another trainer may read them in its own way";
+}
+
 }  // namespace
 }  // namespace longrope
