@@ -84,9 +84,6 @@ void SearchStage::require_searchable(const Preflight& preflight) const {
     throw InputError(fmt::format("target_length must exceed the {} tokens that the checkpoint reaches: {}",
                                  reached_length, search_.target_length));
   }
-  if (search_.recovery && search_.search.method == SearchMethod::kAuthors) {
-    throw InputError("method of a recovery must be longrope or random: authors");
-  }
   require_n_hat_taken(preflight);
   require_search_possible(search_, preflight.model(), reached_length, preflight.config().file.string());
 }
