@@ -36,18 +36,34 @@ struct SchedulingConfig {
 
 /// A configuration file as read and checked. Paths are absolute or relative to the working directory.
 struct Config {
+  /// The file that was read, for messages.
   std::filesystem::path file;
-  std::string text;  // as read; kept in the database to document the run
+  /// Its content; kept in the database to document the run.
+  std::string text;
+
+  /// Name of the run. Required. The database is called NAME.db where no other is named, and the models that a pipeline
+  /// makes NAME-STAGE: a pipeline that has begun must keep its name.
   std::string name;
-  std::uint64_t seed = 0;                    // of the random streams of all stages
-  std::filesystem::path model;               // Hugging Face directory
-  ComputeDtype dtype = ComputeDtype::kFp32;  // what the model computes in
-  AngleMode angles = AngleMode::kFp64;       // precision of the rotary angles
+  /// Keys the random streams of all stages. Default 0. Another seed is another search, and another training.
+  std::uint64_t seed = 0;
+
+  /// Hugging Face directory of the model. Required.
+  std::filesystem::path model;
+  /// Dtype that the model computes in. Default fp32. bf16 is faster where the device has bfloat16 instructions, and
+  /// gives other results.
+  ComputeDtype dtype = ComputeDtype::kFp32;
+  /// Precision of the rotary angles. Default fp64; hf_fp32 reproduces Hugging Face, with its errors at long positions.
+  AngleMode angles = AngleMode::kFp64;
+
+  /// CPU threads of each worker process. Default 1. `longrope run` starts as many workers as the cores allow. Sums may
+  /// depend on it in their last bits, so a database goes on under the same number only.
   std::int64_t threads_per_worker = 1;
   SchedulingConfig scheduling;
-  std::vector<PipelineStage> stages;  // in the order of the file; at least one
 
-  /// Searches of one model that know nothing of each other share one search database; anything else is a pipeline.
+  /// All stages in the order of the file, at least one. Their names differ.
+  std::vector<PipelineStage> stages;
+
+  /// False when all stages are searches of `model` that take nothing from each other: they share one search database.
   [[nodiscard]] bool is_pipeline() const;
 };
 

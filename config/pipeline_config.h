@@ -22,38 +22,64 @@ enum class StageKind { kSearch = 0, kFinetune = 1, kRecover = 2, kEvaluate = 3, 
 
 /// kind = "finetune" (spec §5.2): `longrope finetune`, a command of the user's, or the user by hand.
 struct FinetuneStage {
-  std::filesystem::path documents;   // samples; empty when `by_hand` or `command` brings its own
-  std::int64_t length = 0;           // tokens of a sample; 0: the target length of the factors
-  TrainingSettings settings;         // only what the stage says is given
-  std::vector<std::string> command;  // program and arguments, run in the hand-off directory; empty: built in
-  bool by_hand = false;              // waits for `longrope stage complete`
+  /// Documents file of the samples. Required when built in; without it a command or the user brings other samples.
+  std::filesystem::path documents;
+  /// Tokens of each sample. Default 0: the target length of the factors. Shorter samples cost less, and train fewer of
+  /// the positions that the factors are for.
+  std::int64_t length = 0;
+  /// How to train. Given is only what the stage says; the rest has the defaults of TrainingSettings in a built-in
+  /// training, and those of recommended_settings() in a hand-off.
+  TrainingSettings settings;
+  /// Program and arguments that train instead, run in the hand-off directory. Default empty: none.
+  std::vector<std::string> command;
+  /// Whether the pipeline waits for `longrope stage complete` instead. Default false. Not together with `command`.
+  bool by_hand = false;
 
+  /// Whether `longrope finetune` does the training.
   [[nodiscard]] bool built_in() const { return command.empty() && !by_hand; }
 };
 
 /// kind = "evaluate": `longrope evaluate` on the checkpoint, with all tables found for it, and on the untouched model.
 struct EvaluateStage {
+  /// Documents file whose perplexity is measured, each document at least the longest of `lengths`. Required.
   std::filesystem::path documents;
+  /// Tokens, BOS included, of the prefixes that are scored; a column of the report for each. Required; at most as long
+  /// as the longest table.
   std::vector<std::int64_t> lengths;
-  std::optional<std::int64_t> count;  // first documents of the file; all by default
+  /// Number of documents that are scored, the first of the file; at most, where it has fewer. Default: all. The cost is
+  /// proportional.
+  std::optional<std::int64_t> count;
+  /// Documents files of pass keys and of needles to retrieve, each document measured from end to end
+  /// (tools/prepare_documents.py --kind passkey, --kind needle). Default: none, nothing is retrieved.
   std::vector<std::filesystem::path> passkey;
   std::vector<std::filesystem::path> needle;
+  /// Whether the configuration's model is evaluated too, under the closed forms, to compare with. Default true; it
+  /// about doubles the cost. A stage that takes no fine-tuned checkpoint evaluates that model anyway, once.
   bool untouched = true;
 };
 
 /// kind = "export": a Hugging Face directory with the tables of the schedule.
 struct ExportStage {
+  /// Major version of transformers whose config.json is written: "hf5" or "hf4". Default "hf5".
   std::string target = "hf5";
 };
 
 /// One step of a pipeline, which takes a checkpoint to its longest context (design §8).
 struct PipelineStage {
+  /// What other stages, its folder and the database call it. Required.
   std::string name;
+  /// Default search.
   StageKind kind = StageKind::kSearch;
-  std::string model;    // the finetune stage whose checkpoint it takes; empty: the configuration's model
-  std::string factors;  // the search stage whose winner it takes; empty: none
+  /// Name of the finetune stage whose checkpoint it takes. Default: the latest before it; empty when there is none,
+  /// then it takes the configuration's model.
+  std::string model;
+  /// Name of the search stage whose winner it takes. Default: the latest before it; empty for a search, which takes
+  /// none.
+  std::string factors;
+  /// What only its kind has; StageConfig for "search" and "recover".
   std::variant<StageConfig, FinetuneStage, EvaluateStage, ExportStage> work;
-  std::string place;  // " (progressive.toml:31)"
+  /// Where it stands, for messages: " (progressive.toml:31)".
+  std::string place;
 };
 
 /// Target length in tokens of the search in `pipeline` whose factors `stage` takes.

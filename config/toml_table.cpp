@@ -11,7 +11,7 @@
 namespace longrope {
 namespace {
 
-constexpr std::size_t kMaxShownBytes = 80;  // of a value or key in a message
+constexpr std::size_t kMaxShownBytes = 80;  // bytes of a value or key that a message shows
 constexpr NumberRange kSeconds{.low = 0.001, .high = 604'800.0};
 
 std::string shortened(const std::string& text) {

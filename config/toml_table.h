@@ -28,7 +28,7 @@ struct NumberRange {
 /// A TOML node of a configuration file with what its error messages need. Every member function throws InputError
 /// naming the key, the rule, the value, the file and the line.
 struct TomlValue {
-  std::string name;  // of the key; of a table, its dotted path in brackets
+  std::string name;  // the key, or a table's dotted path in brackets
   const toml::node& node;
   const std::filesystem::path& file;
 

@@ -14,7 +14,7 @@
 
 namespace longrope {
 
-/// Stages of a pipeline that has run already.
+/// Names of the stages that are over in a pipeline that has run before.
 struct StagesOver {
   std::set<std::string> finished;
   std::set<std::string> skipped;
@@ -24,10 +24,11 @@ struct StagesOver {
 /// ask itself, so that a mistake in a late stage costs no days of the stages before it. Throws InputError naming stage,
 /// rule, value and file: no such file or not one of documents, fewer documents than the stage takes, another tokenizer
 /// than the model's, a document shorter than its stage needs, a token outside the vocabulary, text that is trained on
-/// and also judges (SharedText); a search that does not go beyond its checkpoint, a recovery that does or has the
-/// method "authors"; n̂ > 0 where nothing can express it; a built-in fine-tuning that require_consistent() refuses,
-/// short samples above the original length; an evaluation beyond the longest table. Only documents that are still there
-/// are read of finished stages; skipped ones are as if they were not there.
+/// and also judges (SharedText); a search that does not go beyond its checkpoint, a recovery that does, n̂ > 0 where
+/// nothing can express it, and whatever else require_search_possible() refuses; a built-in fine-tuning that
+/// require_consistent() refuses, short samples above the original length; an evaluation beyond the longest table.
+/// Documents of a finished stage are read only where they are still there; skipped stages are as if they were not
+/// there.
 void require_feasible(const Config& config, const StagesOver& over);
 
 /// What Stage::check() asks of the pipeline around a stage. Not thread-safe.

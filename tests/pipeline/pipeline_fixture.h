@@ -149,7 +149,7 @@ class PipelineFixture : public testing::Test {
   std::filesystem::path train_ = directory_ / "train.safetensors";
   std::filesystem::path final_ = directory_ / "final.safetensors";
   Config config_;
-  std::vector<std::string> calls_;  // of the fakes
+  std::vector<std::string> calls_;  // what the fakes were called for
   std::vector<std::string> said_;
   bool stop_ = false;              // a signal has come
   std::string failure_;            // why children fail; empty: they do not
