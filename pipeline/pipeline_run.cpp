@@ -5,6 +5,9 @@
 #include "common/error.h"
 #include "common/software_version.h"
 #include "common/stop_signals.h"
+#include "coordinator/store/pipeline_store.h"
+#include "pipeline/checkpoints.h"
+#include "pipeline/pipeline_places.h"
 #include "pipeline/preflight.h"
 
 #include <fmt/format.h>
@@ -137,8 +140,7 @@ bool is_over(const PipelineStageRecord& record) {
   return record.state == PipelineStageState::kFinished || record.state == PipelineStageState::kSkipped;
 }
 
-}  // namespace
-
+/// The rows with which a pipeline begins. Reads the model's weights for their digest.
 PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints) {
   PipelineRecord pipeline;
   pipeline.name = config.name;
@@ -160,6 +162,8 @@ PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints) {
   }
   return pipeline;
 }
+
+}  // namespace
 
 PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database, const PipelineTools& tools) {
   require_feasible(config, stages_over(database));

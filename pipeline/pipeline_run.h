@@ -1,16 +1,11 @@
 #pragma once
 
 #include "config/config.h"
-#include "coordinator/store/pipeline_store.h"
-#include "pipeline/checkpoints.h"
 #include "pipeline/stage.h"
 
 #include <filesystem>
 
 namespace longrope {
-
-/// The rows with which a pipeline begins. Reads the model's weights for their digest.
-[[nodiscard]] PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints);
 
 enum class PipelineEnd { kFinished, kStopped, kWaiting };
 
