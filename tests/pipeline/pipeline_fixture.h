@@ -50,6 +50,7 @@ class PipelineFixture : public testing::Test {
     config_.stages.push_back(
         {.name = "out", .kind = StageKind::kExport, .model = "tune", .factors = "256", .work = ExportStage{}});
   }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
 
   /// A model directory; `value` tells one from another.
   static void write_model(const std::filesystem::path& folder, float value) {
@@ -141,7 +142,7 @@ class PipelineFixture : public testing::Test {
     return directory_ / "small.stages" / name;
   }
 
-  std::filesystem::path directory_ = fresh_directory();
+  std::filesystem::path directory_ = fresh_directory(folder_in_memory());
   std::filesystem::path database_ = directory_ / "small.db";
   std::filesystem::path model_ = directory_ / "model";
   std::filesystem::path search_ = directory_ / "search.safetensors";

@@ -33,6 +33,7 @@ class PreflightTest : public testing::Test {
     config_.stages.push_back({.name = "tune", .kind = StageKind::kFinetune, .factors = "600", .work = finetune});
     config_.stages.push_back({.name = "tables", .kind = StageKind::kEvaluate, .factors = "600", .work = evaluate});
   }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
   [[nodiscard]] std::string refusal() const {
     try {
       require_feasible(config_, over_);
@@ -52,7 +53,7 @@ class PreflightTest : public testing::Test {
     write_factors_json(file, directory_ / "seed.json");
   }
 
-  std::filesystem::path directory_ = fresh_directory();
+  std::filesystem::path directory_ = fresh_directory(folder_in_memory());
   std::filesystem::path train_ = directory_ / "train.safetensors";
   std::filesystem::path final_ = directory_ / "final.safetensors";
   Config config_ = small_config(directory_);
