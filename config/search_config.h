@@ -105,17 +105,19 @@ struct StageConfig {
   std::filesystem::path search_documents;
   /// Another documents file, without a document of the first; the finalists are scored on it. Required.
   std::filesystem::path heldout_documents;
-  /// First documents of the file that are used; all without it. The cost of a candidate is proportional.
+  /// Number of documents that candidates are scored on: the first of the file, which must have so many. Default: all.
+  /// The cost of a candidate is proportional.
   std::optional<std::int64_t> search_count;
+  /// The same for the held-out documents, on which only the finalists and the baselines are scored.
   std::optional<std::int64_t> heldout_count;
-  /// So many of the best candidates are scored on the held-out documents; the best of them there wins.
+  /// Number of the best candidates that are scored on the held-out documents; the best of them there wins. Default 8.
   std::int64_t finalists = 8;
   SearchConfig search;
   StopConfig stop;
   /// Short-context recovery (spec §5.4): λ for a length that the model reaches already, in place of what it carries.
   bool recovery = false;
   /// Pipelines: names of searches before this one on the same checkpoint, whose winners, rescaled to this length, are
-  /// further seeds.
+  /// further seeds. Default: none.
   std::vector<std::string> seed_stages;
 };
 

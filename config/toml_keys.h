@@ -63,7 +63,8 @@ template <typename Target>
 TomlField<Target> path(std::filesystem::path Target::* member) {
   return {[=](Target& target, const TomlValue& value) { target.*member = value.path(); }, kNoIdentity};
 }
-/// Names become parts of file names. A database has its own.
+/// Names become parts of file names. They are no part of an identity: a run may get another name, and that of a stage
+/// is added by trajectory_settings().
 template <typename Target>
 TomlField<Target> identifier(std::string Target::* member) {
   return {[=](Target& target, const TomlValue& value) {
@@ -85,7 +86,7 @@ TomlField<Target> table(Member Target::* member, const TomlKeys<Member>& keys, c
           },
           [=](const Target& target) { return identity_of(keys, target.*member); }};
 }
-/// A table whose keys go into members of the target itself, and whose identity is asked for by itself.
+/// A table whose keys go into members of the target itself. identity_of(keys, target) gives its identity.
 template <typename Target>
 TomlField<Target> table(const TomlKeys<Target>& keys, const std::string& title) {
   return {

@@ -29,7 +29,7 @@ struct PipelineTools {
   std::function<ChildEnd(const Child& child)> run_child;
   /// The program that fine-tunes and evaluates. Throws Error when it is not there.
   std::function<std::filesystem::path()> worker_program;
-  std::function<void(const std::string& line)> say;  // what a person who waits wants to know; a line each
+  std::function<void(const std::string& line)> say;  // tells a person who waits what happens; a line each
 };
 
 /// What the stages of a pipeline are given to work with. All of it outlives the work.
@@ -45,8 +45,8 @@ enum class WorkEnd { kDone, kStopped, kWaiting };
 
 struct StageWork {
   WorkEnd end = WorkEnd::kDone;
-  std::filesystem::path output;  // kDone
-  std::string detail;            // kWaiting: what for
+  std::filesystem::path output;  // where it lies, when the stage is done
+  std::string detail;            // what the stage waits for, when it does
 };
 
 /// Where everything lies that a stage takes, by what it is: "model", "factors", "search_documents", …
@@ -97,7 +97,7 @@ class Stage {
 [[nodiscard]] StageInputs stage_inputs(const Stage& stage, const PipelineStageRecord& record,
                                        const PipelinePlaces& places);
 
-/// The tables that go into the schedules of evaluations and exports, as inputs of such a stage.
+/// Adds the tables that go into the schedule of an evaluation or an export to its inputs.
 void add_tables(const PipelineStageRecord& record, const PipelinePlaces& places, StageInputs& inputs);
 
 /// Runs the child that does the work of a stage: false when it was stopped by a signal to this process. Throws Error,
