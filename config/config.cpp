@@ -68,7 +68,7 @@ TomlKeys<Config> config_keys() {
 
 bool Config::is_pipeline() const {
   return !std::ranges::all_of(stages, [](const PipelineStage& stage) {
-    return stage.kind == StageKind::kSearch && std::get<StageConfig>(stage.work).seed_stages.empty();
+    return stage.kind == StageKind::kSearch && std::get<SearchStage>(stage.work).seed_stages.empty();
   });
 }
 
@@ -93,7 +93,7 @@ std::string trajectory_settings(const Config& config) {
   nlohmann::json settings = run_identity(config);
   settings["stages"] = nlohmann::json::array();
   for (const PipelineStage& stage : config.stages) {
-    settings["stages"].push_back(trajectory_settings(std::get<StageConfig>(stage.work)));
+    settings["stages"].push_back(trajectory_settings(std::get<SearchStage>(stage.work)));
   }
   return settings.dump();
 }

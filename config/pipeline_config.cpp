@@ -147,7 +147,7 @@ PipelineStage read_stage(const TomlValue& table) {
   switch (stage.kind) {
     case StageKind::kSearch:
     case StageKind::kRecover: {
-      StageConfig search = read_work(table, search_stage_keys(), stage);
+      SearchStage search = read_work(table, search_stage_keys(), stage);
       search.name = stage.name;
       search.recovery = stage.kind == StageKind::kRecover;
       check_search_stage(search, table);
@@ -183,7 +183,7 @@ std::string linked(const std::vector<PipelineStage>& before, const std::string& 
 }
 
 /// Winners found on another checkpoint would be factors over other factors, so they are refused as seeds.
-void require_seed_stages(const std::vector<PipelineStage>& before, const StageConfig& search,
+void require_seed_stages(const std::vector<PipelineStage>& before, const SearchStage& search,
                          const PipelineStage& stage) {
   for (const std::string& name : search.seed_stages) {
     const auto seed = std::ranges::find(before, name, &PipelineStage::name);
@@ -212,7 +212,7 @@ StageKind parse_stage_kind(std::string_view text) {
 }
 
 std::int64_t factors_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage) {
-  return std::get<StageConfig>(std::ranges::find(pipeline, stage.factors, &PipelineStage::name)->work).target_length;
+  return std::get<SearchStage>(std::ranges::find(pipeline, stage.factors, &PipelineStage::name)->work).target_length;
 }
 
 std::int64_t sample_length(const std::vector<PipelineStage>& pipeline, const PipelineStage& stage) {
@@ -241,7 +241,7 @@ std::vector<PipelineStage> read_pipeline(const TomlValue& stages) {
     } else if (!stage.factors.empty()) {
       throw InputError(fmt::format("factors must not be given for a search: {}{}", stage.factors, stage.place));
     }
-    if (const auto* search = std::get_if<StageConfig>(&stage.work)) require_seed_stages(read, *search, stage);
+    if (const auto* search = std::get_if<SearchStage>(&stage.work)) require_seed_stages(read, *search, stage);
     read.push_back(std::move(stage));
   }
   return read;
@@ -249,7 +249,7 @@ std::vector<PipelineStage> read_pipeline(const TomlValue& stages) {
 
 nlohmann::json stage_settings(const PipelineStage& stage) {
   nlohmann::json settings =
-      std::visit(Overloaded{[](const StageConfig& search) { return trajectory_settings(search); },
+      std::visit(Overloaded{[](const SearchStage& search) { return trajectory_settings(search); },
                             [](const FinetuneStage& finetune) {
                               nlohmann::json identity = identity_of(finetune_keys(), finetune);
                               identity["options"] = stage_identity(finetune.settings);

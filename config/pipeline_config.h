@@ -76,8 +76,8 @@ struct PipelineStage {
   /// Name of the search stage whose winner it takes. Default: the latest before it; empty for a search, which takes
   /// none.
   std::string factors;
-  /// What only its kind has; StageConfig for "search" and "recover".
-  std::variant<StageConfig, FinetuneStage, EvaluateStage, ExportStage> work;
+  /// What only its kind has; SearchStage for "search" and "recover".
+  std::variant<SearchStage, FinetuneStage, EvaluateStage, ExportStage> work;
   /// Where it stands, for messages: " (progressive.toml:31)".
   std::string place;
 };

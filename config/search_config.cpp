@@ -129,20 +129,20 @@ TomlKeys<StopConfig> stop_keys() {
   };
 }
 
-void read_seed_stages(StageConfig& stage, const TomlValue& value) {
+void read_seed_stages(SearchStage& stage, const TomlValue& value) {
   for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
 }
 
 /// Absent without any: databases from before there were seed stages go on.
-std::optional<nlohmann::json> seed_stages_identity(const StageConfig& stage) {
+std::optional<nlohmann::json> seed_stages_identity(const SearchStage& stage) {
   if (stage.seed_stages.empty()) return std::nullopt;
   return stage.seed_stages;
 }
 
 }  // namespace
 
-TomlKeys<StageConfig> search_stage_keys() {
-  using S = StageConfig;
+TomlKeys<SearchStage> search_stage_keys() {
+  using S = SearchStage;
   return {
       {"target_length", integer(&S::target_length, 2, kMaxTomlLength), /*required=*/true},
       {"search_documents", path(&S::search_documents), /*required=*/true},
@@ -156,7 +156,7 @@ TomlKeys<StageConfig> search_stage_keys() {
   };
 }
 
-void check_search_stage(const StageConfig& stage, const TomlValue& table) {
+void check_search_stage(const SearchStage& stage, const TomlValue& table) {
   const SearchConfig& search = stage.search;
   const auto refuse = [&](const std::string& rule) {
     throw InputError("stage " + stage.name + ": " + rule + table.place());
@@ -175,7 +175,7 @@ void check_search_stage(const StageConfig& stage, const TomlValue& table) {
   }
 }
 
-nlohmann::json trajectory_settings(const StageConfig& stage) {
+nlohmann::json trajectory_settings(const SearchStage& stage) {
   nlohmann::json settings = identity_of(search_stage_keys(), stage);
   settings["name"] = stage.name;
   if (stage.recovery) settings["recovery"] = true;  // absent otherwise: databases from before it was there go on

@@ -95,7 +95,7 @@ struct StopConfig {
 };
 
 /// One search: a [[stage]] of kind "search" or "recover".
-struct StageConfig {
+struct SearchStage {
   /// Keys the random streams of the stage: another name is another search.
   std::string name;
   /// Tokens of each document that are scored, BOS included. Required; must exceed what the checkpoint reaches (of a
@@ -123,6 +123,6 @@ struct StageConfig {
 
 /// Canonical JSON of everything in a stage that the trajectory depends on; seed files stand in it as the SHA-256 of
 /// their content, documents do not: the database has their digests itself.
-[[nodiscard]] nlohmann::json trajectory_settings(const StageConfig& stage);
+[[nodiscard]] nlohmann::json trajectory_settings(const SearchStage& stage);
 
 }  // namespace longrope

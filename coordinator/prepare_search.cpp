@@ -48,7 +48,7 @@ std::vector<Document> usable_documents(const std::filesystem::path& file, std::o
 }
 
 /// Adds the documents of one purpose to plan, run and the map.
-std::vector<PlannedDocument> add_documents(const StageConfig& stage, std::int64_t stage_id, bool heldout,
+std::vector<PlannedDocument> add_documents(const SearchStage& stage, std::int64_t stage_id, bool heldout,
                                            const ModelDescription& model, std::optional<Tokenizer>& tokenizer,
                                            PreparedSearch& prepared) {
   const std::filesystem::path& file = heldout ? stage.heldout_documents : stage.search_documents;
@@ -99,7 +99,7 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
   std::vector<SearchSpace> spaces;
   for (const PipelineStage& stage : config.stages) {
     spaces.push_back(
-        search_space(std::get<StageConfig>(stage.work), model, "stage " + stage.name + ", " + config.file.string()));
+        search_space(std::get<SearchStage>(stage.work), model, "stage " + stage.name + ", " + config.file.string()));
   }
   SearchPlan& plan = prepared.plan;
   plan.seed = config.seed;
@@ -125,7 +125,7 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
 
   std::optional<Tokenizer> tokenizer;
   for (const PipelineStage& configured : config.stages) {
-    const auto& stage = std::get<StageConfig>(configured.work);
+    const auto& stage = std::get<SearchStage>(configured.work);
     PlannedStage planned;
     planned.config = stage;
     planned.space = std::move(spaces[plan.stages.size()]);

@@ -18,7 +18,7 @@ namespace {
 // λ divides the original f_i, so the positions below n̂, which keep them, would lose what the checkpoint carries.
 constexpr std::string_view kLosesScaling = "on a model that carries rope scaling, which leading positions would lose";
 
-void require_no_leading_positions(const StageConfig& stage, const std::string& place) {
+void require_no_leading_positions(const SearchStage& stage, const std::string& place) {
   const std::vector<std::int64_t>& choices = stage.search.n_hat_choices;
   if (std::ranges::all_of(choices, [](std::int64_t n_hat) { return n_hat == 0; })) return;
   throw InputError(fmt::format("n_hat must be 0 {}: [{}] ({})", kLosesScaling, fmt::join(choices, ", "), place));
@@ -42,7 +42,7 @@ void require_extension(const RescaleFactors& seed, const SearchSpace& space, con
 
 /// What the model carries, as it is and held below the bound: a recovery begins with both, so that it never ends with
 /// worse factors on its documents than the model has.
-std::vector<RescaleFactors> own_seeds(const ModelDescription& model, const StageConfig& stage, double upper_bound) {
+std::vector<RescaleFactors> own_seeds(const ModelDescription& model, const SearchStage& stage, double upper_bound) {
   const AttentionFactor attention{AttentionPolicy::kValue, stage.search.attention_value};
   const std::vector<double>& own = model.own_factors(stage.target_length).lambda;
   std::vector<double> bounded = own;
@@ -51,14 +51,14 @@ std::vector<RescaleFactors> own_seeds(const ModelDescription& model, const Stage
 }
 
 /// A seed of a recovery. It gets the recovery's attention factor, which is that of the long table, whatever its own is.
-RescaleFactors recovery_seed(const std::filesystem::path& file, const StageConfig& stage, std::size_t pairs) {
+RescaleFactors recovery_seed(const std::filesystem::path& file, const SearchStage& stage, std::size_t pairs) {
   const RescaleFactors seed = read_factors(file, stage.target_length);
   validate(seed, pairs, file.string());
   return exact_factors(seed.lambda, seed.n_hat, {AttentionPolicy::kValue, stage.search.attention_value});
 }
 
 /// λ of a recovery replaces the model's own, so nothing is composed (spec §5.4).
-SearchSpace recovery_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
+SearchSpace recovery_space(const SearchStage& stage, const ModelDescription& model, const std::string& place) {
   if (stage.search.method == SearchMethod::kAuthors) {
     throw InputError(fmt::format("method of a recovery must be longrope or random: authors ({})", place));
   }
@@ -85,7 +85,7 @@ SearchSpace recovery_space(const StageConfig& stage, const ModelDescription& mod
   return space;
 }
 
-SearchSpace extension_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
+SearchSpace extension_space(const SearchStage& stage, const ModelDescription& model, const std::string& place) {
   SearchSpace space;
   space.geometry = model.geometry;
   space.scaling = model.scaling;
@@ -110,12 +110,12 @@ SearchSpace extension_space(const StageConfig& stage, const ModelDescription& mo
   return space;
 }
 
-SearchSpace unchecked_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
+SearchSpace unchecked_space(const SearchStage& stage, const ModelDescription& model, const std::string& place) {
   return stage.recovery ? recovery_space(stage, model, place) : extension_space(stage, model, place);
 }
 
 /// Makes the stage's algorithm and throws it away: its constructor checks all that it is given.
-void require_algorithm(const StageConfig& stage, const SearchSpace& space, const std::string& place) {
+void require_algorithm(const SearchStage& stage, const SearchSpace& space, const std::string& place) {
   try {
     (void)make_search_algorithm(stage.search, space, /*seed=*/0, stage.name);
   } catch (const InputError& error) {
@@ -136,17 +136,17 @@ ModelDescription expected_checkpoint(ModelDescription model, std::int64_t length
 
 }  // namespace
 
-SearchSpace search_space(const StageConfig& stage, const ModelDescription& model, const std::string& place) {
+SearchSpace search_space(const SearchStage& stage, const ModelDescription& model, const std::string& place) {
   SearchSpace space = unchecked_space(stage, model, place);
   require_algorithm(stage, space, place);
   return space;
 }
 
-void require_search_possible(const StageConfig& stage, const ModelDescription& model, std::int64_t reached_length,
+void require_search_possible(const SearchStage& stage, const ModelDescription& model, std::int64_t reached_length,
                              const std::string& place) {
   const bool is_model_itself = reached_length == model.scaling.reached_length;
   if (!is_model_itself && !stage.recovery) require_no_leading_positions(stage, place);
-  StageConfig expected = stage;
+  SearchStage expected = stage;
   if (stage.recovery)
     expected.search.attention_policies = {AttentionPolicy::kValue};  // the long table's, when it is there
   const ModelDescription checkpoint =

@@ -22,10 +22,9 @@ namespace fs = std::filesystem;
 constexpr const char* kScheduleFile = "longrope.json";
 
 /// The checkpoint under all tables that were found for it, and the untouched model, beside the closed forms.
-class EvaluationStage final : public Stage {
+class EvaluateDriver final : public StageDriver {
  public:
-  explicit EvaluationStage(const PipelineStage& stage)
-      : stage_(stage), evaluate_(std::get<EvaluateStage>(stage.work)) {}
+  explicit EvaluateDriver(const PipelineStage& stage) : stage_(stage), evaluate_(std::get<EvaluateStage>(stage.work)) {}
 
   void check(Preflight& preflight) const override {
     const std::int64_t longest =
@@ -100,8 +99,8 @@ class EvaluationStage final : public Stage {
 };
 
 /// One model's tables, in a folder that appears when they are all there. False when it was stopped.
-bool EvaluationStage::evaluate(const PipelineStageRecord& record, const PipelineContext& context, const fs::path& model,
-                               const std::vector<fs::path>& factors, const fs::path& out) const {
+bool EvaluateDriver::evaluate(const PipelineStageRecord& record, const PipelineContext& context, const fs::path& model,
+                              const std::vector<fs::path>& factors, const fs::path& out) const {
   if (fs::exists(out)) return true;
   const fs::path unfinished = out.string() + ".unfinished";
   fs::create_directories(unfinished);
@@ -134,8 +133,8 @@ bool EvaluationStage::evaluate(const PipelineStageRecord& record, const Pipeline
 
 }  // namespace
 
-std::unique_ptr<Stage> make_evaluate_stage(const PipelineStage& stage) {
-  return std::make_unique<EvaluationStage>(stage);
+std::unique_ptr<StageDriver> make_evaluate_driver(const PipelineStage& stage) {
+  return std::make_unique<EvaluateDriver>(stage);
 }
 
 }  // namespace longrope

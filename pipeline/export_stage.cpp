@@ -23,9 +23,9 @@ void share_attention_factor(EngineTables& tables, const PipelineContext& context
 }
 
 /// A Hugging Face model directory with the tables of the schedule.
-class ExportingStage final : public Stage {
+class ExportDriver final : public StageDriver {
  public:
-  explicit ExportingStage(const PipelineStage& stage) : export_(std::get<ExportStage>(stage.work)) {}
+  explicit ExportDriver(const PipelineStage& stage) : export_(std::get<ExportStage>(stage.work)) {}
 
   void check(Preflight& /*preflight*/) const override {}
   void add_cost(const Config& /*config*/, const ModelDescription& /*model*/, StageCost& /*cost*/) const override {}
@@ -64,6 +64,8 @@ class ExportingStage final : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_export_stage(const PipelineStage& stage) { return std::make_unique<ExportingStage>(stage); }
+std::unique_ptr<StageDriver> make_export_driver(const PipelineStage& stage) {
+  return std::make_unique<ExportDriver>(stage);
+}
 
 }  // namespace longrope

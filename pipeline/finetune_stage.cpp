@@ -17,10 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A fine-tuning: built in, by a command of the user's, or by the user.
-class FinetuningStage final : public Stage {
+class FinetuneDriver final : public StageDriver {
  public:
-  explicit FinetuningStage(const PipelineStage& stage)
-      : stage_(stage), finetune_(std::get<FinetuneStage>(stage.work)) {}
+  explicit FinetuneDriver(const PipelineStage& stage) : stage_(stage), finetune_(std::get<FinetuneStage>(stage.work)) {}
 
   void check(Preflight& preflight) const override {
     const TrainingOptions options = training_options(preflight.config(), stage_);
@@ -82,7 +81,7 @@ class FinetuningStage final : public Stage {
 };
 
 /// Throws what require_consistent() throws, with the stage and the file.
-void FinetuningStage::require_settings(const TrainingOptions& options, const Config& config) const {
+void FinetuneDriver::require_settings(const TrainingOptions& options, const Config& config) const {
   try {
     require_consistent(options);
   } catch (const InputError& error) {
@@ -91,7 +90,7 @@ void FinetuningStage::require_settings(const TrainingOptions& options, const Con
 }
 
 /// What the stage says, and what the run says for what it leaves open.
-TrainingSettings FinetuningStage::settings(const PipelineContext& context) const {
+TrainingSettings FinetuneDriver::settings(const PipelineContext& context) const {
   TrainingSettings settings = finetune_.settings;
   fill_in(settings, run_settings(context.config));
   if (!settings.threads.given()) settings.threads = machine_threads();
@@ -99,8 +98,8 @@ TrainingSettings FinetuningStage::settings(const PipelineContext& context) const
 }
 
 /// `longrope finetune`.
-Child FinetuningStage::built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
-                                         const fs::path& out) const {
+Child FinetuneDriver::built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
+                                        const fs::path& out) const {
   std::vector<std::string> command = {context.tools.worker_program().string(),
                                       "finetune",
                                       "--model",
@@ -121,8 +120,8 @@ Child FinetuningStage::built_in_training(const PipelineStageRecord& record, cons
 }
 
 /// A command of the user's, or the user.
-StageWork FinetuningStage::hand_off_training(const PipelineStageRecord& record, const PipelineContext& context,
-                                             const fs::path& out) const {
+StageWork FinetuneDriver::hand_off_training(const PipelineStageRecord& record, const PipelineContext& context,
+                                            const fs::path& out) const {
   const fs::path folder = context.places.hand_off(record.name);
   const FactorsFile::Entry factors = context.places.winning_factors(record.factors);
   const std::string completion =
@@ -164,8 +163,8 @@ StageWork FinetuningStage::hand_off_training(const PipelineStageRecord& record, 
 
 }  // namespace
 
-std::unique_ptr<Stage> make_finetune_stage(const PipelineStage& stage) {
-  return std::make_unique<FinetuningStage>(stage);
+std::unique_ptr<StageDriver> make_finetune_driver(const PipelineStage& stage) {
+  return std::make_unique<FinetuneDriver>(stage);
 }
 
 }  // namespace longrope

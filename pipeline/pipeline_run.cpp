@@ -60,7 +60,7 @@ void require_same_inputs(const PipelineStageRecord& record, const Digests& input
 }
 
 /// A finished stage was made from what lies there now, but for what has served and is gone.
-void require_still_true(const Stage& stage, const PipelineStageRecord& record, const PipelineContext& context) {
+void require_still_true(const StageDriver& stage, const PipelineStageRecord& record, const PipelineContext& context) {
   const StageInputs taken = stage_inputs(stage, record, context.places);
   Digests inputs;
   for (const auto& [what, path] : taken.files()) {
@@ -89,7 +89,7 @@ void claim_folder(const PipelineStageRecord& record, const Digests& inputs, cons
 
 StageWork work_on(const PipelineStage& configured, PipelineStageRecord& record, const PipelineContext& context,
                   PipelineStore& store) {
-  const std::unique_ptr<Stage> stage = make_stage(configured);
+  const std::unique_ptr<StageDriver> stage = make_driver(configured);
   const StageInputs taken = stage_inputs(*stage, record, context.places);
   Digests inputs;
   for (const auto& [what, path] : taken.files()) {
@@ -132,7 +132,7 @@ StagesOver stages_over(const std::filesystem::path& database) {
 void require_all_still_true(const PipelineStore& store, const PipelineContext& context) {
   for (const PipelineStage& stage : context.config.stages) {
     const PipelineStageRecord& record = stage_named(store.stages(), stage.name);
-    if (record.state == PipelineStageState::kFinished) require_still_true(*make_stage(stage), record, context);
+    if (record.state == PipelineStageState::kFinished) require_still_true(*make_driver(stage), record, context);
   }
 }
 

@@ -23,7 +23,7 @@ Preflight::Preflight(const Config& config, const StagesOver& over)
 void Preflight::check(const PipelineStage& stage) {
   if (over_.skipped.contains(stage.name)) return;
   is_finished_ = over_.finished.contains(stage.name);
-  make_stage(stage)->check(*this);
+  make_driver(stage)->check(*this);
 }
 
 void Preflight::require_apart() const {

@@ -31,7 +31,7 @@ struct StagesOver {
 /// there.
 void require_feasible(const Config& config, const StagesOver& over);
 
-/// What Stage::check() asks of the pipeline around a stage. Not thread-safe.
+/// What StageDriver::check() asks of the pipeline around a stage. Not thread-safe.
 class Preflight {
  public:
   /// Reads config.json of the configuration's model.

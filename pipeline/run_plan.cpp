@@ -48,7 +48,7 @@ std::vector<StageCost> plan_run(const Config& config) {
   std::vector<StageCost> stages;
   for (const PipelineStage& stage : config.stages) {
     StageCost& cost = stages.emplace_back(StageCost{.name = stage.name, .kind = std::string(to_string(stage.kind))});
-    make_stage(stage)->add_cost(config, model, cost);
+    make_driver(stage)->add_cost(config, model, cost);
   }
   return stages;
 }

@@ -21,9 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A search, or the recovery of short contexts, which is a search of another table.
-class SearchStage final : public Stage {
+class SearchDriver final : public StageDriver {
  public:
-  explicit SearchStage(const PipelineStage& stage) : stage_(stage), search_(std::get<StageConfig>(stage.work)) {}
+  explicit SearchDriver(const PipelineStage& stage) : stage_(stage), search_(std::get<SearchStage>(stage.work)) {}
 
   void check(Preflight& preflight) const override {
     if (!preflight.is_finished()) require_searchable(preflight);
@@ -69,10 +69,10 @@ class SearchStage final : public Stage {
                                     const PipelineContext& context) const;
 
   const PipelineStage& stage_;
-  const StageConfig& search_;
+  const SearchStage& search_;
 };
 
-void SearchStage::require_searchable(const Preflight& preflight) const {
+void SearchDriver::require_searchable(const Preflight& preflight) const {
   const std::int64_t reached_length = preflight.reached_length(stage_);
   if (search_.recovery && search_.target_length > reached_length) {
     throw InputError(
@@ -89,7 +89,7 @@ void SearchStage::require_searchable(const Preflight& preflight) const {
 }
 
 /// Leading positions that keep their angle are for a search that ends a pipeline.
-void SearchStage::require_n_hat_taken(const Preflight& preflight) const {
+void SearchDriver::require_n_hat_taken(const Preflight& preflight) const {
   std::int64_t n_hat = *std::ranges::max_element(search_.search.n_hat_choices);
   for (const fs::path& file : search_.search.seed_files) {
     n_hat = std::max(n_hat, read_factors(file, search_.target_length).n_hat);
@@ -112,8 +112,8 @@ void SearchStage::require_n_hat_taken(const Preflight& preflight) const {
 
 /// The winner of an earlier search on the same checkpoint, for another length: what it adds to the checkpoint's own
 /// factors, by the rule of spec §2.8.
-fs::path SearchStage::write_seed(const std::string& seed_stage, const PipelineStageRecord& record,
-                                 const PipelineContext& context) const {
+fs::path SearchDriver::write_seed(const std::string& seed_stage, const PipelineStageRecord& record,
+                                  const PipelineContext& context) const {
   FactorsFile::Entry seed = context.places.winning_factors(seed_stage);
   const ModelDescription& model = context.checkpoints.description(context.places.checkpoint(record.model));
   const auto ratio = [&](std::int64_t length) {
@@ -137,11 +137,11 @@ fs::path SearchStage::write_seed(const std::string& seed_stage, const PipelineSt
 }
 
 /// What only this stage of the configuration searches, on the checkpoint that it takes.
-Config SearchStage::search_config(const PipelineStageRecord& record, const PipelineContext& context) const {
+Config SearchDriver::search_config(const PipelineStageRecord& record, const PipelineContext& context) const {
   Config config = context.config;
   config.model = context.places.checkpoint(record.model);
   config.stages = {stage_};
-  StageConfig& search = std::get<StageConfig>(config.stages.front().work);
+  SearchStage& search = std::get<SearchStage>(config.stages.front().work);
   if (search.recovery) {
     // Hugging Face has one attention factor for the short and the long table.
     search.search.attention_policies = {AttentionPolicy::kValue};
@@ -155,6 +155,8 @@ Config SearchStage::search_config(const PipelineStageRecord& record, const Pipel
 
 }  // namespace
 
-std::unique_ptr<Stage> make_search_stage(const PipelineStage& stage) { return std::make_unique<SearchStage>(stage); }
+std::unique_ptr<StageDriver> make_search_driver(const PipelineStage& stage) {
+  return std::make_unique<SearchDriver>(stage);
+}
 
 }  // namespace longrope

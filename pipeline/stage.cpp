@@ -18,17 +18,17 @@ void StageInputs::add(const std::string& name, const std::filesystem::path& file
   files_.emplace(std::move(free), file);
 }
 
-std::unique_ptr<Stage> make_stage(const PipelineStage& stage) {
+std::unique_ptr<StageDriver> make_driver(const PipelineStage& stage) {
   switch (stage.kind) {
     case StageKind::kSearch:
     case StageKind::kRecover:
-      return make_search_stage(stage);
+      return make_search_driver(stage);
     case StageKind::kFinetune:
-      return make_finetune_stage(stage);
+      return make_finetune_driver(stage);
     case StageKind::kEvaluate:
-      return make_evaluate_stage(stage);
+      return make_evaluate_driver(stage);
     case StageKind::kExport:
-      return make_export_stage(stage);
+      return make_export_driver(stage);
   }
   throw Error(fmt::format("unknown kind of stage: {}", static_cast<int>(stage.kind)));
 }
@@ -41,7 +41,7 @@ std::int64_t reached_length(const Config& config, const PipelineStage& stage, co
                                          : factors_length(config.stages, *trained);
 }
 
-StageInputs stage_inputs(const Stage& stage, const PipelineStageRecord& record, const PipelinePlaces& places) {
+StageInputs stage_inputs(const StageDriver& stage, const PipelineStageRecord& record, const PipelinePlaces& places) {
   StageInputs inputs;
   inputs.add("model", places.checkpoint(record.model));
   if (!record.factors.empty()) inputs.add("factors", places.winner(record.factors));

@@ -62,12 +62,12 @@ class StageInputs {
 
 /// All that a pipeline asks of a stage. Each kind of stage has one implementation, in a source of its own; it keeps a
 /// reference to its stage of the configuration and no state.
-class Stage {
+class StageDriver {
  public:
-  Stage() = default;
-  virtual ~Stage() = default;
-  Stage(const Stage&) = delete;
-  Stage& operator=(const Stage&) = delete;
+  StageDriver() = default;
+  virtual ~StageDriver() = default;
+  StageDriver(const StageDriver&) = delete;
+  StageDriver& operator=(const StageDriver&) = delete;
 
   /// Refuses with InputError, before anything is done, what the stage could not do when its turn comes.
   virtual void check(Preflight& preflight) const = 0;
@@ -81,12 +81,12 @@ class Stage {
 };
 
 /// `stage` must outlive what is made.
-[[nodiscard]] std::unique_ptr<Stage> make_stage(const PipelineStage& stage);
+[[nodiscard]] std::unique_ptr<StageDriver> make_driver(const PipelineStage& stage);
 
-[[nodiscard]] std::unique_ptr<Stage> make_search_stage(const PipelineStage& stage);
-[[nodiscard]] std::unique_ptr<Stage> make_finetune_stage(const PipelineStage& stage);
-[[nodiscard]] std::unique_ptr<Stage> make_evaluate_stage(const PipelineStage& stage);
-[[nodiscard]] std::unique_ptr<Stage> make_export_stage(const PipelineStage& stage);
+[[nodiscard]] std::unique_ptr<StageDriver> make_search_driver(const PipelineStage& stage);
+[[nodiscard]] std::unique_ptr<StageDriver> make_finetune_driver(const PipelineStage& stage);
+[[nodiscard]] std::unique_ptr<StageDriver> make_evaluate_driver(const PipelineStage& stage);
+[[nodiscard]] std::unique_ptr<StageDriver> make_export_driver(const PipelineStage& stage);
 
 /// Tokens that the checkpoint reaches which `stage` takes: as far as the factors that it was trained with, or as far as
 /// the untouched `model`. Fine-tunings in `skipped` are as if they were not there.
@@ -94,7 +94,7 @@ class Stage {
                                           const ModelDescription& model, const std::set<std::string>& skipped = {});
 
 /// Everything that the stage takes. Throws InputError when a stage that it builds on is not finished.
-[[nodiscard]] StageInputs stage_inputs(const Stage& stage, const PipelineStageRecord& record,
+[[nodiscard]] StageInputs stage_inputs(const StageDriver& stage, const PipelineStageRecord& record,
                                        const PipelinePlaces& places);
 
 /// Adds the tables that go into the schedule of an evaluation or an export to its inputs.

@@ -18,7 +18,7 @@ struct PlannedDocument {
 };
 
 struct PlannedStage {
-  StageConfig config;
+  SearchStage config;
   SearchSpace space;
   RopeScaling carried;                  // by the checkpoint; baselines extend it, also where a recovery replaces it
   std::size_t budget = 0;               // candidates

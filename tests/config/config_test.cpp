@@ -85,7 +85,7 @@ TEST_F(ConfigTest, MinimalFileHasThePapersDefaults) {
   EXPECT_EQ(config.dtype, ComputeDtype::kFp32);
   EXPECT_EQ(config.angles, AngleMode::kFp64);
   ASSERT_EQ(config.stages.size(), 1U);
-  const SearchConfig& search = std::get<StageConfig>(config.stages[0].work).search;
+  const SearchConfig& search = std::get<SearchStage>(config.stages[0].work).search;
   // Spec §4.2, targets up to 256k.
   EXPECT_EQ(search.method, SearchMethod::kLongrope);
   EXPECT_EQ(search.population_size, 64);
@@ -99,16 +99,16 @@ TEST_F(ConfigTest, MinimalFileHasThePapersDefaults) {
   EXPECT_TRUE(search.generational);
   EXPECT_THAT(search.seeds, ElementsAre("pi", "ntk", "yarn"));
   EXPECT_THAT(search.n_hat_choices, ElementsAre(0));
-  EXPECT_FALSE(std::get<StageConfig>(config.stages[0].work).search_count.has_value());
-  EXPECT_FALSE(std::get<StageConfig>(config.stages[0].work).stop.max_candidates.has_value());
+  EXPECT_FALSE(std::get<SearchStage>(config.stages[0].work).search_count.has_value());
+  EXPECT_FALSE(std::get<SearchStage>(config.stages[0].work).stop.max_candidates.has_value());
 }
 
 TEST_F(ConfigTest, RelativePathsAreRelativeToTheFile) {
   const Config config = load_search("seed_files = [\"../factors/a.json\"]");
   EXPECT_EQ(config.model, directory_ / "models/tiny");
-  EXPECT_EQ(std::get<StageConfig>(config.stages[0].work).search_documents, directory_ / "search.safetensors");
-  EXPECT_EQ(std::get<StageConfig>(config.stages[0].work).heldout_documents, "/data/heldout.safetensors");
-  EXPECT_THAT(std::get<StageConfig>(config.stages[0].work).search.seed_files,
+  EXPECT_EQ(std::get<SearchStage>(config.stages[0].work).search_documents, directory_ / "search.safetensors");
+  EXPECT_EQ(std::get<SearchStage>(config.stages[0].work).heldout_documents, "/data/heldout.safetensors");
+  EXPECT_THAT(std::get<SearchStage>(config.stages[0].work).search.seed_files,
               ElementsAre((directory_.parent_path() / "factors/a.json").lexically_normal()));
 }
 
@@ -181,7 +181,7 @@ n_hat = 1
   EXPECT_EQ(config.scheduling.credit, 4);
   EXPECT_EQ(config.scheduling.max_failures, 5);
   ASSERT_EQ(config.stages.size(), 2U);
-  const auto& stage = std::get<StageConfig>(config.stages[0].work);
+  const auto& stage = std::get<SearchStage>(config.stages[0].work);
   EXPECT_EQ(stage.name, "one");
   EXPECT_EQ(stage.target_length, 131072);
   EXPECT_EQ(stage.search_count, 6);
@@ -212,9 +212,9 @@ n_hat = 1
   EXPECT_EQ(stage.stop.patience, 24);
   EXPECT_EQ(stage.stop.min_relative_improvement, 0.25);
   EXPECT_EQ(stage.stop.time_limit, 90s);
-  EXPECT_TRUE(std::get<StageConfig>(config.stages[1].work).search.upper_bound_one_plus_ratio);
-  EXPECT_FALSE(std::get<StageConfig>(config.stages[1].work).search.upper_bound.has_value());
-  EXPECT_THAT(std::get<StageConfig>(config.stages[1].work).search.n_hat_choices, ElementsAre(1));
+  EXPECT_TRUE(std::get<SearchStage>(config.stages[1].work).search.upper_bound_one_plus_ratio);
+  EXPECT_FALSE(std::get<SearchStage>(config.stages[1].work).search.upper_bound.has_value());
+  EXPECT_THAT(std::get<SearchStage>(config.stages[1].work).search.n_hat_choices, ElementsAre(1));
 }
 
 TEST_F(ConfigTest, MessageStatesRuleValueAndPlace) {
@@ -373,11 +373,11 @@ TEST_F(ConfigTest, BundledExamplesLoad) {
   const Config demo = load_config(LONGROPE_SOURCE_DIR "/configs/byte-llama-demo.toml");
   EXPECT_EQ(demo.model, std::filesystem::path(LONGROPE_SOURCE_DIR "/models/byte-llama"));
   ASSERT_EQ(demo.stages.size(), 1U);
-  EXPECT_EQ(std::get<StageConfig>(demo.stages[0].work).search_documents,
+  EXPECT_EQ(std::get<SearchStage>(demo.stages[0].work).search_documents,
             std::filesystem::path(LONGROPE_SOURCE_DIR "/build/demo/search.safetensors"));
   const Config llama = load_config(LONGROPE_SOURCE_DIR "/configs/llama2-7b-128k.toml");
   ASSERT_EQ(llama.stages.size(), 1U);
-  const SearchConfig& search = std::get<StageConfig>(llama.stages[0].work).search;
+  const SearchConfig& search = std::get<SearchStage>(llama.stages[0].work).search;
   EXPECT_EQ(search.population_size + search.num_iterations * (search.num_mutations + search.num_crossovers), 1344);
 }
 

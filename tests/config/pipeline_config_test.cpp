@@ -169,8 +169,8 @@ search_documents = "a"
 heldout_documents = "b"
 )");
   EXPECT_EQ(config.stages[2].kind, StageKind::kRecover);
-  EXPECT_TRUE(std::get<StageConfig>(config.stages[2].work).recovery);
-  EXPECT_FALSE(std::get<StageConfig>(config.stages[0].work).recovery);
+  EXPECT_TRUE(std::get<SearchStage>(config.stages[2].work).recovery);
+  EXPECT_FALSE(std::get<SearchStage>(config.stages[0].work).recovery);
 }
 
 TEST_F(PipelineConfigTest, SearchBeginsWithWinnersOfTheSameCheckpointOnly) {
@@ -180,7 +180,7 @@ TEST_F(PipelineConfigTest, SearchBeginsWithWinnersOfTheSameCheckpointOnly) {
   };
   const std::string tuned = std::string(kSearches) + search("512k", "256k") + kTune;
   const Config config = load(tuned);
-  EXPECT_THAT(std::get<StageConfig>(config.stages[2].work).seed_stages, ElementsAre("256k"));
+  EXPECT_THAT(std::get<SearchStage>(config.stages[2].work).seed_stages, ElementsAre("256k"));
   EXPECT_THAT(refusal(tuned + search("1024k", "256k")),
               HasSubstr("must name searches on the same checkpoint that come before it: 256k"));
   EXPECT_THAT(refusal(tuned + search("1024k", "tune")), HasSubstr("same checkpoint that come before it: tune"));

@@ -46,7 +46,7 @@ class PrepareSearchTest : public testing::Test {
 
   std::filesystem::path directory_ = fresh_directory();
   Config config_ = small_config(directory_);
-  StageConfig& stage_ = search_of(config_.stages.front());
+  SearchStage& stage_ = search_of(config_.stages.front());
 };
 
 TEST_F(PrepareSearchTest, PlanHasEverythingThatDeterminesTheSearch) {

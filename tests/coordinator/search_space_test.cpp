@@ -26,7 +26,7 @@ class SearchSpaceTest : public testing::Test {
 
   std::filesystem::path directory_ = fresh_directory();
   Config config_ = small_config(directory_);
-  StageConfig& stage_ = search_of(config_.stages.front());
+  SearchStage& stage_ = search_of(config_.stages.front());
   ModelDescription model_ = describe_model(config_.model);
 };
 

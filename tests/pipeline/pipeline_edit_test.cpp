@@ -59,7 +59,7 @@ TEST_F(PipelineEditTest, RetryOfTablesReachesTheSchedulesThatHoldThem) {
 }
 
 TEST_F(PipelineEditTest, RetryReachesSearchesThatWereSeededByIt) {
-  std::get<StageConfig>(stage("256").work).seed_stages = {"128"};
+  std::get<SearchStage>(stage("256").work).seed_stages = {"128"};
   stage("256").model = "";
   (void)run();
   retry("128");

@@ -68,7 +68,7 @@ class PipelineFixture : public testing::Test {
   }
 
   void add_search(const std::string& name, StageKind kind, const std::string& model, std::int64_t length) {
-    StageConfig search;
+    SearchStage search;
     search.name = name;
     search.target_length = length;
     search.search_documents = search_;
@@ -91,7 +91,7 @@ class PipelineFixture : public testing::Test {
           std::ofstream(database) << "searched";
           FactorsFile::Entry entry;
           entry.id = config.stages.front().name;
-          entry.target_length = std::get<StageConfig>(config.stages.front().work).target_length;
+          entry.target_length = std::get<SearchStage>(config.stages.front().work).target_length;
           entry.factors = exact_factors({1.0, 1.5, 2.0, 2.0}, 0, {AttentionPolicy::kValue, 1.1});
           FactorsFile file;
           file.entries.push_back(entry);

@@ -19,7 +19,7 @@ using testing::HasSubstr;
 class PreflightTest : public testing::Test {
  protected:
   void SetUp() override {
-    const StageConfig search = search_of(config_.stages.front());
+    const SearchStage search = search_of(config_.stages.front());
     config_.stages.clear();
     write_to(train_, {document_of("t", 7)});
     write_to(final_, {document_of("f", 8)});
@@ -153,7 +153,7 @@ TEST_F(PreflightTest, AfterASkippedFineTuningTheModelBeforeItIsExtended) {
   PipelineStage second = config_.stages.front();
   second.name = "second";
   second.model = "tune";
-  std::get<StageConfig>(second.work).recovery = true;
+  std::get<SearchStage>(second.work).recovery = true;
   config_.stages.push_back(second);
   EXPECT_EQ(refusal(), "(not refused)");
   over_.skipped = {"tune"};

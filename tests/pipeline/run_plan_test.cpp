@@ -32,7 +32,7 @@ TEST(RunPlanTest, ForwardPassesCostWhatTheSpecificationSays) {
 Config search_and_training() {
   Config config;
   config.model = LONGROPE_SOURCE_DIR "/models/byte-llama";
-  StageConfig search;
+  SearchStage search;
   search.name = "4k";
   search.target_length = 4096;
   search.search_count = 5;
@@ -85,7 +85,7 @@ TEST(RunPlanTest, DevicesShareTheHours) {
 TEST(RunPlanTest, SearchThatCouldNotBeginIsRefused) {
   Config config = search_and_training();
   config.file = "search.toml";
-  auto& search = std::get<StageConfig>(config.stages.front().work);
+  auto& search = std::get<SearchStage>(config.stages.front().work);
   const auto refusal = [&] {
     try {
       (void)plan_run(config);
@@ -100,7 +100,7 @@ TEST(RunPlanTest, SearchThatCouldNotBeginIsRefused) {
   EXPECT_EQ(refusal(), "n_hat must be 0 with method \"authors\": [0, 4] (stage 4k, search.toml)");
   search.search.n_hat_choices = {0};
   // The same in one on a checkpoint that is yet to be trained.
-  StageConfig next = search;
+  SearchStage next = search;
   next.name = "8k";
   next.target_length = 4096;
   config.stages.push_back({.name = "8k", .kind = StageKind::kSearch, .model = "tune", .work = next});

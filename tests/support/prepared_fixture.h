@@ -53,7 +53,7 @@ inline void write_to(const std::filesystem::path& file, std::vector<Document> do
 }
 
 /// The search that is a stage.
-inline StageConfig& search_of(PipelineStage& stage) { return std::get<StageConfig>(stage.work); }
+inline SearchStage& search_of(PipelineStage& stage) { return std::get<SearchStage>(stage.work); }
 
 /// The smallest search there is over the bundled model, with its documents in `directory`.
 inline Config small_config(const std::filesystem::path& directory) {
@@ -63,7 +63,7 @@ inline Config small_config(const std::filesystem::path& directory) {
   config.name = "small";
   config.seed = 3;
   config.model = std::filesystem::path(LONGROPE_SOURCE_DIR) / "models" / "byte-llama";
-  StageConfig stage;
+  SearchStage stage;
   stage.name = "600";
   stage.target_length = kPreparedLength;
   stage.search_documents = directory / "search.safetensors";
