@@ -199,10 +199,6 @@ void write_factors_json(const FactorsFile& file, const std::filesystem::path& pa
   write_file_atomically(path, text);
 }
 
-RescaleFactors read_factors_csv(const std::filesystem::path& path) {
-  return parse_factors_csv(read_file(path, kMaxFileBytes), path.string());
-}
-
 void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path,
                        std::optional<std::int64_t> rows) {
   validate(factors, factors.lambda.size(), path.string());

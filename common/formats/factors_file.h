@@ -51,18 +51,17 @@ struct FactorsFile {
 [[nodiscard]] FactorsFile read_factors_json(const std::filesystem::path& path);
 void write_factors_json(const FactorsFile& file, const std::filesystem::path& path);
 
-/// The authors' CSV: one factor per line, or one row per layer (32 × pairs, all rows equal; else InputError).
-/// Carries λ only: read as n_hat 0 and attention factor none; writing refuses n_hat > 0 and drops the attention factor.
+/// The authors' CSV, which carries λ only: n_hat > 0 is refused with InputError, and the attention factor is dropped.
 /// `rows`: how many equal rows to write, one for each layer; nullopt: one factor per line.
-[[nodiscard]] RescaleFactors read_factors_csv(const std::filesystem::path& path);
 void write_factors_csv(const RescaleFactors& factors, const std::filesystem::path& path,
                        std::optional<std::int64_t> rows = std::nullopt);
 
 /// λ, n_hat and attention factor of a file in any of these forms, which are told apart by content: canonical JSON (its
 /// entry for `total_length`: entry_for() of length_schedule.h); config.json of Hugging Face with rope_scaling or
 /// rope_parameters of type longrope (its short_factor up to the original length, else its long_factor;
-/// parse_longrope_tables() of rope_scaling.h); overrides of it for vLLM or axolotl (engine_overrides.h); CSV.
-/// Throws InputError for a file that is none of these.
+/// parse_longrope_tables() of rope_scaling.h); overrides of it for vLLM or axolotl (engine_overrides.h); the authors'
+/// CSV, one factor per line or one row per layer (all equal), read as n_hat 0 and attention factor none. Throws
+/// InputError for a file that is none of these.
 [[nodiscard]] RescaleFactors read_factors(const std::filesystem::path& path,
                                           std::optional<std::int64_t> total_length = std::nullopt);
 

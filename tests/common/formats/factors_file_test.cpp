@@ -92,7 +92,7 @@ TEST(FactorsFileTest, EveryPublishedArraySurvivesCsvAndJsonBitExactly) {
     EXPECT_EQ(read_factors_json(directory / "factors.json").entries.at(0).factors, file.entries[0].factors)
         << array.name;
     EXPECT_EQ(read_factors(directory / "factors.json"), file.entries[0].factors) << array.name;
-    EXPECT_EQ(read_factors_csv(directory / "factors.csv").lambda, array.lambda) << array.name;
+    EXPECT_EQ(read_factors(directory / "factors.csv").lambda, array.lambda) << array.name;
     EXPECT_EQ(read_factors(directory / "factors.csv").lambda, array.lambda) << array.name;
     write_factors_csv(file.entries[0].factors, directory / "rows.csv", 32);
     EXPECT_EQ(read_factors(directory / "rows.csv").lambda, array.lambda) << array.name;
@@ -328,7 +328,6 @@ TEST(FactorsFileTest, OversizedAndMissingFilesAreRefused) {
   const TemporaryDirectory directory;
   const auto path = directory.write("big.csv", std::string((16U << 20U) + 1, '1'));
   EXPECT_THAT(refusal([&] { (void)read_factors(path); }), HasSubstr("must not be larger than 16777216 bytes"));
-  EXPECT_THAT(refusal([&] { (void)read_factors_csv(path); }), HasSubstr("must not be larger"));
   EXPECT_THAT(refusal([&] { (void)read_factors_json(path); }), HasSubstr("must not be larger"));
   EXPECT_THAT(refusal([&] { (void)read_factors(directory / "none.csv"); }), HasSubstr("none.csv"));
 }
