@@ -13,9 +13,9 @@
 namespace longrope {
 
 /// Finds text that judges (is held out or evaluated) and is trained on too, however each was cut into documents and
-/// whatever tokens begin and end them: a judging document is cut into n-grams of kNgramTokens tokens that do not overlap,
-/// and each is looked for at every position of what is trained on. Documents shorter than one n-gram are not compared.
-/// Memory: some hundred bytes for each n-gram. Not thread-safe.
+/// whatever tokens begin and end them: a judging document is cut into n-grams of kNgramTokens tokens that do not
+/// overlap, and each is looked for at every position of what is trained on. Documents shorter than one n-gram are not
+/// compared. Memory: some hundred bytes for each n-gram. Not thread-safe.
 class SharedText {
  public:
   static constexpr std::size_t kNgramTokens = 50;  // as where language models' training data is deduplicated
