@@ -43,7 +43,7 @@ void add_setting(CLI::App& command, const TrainingField<T>& field, TrainingSetti
     using Read = std::conditional_t<std::is_arithmetic_v<T>, T, std::string>;
     CLI::Option* const option = command.add_option_function<Read>(
         name,
-        [&setting, &field](const Read& value) {
+        [&](const Read& value) {  // field and setting outlive this function
           if constexpr (std::is_enum_v<T>) {
             setting = field.allowed.parse(value);
           } else {
