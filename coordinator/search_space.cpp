@@ -147,8 +147,9 @@ void require_search_possible(const SearchStage& stage, const ModelDescription& m
   const bool is_model_itself = reached_length == model.scaling.reached_length;
   if (!is_model_itself && !stage.recovery) require_no_leading_positions(stage, place);
   SearchStage expected = stage;
-  if (stage.recovery)
+  if (stage.recovery) {
     expected.search.attention_policies = {AttentionPolicy::kValue};  // the long table's, when it is there
+  }
   const ModelDescription checkpoint =
       is_model_itself ? model : expected_checkpoint(model, reached_length, /*extended=*/!stage.recovery);
   SearchSpace space = unchecked_space(expected, checkpoint, place);

@@ -61,8 +61,9 @@ void remove_abandoned(const fs::path& out) {
 class UnfinishedDirectory {
  public:
   explicit UnfinishedDirectory(const fs::path& out) : path_(unfinished_name(out)) {
-    if (!fs::create_directory(path_))
+    if (!fs::create_directory(path_)) {
       throw Error(fmt::format("cannot create a folder: it exists ({})", path_.string()));
+    }
     descriptor_ = open_folder(path_);
     if (descriptor_ < 0) {
       throw Error(fmt::format("cannot open a folder: {} ({})", std::strerror(errno), path_.string()));

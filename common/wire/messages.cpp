@@ -184,9 +184,10 @@ class Unpacker {
  private:
   static std::string text_of(const msgpack::object& object, const char* name) {
     if (object.type != msgpack::type::STR) refuse(std::string(name) + " must be text");
-    if (object.via.str.size > kMaxText)
+    if (object.via.str.size > kMaxText) {
       refuse(std::string(name) + " must be at most " + std::to_string(kMaxText) +
              " bytes: " + std::to_string(object.via.str.size));
+    }
     return {object.via.str.ptr, object.via.str.size};
   }
   static std::int64_t integer_of(const msgpack::object& object, const char* name) {
@@ -296,8 +297,9 @@ Variant decode_any(std::string_view frame, std::size_t max_bytes) {
     std::size_t offset = 0;
     const msgpack::object_handle handle =
         msgpack::unpack(frame.data(), frame.size(), offset, /*reference=*/nullptr, nullptr, limit);
-    if (offset != frame.size())
+    if (offset != frame.size()) {
       refuse("a message must be the whole frame: " + std::to_string(frame.size() - offset) + " bytes follow it");
+    }
     Unpacker unpacker(handle.get());
     return read_alternative<Variant>(unpacker);
   } catch (const msgpack::unpack_error& error) {

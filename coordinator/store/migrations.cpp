@@ -45,7 +45,8 @@ std::vector<Migration> migrations_of(std::span<const EmbeddedFile> files) {
   std::vector<Migration> migrations;
   for (const EmbeddedFile& file : files) {
     Migration& migration = migrations.emplace_back();
-    std::from_chars(file.name.data(), file.name.data() + kDigits, migration.version);
+    const std::string_view digits = file.name.substr(0, kDigits);
+    std::from_chars(digits.data(), digits.data() + digits.size(), migration.version);
     migration.sql = file.content;
   }
   return migrations;
