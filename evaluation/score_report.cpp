@@ -142,11 +142,11 @@ void write_table(const ScoreReport& report, std::ostream& out) {
   out << first_columns("factors", "length")
       << fmt::format("{:<24} {:>16} {:>13} {:>11}{} {:>9} {:>10} {:>10}\n", "document", "nll_sum", "scored_tokens",
                      "perplexity", fitness_heading(kind), "seconds", "tokens/s", "peak MiB");
-  for (const auto& [factors, scored_lengths] : report.factors) {
-    for (const ScoredLength& scored : scored_lengths) {
+  for (const ScoredFactors& factors : report.factors) {
+    for (const ScoredLength& scored : factors.lengths) {
       const auto row = [&](const std::string& name, const FitnessResult& result, std::int64_t tokens) {
         const ScoreResult& score = result.score;
-        out << first_columns(factors, std::to_string(scored.length))
+        out << first_columns(factors.name, std::to_string(scored.length))
             << fmt::format("{:<24} {:>16.6f} {:>13} {:>11.5f}{} {:>9.3f} {:>10.1f} {:>10.1f}\n", name, score.nll_sum,
                            score.scored_tokens, perplexity(score), fitness_columns(kind, result), score.seconds,
                            static_cast<double>(tokens) / score.seconds,
