@@ -81,7 +81,8 @@ def test_a_longer_schedule_is_exported_with_a_warning_that_names_what_is_used(bo
     both.write_text(json.dumps(file))
     for kind in ("hf", "vllm", "axolotl"):
         done = export(both, kind, tmp_path / kind)
-        assert f'two: "short" up to {ORIGINAL} tokens, "long" beyond, up to {TARGET}' in done.stderr
+        assert f'"short" is exported for up to {ORIGINAL} tokens' in done.stderr
+        assert f'"long" for longer ones, up to {TARGET}' in done.stderr
     assert export(both, "json", tmp_path / "again.json").stderr == ""
     assert read_valid(tmp_path / "again.json") == file
 
