@@ -55,6 +55,7 @@ class StageInputs {
   /// Several of one name are told apart by a number; an empty path is none.
   void add(const std::string& name, const std::filesystem::path& file);
   [[nodiscard]] const std::map<std::string, std::filesystem::path>& files() const& { return files_; }
+  void files() && = delete;  // a loop over the files of a temporary would outlive them
 
  private:
   std::map<std::string, std::filesystem::path> files_;
@@ -71,7 +72,8 @@ class StageDriver {
 
   /// Refuses with InputError, before anything is done, what the stage could not do when its turn comes.
   virtual void check(Preflight& preflight) const = 0;
-  /// Adds what the stage computes at most, on a model that is `model`.
+  /// Adds what the stage computes at most, on a model that is `model`. Throws InputError for numbers of the stage that
+  /// check() refuses without reading documents or weights, because --dry-run asks for the cost alone.
   virtual void add_cost(const Config& config, const ModelDescription& model, StageCost& cost) const = 0;
   /// Adds what only this kind takes, beside checkpoint and factors.
   virtual void add_inputs(const PipelineStageRecord& record, const PipelinePlaces& places,
