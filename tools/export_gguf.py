@@ -2,8 +2,10 @@
 """Writes searched factors into a copy of a GGUF file, for llama.cpp and what is built on it.
 
 CONFIG is the config.json of `longrope export --format hf` (or of `longrope finetune`). The copy gets its two tables as
-the tensors rope_factors_long and rope_factors_short, and the keys that go with them; everything else stays as it is in
-BASE, which must be the same model. Without BASE the file holds the tensors and keys alone, to be merged by other tools.
+the tensors rope_factors_long and rope_factors_short, and the keys that go with them. The scaling that BASE carries is
+left out and named, because the factors of CONFIG hold it already and llama.cpp would apply it a second time: its
+other rope keys (linear, YaRN) and the tensor rope_freqs (Llama 3.1 to 3.3). Everything else stays as it is in BASE,
+which must be the same model. Without BASE the file holds the tensors and keys alone, to be merged by other tools.
 tools/import_gguf.py reads them back.
 
 llama.cpp chooses one table for each context: the long one when its sequences may be longer than the original length.
@@ -26,9 +28,12 @@ import numpy as np
 from document_preparation.input_error import InputError, exit_code_of
 
 TENSORS = {"rope_factors_long.weight": "long_factor", "rope_factors_short.weight": "short_factor"}
-SINGLE_TABLE = "rope_freqs.weight"  # llama.cpp takes it in place of both
+SINGLE_TABLE = "rope_freqs.weight"  # llama.cpp takes it in place of both; Llama 3.1 to 3.3 carry their scaling in it
 DEFAULT_BASE_FREQUENCY = 10000.0  # what llama.cpp assumes without the key
 LENGTH, BASE_FREQUENCY = "{arch}.context_length", "{arch}.rope.freq_base"
+# All keys of a base that change angles or the attention factor begin so: rope.scaling.factor and its older name
+# rope.scale_linear, rope.scaling.yarn_*, … The exporter sets those that belong to its factors; no other may stay.
+ROPE_KEYS = "{arch}.rope."
 # Architectures for which llama.cpp creates the tensors rope_factors_long and rope_factors_short (load_tensors, later
 # load_arch_tensors). Its loader refuses a file with tensors that it did not create.
 ARCHITECTURES = ("llama", "phi3", "minicpm", "minicpm3", "deci", "apertus")
@@ -143,9 +148,21 @@ def require_same_model(base: gguf.GGUFReader, architecture: object, config: dict
     if not math.isclose(frequency, config["rope_theta"], rel_tol=1e-5):
         raise InputError(f"the base must have the rope_theta of the configuration, {config['rope_theta']}: {frequency} "
                          f"({path})")
+
+
+def report_left_out(base: gguf.GGUFReader, dropped: list[str], config: dict, path: Path) -> None:
+    """Says which scaling of the base is not copied, and when it is not the one that the factors were made over."""
+    for key in dropped:
+        print(f"export_gguf: left out of the copy: {key} = {value_of(base, key)!r}; the factors replace it",
+              file=sys.stderr)
     for tensor in base.tensors:
-        if tensor.name == SINGLE_TABLE:
-            raise InputError(f"the base must not have factors of its own: {SINGLE_TABLE} ({path})")
+        if tensor.name != SINGLE_TABLE:
+            continue
+        print(f"export_gguf: left out of the copy: {SINGLE_TABLE}; the factors hold its scaling", file=sys.stderr)
+        short = np.asarray(config["short_factor"])
+        if tensor.data.shape != short.shape or not np.allclose(tensor.data, short, rtol=1e-4):
+            print(f"export_gguf: warning: {SINGLE_TABLE} of the base differs from short_factor, the table for short "
+                  f"texts: the base scales them in another way than the configuration ({path})", file=sys.stderr)
 
 
 def export(config: dict, base_path: Path | None, architecture: str, out: Path) -> None:
@@ -158,15 +175,19 @@ def export(config: dict, base_path: Path | None, architecture: str, out: Path) -
     if base is not None:
         writer.data_alignment = base.alignment  # general.alignment is among the keys that are copied
     keys = new_keys(config, architecture)
+    dropped = [name for name in (base.fields if base is not None else [])
+               if name.startswith(ROPE_KEYS.format(arch=architecture)) and name not in keys]
     for field in base.fields.values() if base is not None else []:
         own = field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF.")  # the writer adds these
-        if not own and field.name not in keys:
+        if not own and field.name not in keys and field.name not in dropped:
             array = field.types[0] == gguf.GGUFValueType.ARRAY
             writer.add_key_value(field.name, value_of(base, field.name), field.types[0],
                                  sub_type=field.types[-1] if array else None)
     for key, (value, kind) in keys.items():
         writer.add_key_value(key, value, kind)
-    tensors = [tensor for tensor in base.tensors if tensor.name not in TENSORS] if base is not None else []
+    tensors = []
+    if base is not None:
+        tensors = [tensor for tensor in base.tensors if tensor.name not in TENSORS and tensor.name != SINGLE_TABLE]
     for tensor in tensors:
         writer.add_tensor_info(tensor.name, tensor.data.shape, tensor.data.dtype, tensor.data.nbytes, tensor.tensor_type)
     factors = {name: np.asarray(config[key], dtype=np.float32) for name, key in TENSORS.items()}
@@ -184,6 +205,8 @@ def export(config: dict, base_path: Path | None, architecture: str, out: Path) -
         os.replace(temporary, out)  # whole or not at all
     finally:
         temporary.unlink(missing_ok=True)
+    if base is not None:
+        report_left_out(base, dropped, config, base_path)
     print(out)
 
 

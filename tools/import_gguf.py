@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Reads the LongRoPE factors of a GGUF file and writes the canonical factors file.
+"""Reads the rescale factors of a GGUF file and writes the canonical factors file.
 
 FILE has the tensors rope_factors_long and rope_factors_short, as llama.cpp's converter or tools/export_gguf.py write
-them. Where the two differ, the canonical file has both and a schedule: the short one up to the original length, the
-long one up to the context length. GGUF stores tables in float32; a factor becomes the shortest decimal that gives the
-same float32.
+them, or rope_freqs, the scaling of Llama 3.1 to 3.3. Where long and short differ, the canonical file has both and a
+schedule: the short one up to the original length, the long one up to the context length. A scaling factor that
+llama.cpp would apply beside the table is multiplied in. GGUF stores tables in float32; a factor becomes the shortest
+decimal that gives the same float32.
 
     tools/import_gguf.py Phi-3.5-mini-instruct-Q4_K_M.gguf --out phi-3.5.json
 """
@@ -19,11 +20,41 @@ import gguf
 import numpy as np
 
 from document_preparation.input_error import InputError, exit_code_of
-from export_gguf import (BASE_FREQUENCY, DEFAULT_BASE_FREQUENCY, LENGTH, TENSORS, integer, positive, read_gguf,
-                         value_of)
+from export_gguf import (BASE_FREQUENCY, DEFAULT_BASE_FREQUENCY, LENGTH, SINGLE_TABLE, TENSORS, integer, positive,
+                         read_gguf, value_of)
 
 SMALLEST_DIM, LARGEST_DIM = 4, 65536  # channels of a head, as schemas/factors.schema.json allows them
 LONGEST = 2**31
+OLD_SCALING_FACTOR = "{arch}.rope.scale_linear"  # llama.cpp reads it where rope.scaling.factor is not there
+
+
+def has_tensor(reader: gguf.GGUFReader, name: str) -> bool:
+    return any(tensor.name == name for tensor in reader.tensors)
+
+
+def scaling_beside_tables(reader: gguf.GGUFReader, architecture: str, path: Path) -> tuple[float, float]:
+    """What llama.cpp (load_hparams, llama_context) multiplies into every lambda, and the attention factor."""
+    def key(name: str) -> str:
+        return name.format(arch=architecture)
+
+    kind = value_of(reader, key(gguf.Keys.Rope.SCALING_TYPE))
+    ext_factor = value_of(reader, key(gguf.Keys.Rope.SCALING_YARN_EXT_FACTOR))
+    is_set = isinstance(ext_factor, int | float) and ext_factor >= 0  # negative: not set
+    is_yarn = ext_factor != 0 if is_set else kind == "yarn"
+    if is_yarn:
+        raise InputError(f"a GGUF file must not carry YaRN scaling beside its factors, which would mix them with others: "
+                         f"{key(gguf.Keys.Rope.SCALING_TYPE)} is {kind!r} ({path})")
+    factor = 1.0
+    if kind != "none":
+        for name in (OLD_SCALING_FACTOR, gguf.Keys.Rope.SCALING_FACTOR):
+            if value_of(reader, key(name)) not in (None, 0, 0.0):
+                factor = positive(reader, key(name), 1.0, path)
+    # llama.cpp takes 1 where a converter left the key out.
+    attention_factor = positive(reader, key(gguf.Keys.Rope.SCALING_ATTN_FACTOR), 1.0, path)
+    yarn_factor = value_of(reader, key(gguf.Keys.Rope.SCALING_YARN_ATTN_FACTOR))
+    if isinstance(yarn_factor, int | float) and yarn_factor >= 0:
+        attention_factor *= positive(reader, key(gguf.Keys.Rope.SCALING_YARN_ATTN_FACTOR), 1.0, path)
+    return factor, attention_factor
 
 
 def table(reader: gguf.GGUFReader, name: str, path: Path) -> list[float]:
@@ -67,15 +98,20 @@ def canonical(path: Path) -> dict:
     architecture = value_of(reader, gguf.Keys.General.ARCHITECTURE)
     if not isinstance(architecture, str):
         raise InputError(f"a GGUF file must name its architecture: {architecture!r} ({path})")
-    tables = {key: table(reader, name, path) for name, key in TENSORS.items()}
+    scale, factor = scaling_beside_tables(reader, architecture, path)
+    # llama.cpp takes rope_freqs at every length, in place of the other two.
+    single = has_tensor(reader, SINGLE_TABLE)
+    tables = {key: [scale * value for value in table(reader, SINGLE_TABLE if single else name, path)]
+              for name, key in TENSORS.items()}
     if len(tables["long_factor"]) != len(tables["short_factor"]):
         raise InputError(f"long and short factors must have one length: {len(tables['long_factor'])} and "
                          f"{len(tables['short_factor'])} ({path})")
     context = integer(reader, LENGTH.format(arch=architecture), 2, LONGEST, path)
     original_key = gguf.Keys.Rope.SCALING_ORIG_CTX_LEN.format(arch=architecture)
     original = context if value_of(reader, original_key) is None else integer(reader, original_key, 2, LONGEST, path)
-    # llama.cpp takes 1 where a converter left the key out.
-    factor = positive(reader, gguf.Keys.Rope.SCALING_ATTN_FACTOR.format(arch=architecture), 1.0, path)
+    if value_of(reader, original_key) is None:
+        print(f"import_gguf: the file does not say the original length ({original_key}): L0 is its context length, "
+              f"{context}", file=sys.stderr)
     mscale = {"policy": "none" if factor == 1.0 else "value", "value": factor}
 
     def entry(length: int, factors: list[float]) -> dict:

@@ -124,3 +124,38 @@ def test_truncated_files_are_refused(tmp_path):
         (tmp_path / "my.gguf").write_bytes(whole[:end])
         done = run("import_gguf.py", tmp_path / "my.gguf", "--out", tmp_path / "my.json")
         assert done.returncode == 2 and "Traceback" not in done.stderr, (end, done.stderr)
+
+
+def test_the_scaling_of_llama_3_1_is_read(tmp_path):
+    def single(keys, tensors):
+        tensors.clear()
+        tensors["rope_freqs.weight"] = np.float32(LONG)
+        for key in ("rope.scaling.original_context_length", "rope.scaling.attn_factor"):
+            del keys[key]
+
+    path = write_gguf(tmp_path / "llama-3.1.gguf", single)
+    file = imported(path, tmp_path / "out.json")
+    assert [entry["lambda"] for entry in file["factors"]] == [LONG] and "schedule" not in file
+    assert file["factors"][0]["mscale"] == {"policy": "none", "value": 1.0}
+    # The file does not say how long the model was trained.
+    assert f"L0 is its context length, {TARGET}" in run("import_gguf.py", path, "--out", tmp_path / "out.json").stderr
+
+
+@pytest.mark.parametrize("keys", [{"rope.scaling.factor": 4.0}, {"rope.scale_linear": 4.0},
+                                  {"rope.scaling.factor": 4.0, "rope.scale_linear": 8.0}])
+def test_a_scaling_factor_beside_the_tables_is_multiplied_in(tmp_path, keys):
+    file = imported(write_gguf(tmp_path / "in.gguf", lambda found, _: found.update(keys)), tmp_path / "out.json")
+    assert [entry["lambda"] for entry in file["factors"]] == [[4 * value for value in SHORT], [4 * value for value in LONG]]
+
+
+def test_a_second_attention_factor_is_multiplied_in(tmp_path):
+    path = write_gguf(tmp_path / "in.gguf", lambda keys, _: keys.update({"rope.scaling.yarn_attn_factor": 2.0}))
+    assert imported(path, tmp_path / "out.json")["factors"][0]["mscale"]["value"] == 2 * ATTENTION_FACTOR
+
+
+@pytest.mark.parametrize("keys", [{"rope.scaling.type": "yarn"}, {"rope.scaling.yarn_ext_factor": 1.0}])
+def test_yarn_beside_the_tables_is_refused(tmp_path, keys):
+    path = write_gguf(tmp_path / "in.gguf", lambda found, _: found.update(keys))
+    done = run("import_gguf.py", path, "--out", tmp_path / "out.json")
+    assert done.returncode == 2 and "must not carry YaRN scaling beside its factors" in done.stderr, done.stderr
+    assert not (tmp_path / "out.json").exists()
