@@ -22,6 +22,7 @@ void add_import_command(CLI::App& app);
 void add_factors_command(CLI::App& app);
 void add_documents_command(CLI::App& app);
 void add_inspect_model_command(CLI::App& app);
+void add_completion_command(CLI::App& app);
 
 // These need Torch, and are part of the program longrope-worker.
 void add_worker_command(CLI::App& app);
@@ -29,6 +30,10 @@ void add_score_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);
 void add_finetune_command(CLI::App& app);
 
+/// Adds the model, as `--model DIR` or as DIR alone, which sets `directory`; required.
+void add_model(CLI::App& command, std::string& directory, const std::string& help = "Hugging Face model directory");
+/// Makes `option` a number of tokens, or several: digits, or 8k for 8,192 and 1M for 1,048,576.
+CLI::Option* in_tokens(CLI::Option* option);
 /// Adds --db, which sets `database`: that of a search or a pipeline, read while it may be in use.
 void add_search_database(CLI::App& command, std::string& database);
 /// Adds --memory-budget, which sets `bytes`.

@@ -56,9 +56,8 @@ void add_documents_command(CLI::App& app) {
   auto* command = app.add_subcommand("documents", "Turn text files into documents for byte-level models");
   auto arguments = std::make_shared<DocumentsArguments>();
   command->add_option("TEXT", arguments->texts, "Text files")->required();
-  command
-      ->add_option("--length", arguments->options.length,
-                   "Tokens of each document, with its first (BOS) and last (EOS) special token")
+  in_tokens(command->add_option("--length", arguments->options.length,
+                                "Tokens of each document, with its first (BOS) and last (EOS) special token"))
       ->required();
   command->add_option("--count", arguments->options.count,
                       "Number of documents, cut at even distances over the texts [as many as there are]");

@@ -108,9 +108,9 @@ void add_evaluate_command(CLI::App& app) {
   auto* command = app.add_subcommand("evaluate", "Compare a model, PI, NTK, YaRN and your factors at several lengths");
   auto arguments = std::make_shared<EvaluateArguments>();
   add_scoring_options(*command, arguments->scoring);
-  command
-      ->add_option("--lengths", arguments->lengths,
-                   "Tokens of each document, its first (BOS) included: 512,4096,… Each length is measured by itself")
+  in_tokens(
+      command->add_option("--lengths,--length", arguments->lengths,
+                          "Tokens of each document, its first (BOS) included: 512,4k,… Each length is measured alone"))
       ->required()
       ->delimiter(',')
       ->allow_extra_args(false)

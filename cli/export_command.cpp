@@ -117,8 +117,7 @@ void add_export_command(CLI::App& app) {
   command->add_option(
       "--short-factors", arguments->short_factors,
       "Canonical JSON with a second table, used for texts up to its target_len (short-context recovery)");
-  command->add_option("--model", arguments->model, "Hugging Face directory of the model that the factors are for")
-      ->required();
+  add_model(*command, arguments->model, "Hugging Face directory of the model that the factors are for");
   command
       ->add_option(
           "--format", arguments->format,

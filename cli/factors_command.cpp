@@ -51,8 +51,9 @@ void add_factors_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "factors", "Print the factors of a closed form (PI, NTK, YaRN, …) or a file, for a model and a length");
   auto arguments = std::make_shared<FactorsArguments>();
-  command->add_option("--model", arguments->model, "Hugging Face model directory")->required();
-  command->add_option("--length", arguments->length, "Tokens to extend the model to")->required();
+  add_model(*command, arguments->model);
+  in_tokens(command->add_option("--length", arguments->length, "Tokens to extend the model to, as in 8192 or 8k"))
+      ->required();
   command->add_option("--method", arguments->method, kFactorsHelp)->capture_default_str();
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
   command->add_flag("--json", arguments->json, "Print JSON instead of a table");

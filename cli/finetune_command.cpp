@@ -18,6 +18,7 @@ namespace {
 
 struct FinetuneArguments {
   TrainingOptions training;
+  std::string model;
   std::string factors;
   std::string attention_factor;
   std::string init = "checkpoint";
@@ -87,6 +88,7 @@ class TrainingProgress {
 
 void finetune(FinetuneArguments arguments) {
   TrainingOptions& options = arguments.training;
+  options.model = arguments.model;
   if (arguments.init == "random") options.random_weights = arguments.initializer_range;
   if (options.target_length == 0) options.target_length = options.length;
   if (!arguments.factors.empty()) {
@@ -113,20 +115,16 @@ void add_finetune_command(CLI::App& app) {
   auto arguments = std::make_shared<FinetuneArguments>();
   TrainingOptions& options = arguments->training;
   const auto tokens = CLI::Range(std::int64_t{2}, std::int64_t{1} << 31);
-  command->add_option("--model", options.model, "Hugging Face model directory")->required();
+  add_model(*command, arguments->model);
   command
       ->add_option("--documents", options.documents, "Documents file; the first --length tokens of each are a sample")
       ->required();
   command->add_option("--out", options.out, "Hugging Face model directory to write")->required();
-  command->add_option("--length", options.length, "Tokens of each sample")
-      ->type_name("TOKENS")
-      ->required()
-      ->check(tokens);
+  in_tokens(command->add_option("--length", options.length, "Tokens of each sample"))->required()->check(tokens);
   auto* factors =
       command->add_option("--factors", arguments->factors, fmt::format("{} [those of the model]", kFactorsHelp));
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp)->needs(factors);
-  command->add_option("--target-length", options.target_length, "Length that --factors are for [--length]")
-      ->type_name("TOKENS")
+  in_tokens(command->add_option("--target-length", options.target_length, "Length that --factors are for [--length]"))
       ->needs(factors)
       ->check(tokens);
   command

@@ -27,7 +27,8 @@ void show_history(const HistoryArguments& arguments) {
 }  // namespace
 
 void add_history_command(CLI::App& app) {
-  auto* command = app.add_subcommand("history", "List every candidate that counted, in the order of the search");
+  auto* command = app.add_subcommand(
+      "history", "List the scored candidates in the order they were proposed, with factors and perplexity");
   auto arguments = std::make_shared<HistoryArguments>();
   add_search_database(*command, arguments->database);
   const std::map<std::string, HistoryFormat> formats = {

@@ -40,7 +40,8 @@ void add_import_command(CLI::App& app) {
           "canonical JSON (its table for --length)")
       ->required();
   command->add_option("--model", arguments->model, "Hugging Face model directory that the factors are for")->required();
-  command->add_option("--length", arguments->length, "Tokens that the factors extend the model to")->required();
+  in_tokens(command->add_option("--length", arguments->length, "Tokens that the factors extend the model to"))
+      ->required();
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);
   command->add_option("--out", arguments->out, "File to write, canonical JSON (longrope-factors/1)")->required();
   command->footer(

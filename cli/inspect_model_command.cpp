@@ -101,11 +101,11 @@ void inspect_model(const InspectArguments& arguments) {
 void add_inspect_model_command(CLI::App& app) {
   auto* command = app.add_subcommand("inspect-model", "Print what a Hugging Face model directory holds");
   auto arguments = std::make_shared<InspectArguments>();
-  command->add_option("DIR", arguments->directory, "Hugging Face model directory")->required();
-  auto* length = command
-                     ->add_option("--length", arguments->length,
-                                  "Also estimate the memory that scoring a document of this many tokens takes")
-                     ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31));
+  add_model(*command, arguments->directory);
+  auto* length =
+      in_tokens(command->add_option("--length", arguments->length,
+                                    "Also estimate the memory that scoring a document of this many tokens takes"))
+          ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31));
   command->add_option("--dtype", arguments->dtype, "Numbers of the weights for the estimate, fp32 or bf16")
       ->needs(length)
       ->capture_default_str();

@@ -57,5 +57,6 @@ int main(int argc, char** argv) {
   app.add_subcommand("finetune", "Train a model further on long documents, under given factors");
   longrope::add_documents_command(app);
   longrope::add_inspect_model_command(app);
+  longrope::add_completion_command(app);
   return longrope::run_program(app, argc, argv);
 }

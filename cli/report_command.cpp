@@ -3,6 +3,8 @@
 #include "pipeline/pipeline_places.h"
 #include "report/html_report.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -46,6 +48,7 @@ void write_report(const ReportArguments& arguments) {
   }
   sources.evaluations.insert(sources.evaluations.end(), arguments.evaluations.begin(), arguments.evaluations.end());
   write_file_atomically(arguments.out, html_report(sources));
+  fmt::print("{}\n", arguments.out);
 }
 
 }  // namespace

@@ -1,12 +1,20 @@
 #include "cli/command.h"
 #include "common/error.h"
+#include "common/suggestion.h"
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace longrope {
 namespace {
@@ -23,7 +31,56 @@ void require_printed() {
   throw Error(fmt::format("cannot write to standard output: {}", cause == 0 ? "a write failed" : std::strerror(cause)));
 }
 
+/// Writes 8k as 8192 and 1M as 1048576. Everything else stays, to be taken or refused as a number.
+std::string digits_of_tokens(std::string& text) {
+  constexpr std::array<std::pair<std::string_view, std::int64_t>, 2> kUnits = {{{"kK", 1024}, {"mM", 1024 * 1024}}};
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || end + 1 != text.data() + text.size()) return "";
+  for (const auto& [letters, tokens] : kUnits) {
+    if (letters.find(*end) == std::string_view::npos || count < 0 || count > kMost) continue;
+    text = std::to_string(count * tokens);
+    return "";
+  }
+  return "";
+}
+
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+/// What the command line says that no command knows: a command, or an option.
+std::optional<std::string> unknown_word(const CLI::App& app) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const std::string owner = command == &app ? "" : " of " + command->get_name();
+  std::vector<std::string> options;
+  for (const CLI::Option* option : command->get_options()) {
+    for (const std::string& name : option->get_lnames()) options.push_back("--" + name);
+  }
+  std::vector<std::string> commands;
+  for (const CLI::App* subcommand : commands_of(*command)) commands.push_back(subcommand->get_name());
+  for (const std::string& word : command->remaining()) {
+    const bool is_option = word.starts_with("--");
+    if (!is_option && commands.empty()) continue;  // an argument too many
+    const std::string name = word.substr(0, word.find('='));
+    const std::vector<std::string>& known = is_option ? options : commands;
+    return fmt::format("no such {}{}: {}{}", is_option ? "option" : "command", owner, name,
+                       suggestion(name, std::vector<std::string_view>(known.begin(), known.end())));
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+void add_model(CLI::App& command, std::string& directory, const std::string& help) {
+  command.add_option("--model,MODEL", directory, help)->required();
+}
+
+CLI::Option* in_tokens(CLI::Option* option) {
+  return option->transform(CLI::Validator(digits_of_tokens, "", "tokens"))->type_name("TOKENS");
+}
 
 void add_search_database(CLI::App& command, std::string& database) {
   command.add_option("--db", database, "Database of a search or a pipeline, which may be running")->required();
@@ -48,6 +105,12 @@ int run_program(CLI::App& app, int argc, char** argv) {
     return end.get_exit_code();
   } catch (const CLI::ParseError& error) {
     // Help and version also arrive here, with exit code 0.
+    if (error.get_exit_code() != 0) {
+      if (const auto message = unknown_word(app)) {
+        std::cerr << "longrope: " << *message << "\nRun with --help for more information.\n";
+        return kExitBadInput;
+      }
+    }
     return app.exit(error) == 0 ? kExitSuccess : kExitBadInput;
   } catch (const InputError& error) {
     std::cerr << "longrope: " << error.what() << '\n';

@@ -136,9 +136,8 @@ void add_score_command(CLI::App& app) {
   auto* command = app.add_subcommand("score", "Measure perplexity or accuracy on documents under given factors");
   auto arguments = std::make_shared<ScoreArguments>();
   add_scoring_options(*command, arguments->scoring);
-  command
-      ->add_option("--length", arguments->lengths,
-                   "Tokens to score of each document, its first (BOS) included; several: 512,4096")
+  in_tokens(command->add_option("--length,--lengths", arguments->lengths,
+                                "Tokens to score of each document, its first (BOS) included; several: 512,4k"))
       ->required()
       ->delimiter(',')
       ->allow_extra_args(false)

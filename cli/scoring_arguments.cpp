@@ -8,7 +8,7 @@
 namespace longrope {
 
 void add_scoring_options(CLI::App& command, ScoringArguments& arguments) {
-  command.add_option("--model", arguments.model, "Hugging Face model directory")->required();
+  add_model(command, arguments.model);
   command
       .add_option("--documents", arguments.documents,
                   "Documents file, written by longrope documents or tools/prepare_documents.py")

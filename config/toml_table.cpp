@@ -1,10 +1,11 @@
 #include "config/toml_table.h"
 
+#include "common/suggestion.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <sstream>
 #include <utility>
 
@@ -29,35 +30,6 @@ std::string as_written(const toml::node& node) {
 
 std::string line_of(const std::filesystem::path& file, const toml::source_region& source) {
   return fmt::format(" ({}:{})", file.string(), source.begin.line);
-}
-
-/// Levenshtein distance.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i + 1);
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0U : 1U);
-      diagonal = std::exchange(row[j + 1], std::min({replaced, row[j] + 1, row[j + 1] + 1}));
-    }
-  }
-  return row.back();
-}
-
-std::string suggestion(std::string_view unknown, const std::vector<std::string_view>& known) {
-  if (unknown.size() > kMaxShownBytes || known.empty()) return "";  // bounds the work on hostile input
-  std::size_t least = std::string_view::npos;
-  std::string_view nearest;
-  for (const std::string_view key : known) {
-    const std::size_t distance = edit_distance(unknown, key);
-    if (distance < least) {
-      least = distance;
-      nearest = key;
-    }
-  }
-  const std::size_t still_close = 1 + nearest.size() / 4;
-  return least <= still_close ? fmt::format("; did you mean {}?", nearest) : "";
 }
 
 /// toml++ 3.3 limits how deep values nest (256), but not the tables that a dotted key opens: each is a level of

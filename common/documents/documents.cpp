@@ -7,9 +7,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <span>
 #include <string_view>
@@ -92,6 +94,19 @@ void hash_array(Sha256& hash, const std::vector<Element>& values) {
   hash.update(std::as_bytes(std::span(values)));
 }
 
+/// Names the way from a text to documents, where a reader of safetensors would speak of its header's length: its upper
+/// four bytes are zero in every such file, and in no text.
+void require_no_text(const std::filesystem::path& path) {
+  std::array<char, 8> begin{};
+  std::ifstream(path, std::ios::binary).read(begin.data(), begin.size());
+  if (std::all_of(begin.begin() + 4, begin.end(), [](char byte) { return byte == '\0'; })) return;
+  throw InputError(fmt::format(
+      "documents must be tokens in a safetensors file, made from texts by `tools/prepare_documents.py "
+      "--tokenizer MODEL --length TOKENS --out FILE.safetensors {}`, or for a byte-level model by `longrope "
+      "documents`: {}",
+      path.filename().string(), path.string()));
+}
+
 }  // namespace
 
 std::string digest(const Document& document) {
@@ -102,6 +117,7 @@ std::string digest(const Document& document) {
 }
 
 DocumentsFile read_documents(const std::filesystem::path& path) {
+  require_no_text(path);
   const SafetensorsFile file(path);
   if (const std::string format = metadata_entry(file, "format"); format != kFormat) {
     throw InputError(fmt::format("a documents file must have the metadata format \"{}\": \"{}\" ({})", kFormat,

@@ -2,10 +2,14 @@
 
 #include "common/error.h"
 #include "common/formats/factors_file.h"
+#include "common/suggestion.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 
 namespace longrope {
 namespace {
@@ -20,12 +24,21 @@ AttentionFactor parse_attention_factor(const std::string& text, const RotaryGeom
   return attention_factor(parse_attention_policy(text), ratio, geometry.original_length);
 }
 
+/// Refuses a word that was meant as a method: as a file it would only be missing.
+void require_method_or_file(const std::string& factors) {
+  if (is_closed_form(factors) || factors.find_first_of("./") != std::string::npos) return;
+  if (std::error_code ignored; std::filesystem::exists(factors, ignored)) return;
+  throw InputError(fmt::format("factors must be none, pi, ntk, yarn, ramp or a file that exists: {}{}", factors,
+                               suggestion(factors, kClosedForms)));
+}
+
 }  // namespace
 
 bool is_closed_form(std::string_view factors) { return std::ranges::find(kClosedForms, factors) != kClosedForms.end(); }
 
 RescaleFactors named_factors(const std::string& factors, const std::string& attention, const ModelDescription& model,
                              std::int64_t length) {
+  require_method_or_file(factors);
   const RotaryGeometry& geometry = model.geometry;
   RescaleFactors result = is_closed_form(factors) ? extended_factors(factors, geometry, model.scaling, length)
                                                   : read_factors(factors, length);

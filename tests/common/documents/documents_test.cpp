@@ -113,6 +113,14 @@ TEST_F(DocumentsTest, DigestDependsOnTokensAndMaskButNotOnTheName) {
   EXPECT_NE(digest({"a", {1, 2}, {1, 1}}), digest({"a", {1, 2}, {0, 1}}));
 }
 
+TEST_F(DocumentsTest, TextIsRefusedWithTheWayToDocuments) {
+  path_ = directory_ / "books.txt";
+  std::ofstream(path_) << "It was a bright cold day in April, and the clocks were striking thirteen.";
+  EXPECT_THAT(refusal(),
+              HasSubstr("made from texts by `tools/prepare_documents.py --tokenizer MODEL --length TOKENS --out "
+                        "FILE.safetensors books.txt`"));
+}
+
 TEST_F(DocumentsTest, OtherFormatIsRefused) {
   write_raw({{"a", tensor("I32", kTokens)}}, {{"format", "pt"}});
   EXPECT_THAT(refusal(), AllOf(HasSubstr("longrope-documents/1"), HasSubstr("\"pt\""), HasSubstr(path_.string())));

@@ -68,5 +68,15 @@ TEST(NamedFactorsTest, UnscaledModelGetsThePlainClosedForm) {
   }
 }
 
+TEST(NamedFactorsTest, MisspeltMethodIsRefusedByTheOneThatWasMeant) {
+  try {
+    (void)named_factors("yran", "", scaled_model(), kReached);
+    FAIL() << "not refused";
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(),
+                 "factors must be none, pi, ntk, yarn, ramp or a file that exists: yran; did you mean yarn?");
+  }
+}
+
 }  // namespace
 }  // namespace longrope
