@@ -1,18 +1,25 @@
 #!/usr/bin/env python3
 """Tokenises texts into a documents file (schemas/documents_file.md), with a Hugging Face tokenizer or as bytes.
 
-Texts are .txt files, lines of .jsonl and .jsonl.gz, rows of .parquet. Nothing is padded, wrapped or joined; special
-tokens spelled out in a text are encoded as ordinary text. A document is LENGTH tokens, BOS included:
+Texts are .txt files, lines of .jsonl, elements or lines of .json (each also with .gz or .zst), rows of .parquet.
+Nothing is padded, wrapped or joined; special tokens spelled out in a text are encoded as ordinary text. A document is
+LENGTH tokens, BOS included:
 
   --kind text     the first tokens of a text; with --evaluator a mask of the tokens that need a long context (LongPPL)
   --kind segments all of a text in pieces of LENGTH tokens, each between BOS and EOS, to train on
   --kind needle   a text as filler around a magic number, which is asked for at the end (LongRoPE2)
   --kind passkey  the same with a pass key among sentences that need no TEXT (Landmark attention)
 
-Texts that are too short are left out and named. The masks of needles and pass keys count the answer's digits only.
+Texts that are empty, null, repeated or too short are left out and named. The masks of needles and pass keys count the
+answer's digits only.
+
+--split goes by the SHA-256 of each text: all documents of a text are in one part, at every length and in every run. So
+the shares hold approximately, and with few texts they can be far off; a part that would be empty is refused.
 """
 
 import argparse
+import dataclasses
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +31,10 @@ from document_preparation.documents_file import (Document, document_digest, pars
 from document_preparation.input_error import InputError, exit_code_of
 from document_preparation.longppl_mask import LongPplMasks, LongPplOptions
 from document_preparation.retrieval_documents import (RETRIEVALS, Filler, TooShort, passkey_filler,
-                                                      retrieval_documents)
-from document_preparation.texts import Text, read_texts
+                                                      retrieval_documents, spread_over_depths)
+from document_preparation.texts import Text
 from document_preparation.tokenization import ByteTokens, Encoded, HuggingFaceTokens
+from document_preparation.usable_texts import UsableTexts, listed
 
 
 class Preparation:
@@ -36,7 +44,8 @@ class Preparation:
         self.arguments = arguments
         self.shares = parse_split(arguments.split) if arguments.split else []
         self.tokens = ByteTokens() if arguments.byte_level else HuggingFaceTokens(arguments.tokenizer)
-        self.bos = self.special("bos", self.tokens.bos)
+        self.texts = UsableTexts(arguments.texts, arguments.text_key, arguments.strict)
+        self.bos = self.beginning()
         self.eos = self.special("eos", self.tokens.eos) if arguments.kind == "segments" else []
         self.masks = None
         if arguments.evaluator is not None:
@@ -44,6 +53,14 @@ class Preparation:
                 LongPplOptions(arguments.evaluator, arguments.alpha, arguments.beta, arguments.window,
                                arguments.stride, arguments.device), self.tokens.digest)
             print(self.masks.describe())
+
+    def beginning(self) -> list[int]:
+        """BOS or nothing, said in a line: models differ in it, and perplexities with it."""
+        given = self.arguments.no_bos or self.arguments.bos is not None
+        bos = [] if self.tokens.bos_ruled_out and not given else self.special("bos", self.tokens.bos)
+        reason = f": {self.tokens.bos_reason}" if self.tokens.bos_reason and not given else ""
+        print((f"every document begins with BOS, token {bos[0]}" if bos else "documents begin without BOS") + reason)
+        return bos
 
     def special(self, name: str, named_by_tokenizer: int | None) -> list[int]:
         if getattr(self.arguments, f"no_{name}"):
@@ -54,15 +71,6 @@ class Preparation:
             raise InputError(f"a {name.upper()} token must be named by the tokenizer's settings, by --{name} ID, or ruled "
                              f"out by --no-{name}: none is named ({self.arguments.tokenizer})")
         return [token]
-
-    def texts(self) -> Iterator[Text]:
-        names: set[str] = set()
-        for path in self.arguments.texts:
-            for text in read_texts(path, self.arguments.text_key):
-                require_name(text.name, names, text.place)
-                if not text.text.strip():
-                    raise InputError(f"a text must not be empty: {text.name} ({text.place})")
-                yield text
 
     def text_documents(self, text: Text, length: int) -> Iterator[Document]:
         encoded = self.tokens.encode(text.text)
@@ -104,13 +112,16 @@ class Preparation:
 
     def documents(self, length: int) -> list[Document]:
         arguments = self.arguments
-        if arguments.kind == "passkey":
-            return list(self.retrievals("passkey", passkey_filler(self.tokens, length), length))
+        if arguments.kind == "passkey":  # the texts that differ are what is hidden
+            return [dataclasses.replace(document, text_digest=hashlib.sha256(
+                        f"{arguments.seed}/passkey/{document.name}".encode()).hexdigest())
+                    for document in self.retrievals("passkey", passkey_filler(self.tokens, length), length)]
         documents: list[Document] = []
         names: set[str] = set()
         places: dict[str, str] = {}  # where each document came from, by digest
         too_short: list[str] = []  # places of texts
-        for text in self.texts():
+        repeated: list[str] = []
+        for text in self.texts:
             try:  # a text that is too short gives no document at all
                 made = list(self.documents_of(text, length))
             except TooShort:
@@ -119,15 +130,21 @@ class Preparation:
             for document in made:
                 require_name(document.name, names, text.place)
                 earlier = places.setdefault(document_digest(document.tokens, document.scored), text.place)
-                if earlier != text.place:
-                    raise InputError(f"documents must differ: {document.name} has the tokens of {earlier} ({text.place})")
-            documents += made
+                if earlier == text.place:
+                    documents.append(dataclasses.replace(document, text_digest=text.digest))
+                elif arguments.strict:
+                    raise InputError(f"documents must differ: {document.name} has the tokens of {earlier} "
+                                     f"({text.place}); --strict refuses it")
+                else:
+                    repeated.append(f"{text.place} repeats {earlier}")
         left_out = f" ({listed(too_short)})" if too_short else ""
-        print(f"{len(documents)} documents of {length} tokens; {len(too_short)} left out as shorter{left_out}")
+        print(f"{len(documents)} documents of {length} tokens; {len(too_short)} left out as shorter{left_out}"
+              + (f"; {len(repeated)} left out with the tokens of another ({listed(repeated)})" if repeated else ""))
         if not documents and self.masks is not None:
             raise InputError(f"a text must have a key token: none of {length} tokens has (--evaluator)")
         if not documents:
-            raise InputError(f"a text must have at least {length} tokens: none of {len(too_short)} has ({listed(too_short)})")
+            found = f"none of {len(too_short)} has ({listed(too_short)})" if too_short else "there is no text"
+            raise InputError(f"a text must have at least {length} tokens: {found}")
         return documents
 
     def source(self) -> str:
@@ -140,23 +157,31 @@ class Preparation:
                        f"{arguments.beta}, window {arguments.window}, stride {arguments.stride}")
         return source
 
-    def write(self, length: int, out: Path) -> None:
+    def parts(self, length: int, out: Path) -> dict[Path, list[Document]]:
+        """The documents of each file to write."""
         documents = self.documents(length)
         count = self.arguments.count
         if count is not None:
             if not 1 <= count <= len(documents):
                 raise InputError(f"count must lie in [1, {len(documents)}], the documents there are: {count}")
-            documents = [documents[i * len(documents) // count] for i in range(count)]
-        parts = {out: documents}
-        if self.shares:
-            parts = {named(out, name): part for name, part in split_documents(documents, self.shares).items()}
+            if self.arguments.kind in RETRIEVALS:
+                documents = spread_over_depths(documents, count)
+            else:
+                documents = [documents[i * len(documents) // count] for i in range(count)]
+        if not self.shares:
+            return {out: documents}
+        return {named(out, name): part for name, part in split_documents(documents, self.shares).items()}
+
+    def write(self) -> None:
+        """All lengths are made before the first file is written: what cannot be right leaves nothing behind."""
+        arguments = self.arguments
+        parts: dict[Path, list[Document]] = {}
+        for length in arguments.length:
+            several = len(arguments.length) > 1
+            parts |= self.parts(length, named(arguments.out, str(length)) if several else arguments.out)
         for path, part in parts.items():
             write_documents(part, path, self.tokens.digest, self.source())
             print(f"{path}: {len(part)} documents")
-
-
-def listed(places: list[str], most: int = 5) -> str:
-    return ", ".join(places[:most]) + (f" and {len(places) - most} more" if len(places) > most else "")
 
 
 def named(path: Path, name: str) -> Path:
@@ -179,10 +204,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         raise InputError(f"kind must be text for a LongPPL mask: {arguments.kind} (--evaluator)")
     if arguments.samples < 1:
         raise InputError(f"samples must be at least 1: {arguments.samples}")
-    preparation = Preparation(arguments)
-    for length in arguments.length:
-        several = len(arguments.length) > 1
-        preparation.write(length, named(arguments.out, str(length)) if several else arguments.out)
+    Preparation(arguments).write()
 
 
 def lengths(text: str) -> list[int]:
@@ -201,7 +223,8 @@ def depths(text: str) -> list[float]:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("texts", nargs="*", type=Path, metavar="TEXT", help=".txt, .jsonl, .jsonl.gz or .parquet")
+    parser.add_argument("texts", nargs="*", type=Path, metavar="TEXT",
+                        help=".txt, .jsonl, .json (also .gz, .zst) or .parquet")
     tokens = parser.add_mutually_exclusive_group(required=True)
     tokens.add_argument("--tokenizer", type=Path, metavar="DIR", help="directory with tokenizer.json")
     tokens.add_argument("--byte-level", action="store_true", help="a token is a byte, 256 is BOS")
@@ -209,12 +232,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
                         help="tokens per document, BOS included; several lengths give one file each, OUT-LENGTH")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the .safetensors file to write")
     parser.add_argument("--count", type=int, metavar="N",
-                        help="how many documents to keep, evenly spaced (default: all)")
+                        help="how many documents to keep, evenly spaced; needles and pass keys spread over the depths "
+                             "(default: all)")
     parser.add_argument("--split", metavar="NAME:SHARE,…",
-                        help="one file per name, OUT-NAME; e.g. search:0.4,heldout:0.6")
-    parser.add_argument("--text-key", default="text", metavar="KEY", help="JSON key or Parquet column (default: text)")
+                        help="one file per name, OUT-NAME; e.g. search:0.4,heldout:0.6; a text is in one part, so "
+                             "shares are approximate")
+    parser.add_argument("--text-key", default="text", metavar="KEY",
+                        help="JSON key or Parquet column; meta.body is body in meta (default: text)")
+    parser.add_argument("--strict", action="store_true", help="refuse empty, null and repeated texts")
     bos = parser.add_mutually_exclusive_group()
-    bos.add_argument("--bos", type=int, metavar="ID", help="BOS token (default: what the tokenizer's settings name)")
+    bos.add_argument("--bos", type=int, metavar="ID", help="BOS token (default: what the tokenizer's settings name, "
+                     "none where they say add_bos_token: false)")
     bos.add_argument("--no-bos", action="store_true", help="no BOS token")
     eos = parser.add_mutually_exclusive_group()
     eos.add_argument("--eos", type=int, metavar="ID",

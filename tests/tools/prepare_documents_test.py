@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
-from preparation import LENGTH, LONG, ROOT, read, refused, run
+from preparation import LENGTH, LONG, ROOT, prepare, read, refused, run
 
 from document_preparation import documents_file
 from document_preparation.input_error import InputError
+from document_preparation.texts import Text
 
 GOLDEN = json.loads((ROOT / "tests" / "fixtures" / "documents" / "golden.json").read_text())
 SHORT = "And."
@@ -137,21 +138,17 @@ def test_count_takes_evenly_spaced_documents(tmp_path, tokenizer_directory):
 
 
 @pytest.mark.parametrize("golden", GOLDEN["documents"], ids=lambda golden: golden["name"])
-def test_digest_and_split_position_match_the_golden_values(golden):
+def test_digest_matches_the_golden_values(golden):
     scored = np.array(golden["scored"], dtype=np.uint8) if golden["scored"] else None
-    digest = documents_file.document_digest(np.array(golden["tokens"], dtype=np.int32), scored)
-    assert digest == golden["digest"]
-    assert documents_file.split_position(digest) == golden["split_position"]
+    assert documents_file.document_digest(np.array(golden["tokens"], dtype=np.int32), scored) == golden["digest"]
 
 
-def test_split_matches_the_golden_parts():
-    documents = [documents_file.Document(golden["name"], np.array(golden["tokens"], dtype=np.int32),
-                                         np.array(golden["scored"], dtype=np.uint8) if golden["scored"] else None)
-                 for golden in GOLDEN["documents"]]
-    parts = documents_file.split_documents(documents, documents_file.parse_split(GOLDEN["split"]))
-    for name, part in parts.items():
-        expected = [g["name"] for g in GOLDEN["documents"] if g["part"] == name]
-        assert [document.name for document in part] == expected
+def test_split_position_is_the_beginning_of_the_digest():
+    # SHA-256 of "abc", FIPS 180-2.
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert Text("a-0000", "abc", "a.txt").digest == digest
+    assert documents_file.split_position(digest) == (0xBA7816BF8F01CFEA >> 11) / 2**53
+    assert documents_file.split_position("f" * 64) < 1.0
 
 
 def test_split_writes_disjoint_files_and_no_other(tmp_path, tokenizer_directory):
@@ -164,6 +161,75 @@ def test_split_writes_disjoint_files_and_no_other(tmp_path, tokenizer_directory)
     heldout, _ = read(tmp_path / "pg19-heldout.safetensors")
     assert not out.exists() and not set(search) & set(heldout)
     assert len(search) + len(heldout) == 40 and min(len(search), len(heldout)) > 5
+
+
+def split_texts(out, *parts):
+    """The texts of each part, by what their names say."""
+    return [{name.removesuffix(".scored") for name in read(out.with_name(f"{out.stem}-{part}.safetensors"))[0]}
+            for part in parts]
+
+
+@pytest.mark.parametrize("kind", ["text", "needle"])
+def test_a_text_is_in_one_part_at_every_length_and_in_every_run(tmp_path, kind):
+    texts = [f"Chapter {number}. " + "It was a bright cold day in April. " * 40 for number in range(12)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[5:7]))
+    out = tmp_path / "out.safetensors"
+    arguments = ["--byte-level", "--kind", kind, "--out", out, "--split", "search:0.5,heldout:0.5"]
+    result = prepare(*arguments, "--length", "600,1000", tmp_path / "a.jsonl")
+    assert result.returncode == 0, result.stderr
+    short, long = (split_texts(tmp_path / f"out-{length}.safetensors", "search", "heldout") for length in (600, 1000))
+    assert short == long and all(short) and not short[0] & short[1]
+    alone = prepare(*arguments, "--length", "600", "--strict", tmp_path / "a.jsonl")
+    assert alone.returncode == 0 and split_texts(out, "search", "heldout") == short
+    # Among other texts, under other names.
+    result = prepare(*arguments, "--length", "800", tmp_path / "b.jsonl", tmp_path / "a.jsonl")
+    assert result.returncode == 0, result.stderr
+    both = split_texts(out, "search", "heldout")
+    for number in (5, 6):
+        assert ({name for name in both[0] if name.startswith(f"b-000{number - 5}")} != set()) == (
+            {name for name in short[0] if name.startswith(f"a-000{number}")} != set())
+
+
+def test_the_segments_of_a_text_stay_together(tmp_path):
+    texts = [f"Chapter {number}. " + "It was a bright cold day in April. " * 40 for number in range(12)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    out = tmp_path / "out.safetensors"
+    result = prepare("--byte-level", "--kind", "segments", "--out", out, "--split", "train:0.5,heldout:0.5", "--length",
+                     100, tmp_path / "a.jsonl")
+    assert result.returncode == 0, result.stderr
+    train, heldout = ({name.rsplit("-", 1)[0] for name in part} for part in split_texts(out, "train", "heldout"))
+    assert train and heldout and not train & heldout
+
+
+def test_a_part_without_documents_is_refused_with_the_counts_and_nothing_is_written(tmp_path, tokenizer_directory):
+    (tmp_path / "a.txt").write_text(LONG)
+    result = run(tokenizer_directory, tmp_path / "out.safetensors", "--split", "search:0.5,heldout:0.5",
+                 tmp_path / "a.txt")
+    assert refused(result, "every share of a split must get a document", "1 documents of 1 texts", "search ",
+                   "heldout ", "more texts")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_length_that_cannot_be_made_leaves_no_file_of_another(tmp_path, tokenizer_directory):
+    (tmp_path / "a.txt").write_text(LONG)
+    result = run(tokenizer_directory, tmp_path / "out.safetensors", tmp_path / "a.txt", length="16,4000")
+    assert refused(result, "at least 4000 tokens")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_the_same_documents_are_the_same_bytes(tmp_path, tokenizer_directory):
+    (tmp_path / "a.txt").write_text(LONG)
+    out = tmp_path / "out.safetensors"
+    written = set()
+    for _ in range(4):  # `safetensors` alone writes three keys of metadata in one of six orders
+        assert run(tokenizer_directory, out, tmp_path / "a.txt").returncode == 0
+        written.add(out.read_bytes())
+    assert len(written) == 1
+    raw = written.pop()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    assert list(header) == sorted(header) and list(header["__metadata__"]) == sorted(header["__metadata__"])
+    assert int.from_bytes(raw[:8], "little") % 8 == 0
 
 
 @pytest.mark.parametrize("split", ["", "search", "search:0", "search:1.5", "search:nan", "a:0.5,a:0.5", "a:0.6,b:0.6",
@@ -185,6 +251,12 @@ def test_malformed_split_is_refused(split):
     ("a.jsonl.gz", b"no gzip", ["readable", "a.jsonl.gz"]),
     ("a.jsonl.gz", gzip.compress(b'{"text": "' + b"x" * 1000)[:-12], ["readable", "a.jsonl.gz"]),
     ("a.parquet", b"no parquet", ["Parquet", "a.parquet"]),
+    ("a.jsonl.zst", b"no zstd", ["readable", "a.jsonl.zst"]),
+    ("a.jsonl.zst", pyarrow.compress(b'{"text": "x"}', codec="zstd", asbytes=True)[:-2], ["readable", "a.jsonl.zst"]),
+    ("a.json", b'["x", 5]', ["string", "element 1"]),
+    ("a.json", b'[{"text": "x"}, {"body": "x"}]', ['"text"', "element 1"]),
+    ("a.json", b'[{"text": "x"}', ["one array", "a.json"]),
+    ("a.json", b'{"body": "x"}', ['"text"', "a.json:1"]),
     ("a.pdf", b"x", ["must end in", "a.pdf"]),
 ])
 def test_bad_text_is_refused_with_its_place(tmp_path, tokenizer_directory, name, content, words):
@@ -193,34 +265,146 @@ def test_bad_text_is_refused_with_its_place(tmp_path, tokenizer_directory, name,
     assert not list(tmp_path.glob("*out.safetensors*"))
 
 
-def test_parquet_without_the_column_or_with_nulls_is_refused(tmp_path, tokenizer_directory):
+def rows(*texts):
+    return "".join(json.dumps({"text": text}) + "\n" for text in texts)
+
+
+def test_parquet_without_the_column_is_refused(tmp_path, tokenizer_directory):
     path = tmp_path / "a.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"text": [LONG, None]}), path)
+    pyarrow.parquet.write_table(pyarrow.table({"text": [LONG, None], "meta": [{"body": LONG}] * 2}), path)
+    for key in ["body", "meta.text", "text.body"]:
+        result = run(tokenizer_directory, tmp_path / "out.safetensors", "--text-key", key, path)
+        assert refused(result, f'"{key}"', "a.parquet")
+
+
+def test_empty_null_and_repeated_texts_are_left_out_and_counted(tmp_path, tokenizer_directory):
+    texts = [LONG, "", None, LONG[7:], LONG, " \n"]
+    (tmp_path / "a.jsonl").write_text(rows(*texts))
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "b.parquet")
     out = tmp_path / "out.safetensors"
-    assert refused(run(tokenizer_directory, out, path), "NoneType", "row 1")
-    assert refused(run(tokenizer_directory, out, "--text-key", "body", path), '"body"', "a.parquet")
+    for name, place in [("a.jsonl", ":{}"), ("b.parquet", ", row {}")]:
+        first = 1 if name == "a.jsonl" else 0
+        at = [str(tmp_path / name) + place.format(first + index) for index in range(len(texts))]
+        result = run(tokenizer_directory, out, tmp_path / name)
+        assert result.returncode == 0, result.stderr
+        assert (f"4 texts left out: 2 empty ({at[1]}, {at[5]}); 1 null ({at[2]}); "
+                f"1 repeated ({at[4]} repeats {at[0]})\n") in result.stdout
+        assert set(read(out)[0]) == {f"{name[0]}-0000", f"{name[0]}-0003"}
+    # Said once for several lengths; the same text in another file repeats too.
+    result = run(tokenizer_directory, out, tmp_path / "a.jsonl", tmp_path / "b.parquet", length="16,20")
+    assert result.stdout.count("texts left out") == 1 and f"{tmp_path}/b.parquet, row 0 repeats" in result.stdout
 
 
-def test_a_document_that_repeats_another_is_refused_with_both_places(tmp_path, tokenizer_directory):
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in [LONG, LONG[7:], LONG])
-    (tmp_path / "a.jsonl").write_text(lines)
-    assert refused(run(tokenizer_directory, tmp_path / "out.safetensors", tmp_path / "a.jsonl"), "documents must differ",
-                   "a.jsonl:1", "a.jsonl:3")
-    # Texts that differ only beyond the length give one document twice.
+@pytest.mark.parametrize("text, words", [
+    ("", ["must not be empty", "a-0001"]), (" \n", ["must not be empty", "a-0001"]),
+    (None, ["must be a string: null"]), (LONG, ["must differ", "a-0001", "a.jsonl:1"]),
+])
+def test_strict_refuses_empty_null_and_repeated_texts_with_their_places(tmp_path, tokenizer_directory, text, words):
+    (tmp_path / "a.jsonl").write_text(rows(LONG, text))
+    result = run(tokenizer_directory, tmp_path / "out.safetensors", "--strict", tmp_path / "a.jsonl")
+    assert refused(result, "a.jsonl:2", *words)
+
+
+def test_texts_that_differ_beyond_the_length_give_one_document(tmp_path, tokenizer_directory):
     (tmp_path / "b.txt").write_text(LONG)
     (tmp_path / "c.txt").write_text(LONG + "more")
-    assert refused(run(tokenizer_directory, tmp_path / "out.safetensors", tmp_path / "b.txt", tmp_path / "c.txt"),
-                   "c-0000", "b.txt", "c.txt")
+    out = tmp_path / "out.safetensors"
+    texts = [tmp_path / "b.txt", tmp_path / "c.txt"]
+    result = run(tokenizer_directory, out, *texts)
+    assert result.returncode == 0, result.stderr
+    assert f"1 left out with the tokens of another ({texts[1]} repeats {texts[0]})" in result.stdout
+    assert set(read(out)[0]) == {"b-0000"}
+    assert refused(run(tokenizer_directory, out, "--strict", *texts), "documents must differ", "c-0000", "b.txt",
+                   "c.txt")
 
 
-@pytest.mark.parametrize("name, content, place", [
-    ("a.txt", b" \n\t", "a.txt"),
-    ("a.jsonl", b'{"text": "In the beginning"}\n{"text": ""}\n', "a.jsonl:2"),
+def test_texts_without_any_content_are_refused(tmp_path, tokenizer_directory):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf \n\t")
+    result = run(tokenizer_directory, tmp_path / "out.safetensors", tmp_path / "a.txt", length=2)
+    assert refused(result, "there is no text")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.json",
+                                  "a.json.gz", "a.json.zst", "strings.json", "lines.json", "lines.json.gz",
+                                  "a.parquet"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_every_format_gives_the_text_and_a_byte_order_mark_is_none(tmp_path, tokenizer_directory, name, mark):
+    record = json.dumps({"text": mark + LONG}, ensure_ascii=False)
+    content = {"a.txt": LONG, "a.jsonl": record + "\n", "a.json": f"\n[{record}\n]", "lines.json": record,
+               "strings.json": json.dumps([mark + LONG])}.get(name.removesuffix(".gz").removesuffix(".zst"), "")
+    raw = (mark + content).encode()
+    if name.endswith(".gz"):
+        raw = gzip.compress(raw)
+    elif name.endswith(".zst"):
+        raw = pyarrow.compress(raw, codec="zstd", asbytes=True)
+    (tmp_path / name).write_bytes(raw)
+    if name.endswith(".parquet"):
+        pyarrow.parquet.write_table(pyarrow.table({"text": [mark + LONG]}), tmp_path / name)
+    (tmp_path / "plain.txt").write_text(LONG)
+    out = tmp_path / "out.safetensors"
+    assert run(tokenizer_directory, out, tmp_path / "plain.txt").returncode == 0
+    expected = read(out)[0]["plain-0000"].tolist()
+    result = run(tokenizer_directory, out, tmp_path / name)
+    assert result.returncode == 0, result.stderr
+    assert read(out)[0] and read(out)[0][f"{name.split('.')[0]}-0000"].tolist() == expected
+
+
+def test_a_compressed_file_of_several_frames_is_read_to_its_end(tmp_path, tokenizer_directory):
+    frames = [pyarrow.compress(rows(text).encode(), codec="zstd", asbytes=True) for text in (LONG, LONG[7:])]
+    (tmp_path / "a.jsonl.zst").write_bytes(b"".join(frames))
+    out = tmp_path / "out.safetensors"
+    assert run(tokenizer_directory, out, tmp_path / "a.jsonl.zst").returncode == 0
+    assert len(read(out)[0]) == 2
+
+
+@pytest.mark.parametrize("record, expected", [
+    ({"meta": {"body": LONG}}, LONG), ({"meta.body": LONG, "meta": {"body": LONG[7:]}}, LONG), ({"meta": None}, None),
+    ({"meta": {"body": None}}, None),
 ])
-def test_an_empty_text_is_refused_with_its_place(tmp_path, tokenizer_directory, name, content, place):
-    (tmp_path / name).write_bytes(content)
-    assert refused(run(tokenizer_directory, tmp_path / "out.safetensors", tmp_path / name, length=2), "must not be empty",
-                   place)
+def test_a_key_with_a_dot_leads_into_nested_objects_unless_it_is_there_itself(tmp_path, tokenizer_directory, record,
+                                                                              expected):
+    (tmp_path / "plain.txt").write_text(LONG[3:])
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(
+        [record], schema=pyarrow.schema([(name, pyarrow.string() if name == "meta.body" else pyarrow.struct(
+            {"body": pyarrow.string()})) for name in record])), tmp_path / "b.parquet")
+    out = tmp_path / "out.safetensors"
+    expected = [0, *Tokenizer.from_file(str(tokenizer_directory / "tokenizer.json")).encode(expected).ids[
+        : LENGTH - 1]] if expected else None
+    for name in ["a.jsonl", "b.parquet"]:
+        result = run(tokenizer_directory, out, "--text-key", "meta.body", tmp_path / name, tmp_path / "plain.txt")
+        assert result.returncode == 0, result.stderr
+        documents = read(out)[0]
+        if expected is None:
+            assert "1 texts left out: 1 null" in result.stdout and set(documents) == {"plain-0000"}
+        else:
+            assert documents[f"{name[0]}-0000"].tolist() == expected
+
+
+@pytest.mark.parametrize("put, options, beginning, said", [
+    (False, [], [], "without BOS: tokenizer_config.json says add_bos_token: false"),
+    (False, ["--bos", 0], [0], "BOS, token 0\n"),
+    (True, [], [0], "transformers 5 follows that"),
+    (True, ["--no-bos"], [], "without BOS\n"),
+])
+def test_add_bos_token_false_is_followed_as_transformers_does_and_said(tmp_path, tokenizer_directory, put, options,
+                                                                       beginning, said):
+    (tokenizer_directory / "tokenizer_config.json").write_text(
+        '{"bos_token": "<s>", "add_bos_token": false, "tokenizer_class": "PreTrainedTokenizerFast"}')
+    if put:
+        tokenizer = Tokenizer.from_file(str(tokenizer_directory / "tokenizer.json"))
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        tokenizer.save(str(tokenizer_directory / "tokenizer.json"))
+    (tmp_path / "a.txt").write_text(LONG)
+    out = tmp_path / "out.safetensors"
+    result = run(tokenizer_directory, out, *options, tmp_path / "a.txt")
+    assert result.returncode == 0, result.stderr
+    tokens = read(out)[0]["a-0000"].tolist()
+    assert (tokens[:1] == [0]) == bool(beginning) and said in result.stdout, result.stdout
+    if not options:
+        transformers = pytest.importorskip("transformers", reason="NOT RUN: transformers is not installed")
+        reference = transformers.AutoTokenizer.from_pretrained(tokenizer_directory)(LONG).input_ids
+        assert tokens == reference[:LENGTH]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path, tokenizer_directory):

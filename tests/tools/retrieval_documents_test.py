@@ -117,6 +117,42 @@ def test_the_needle_lies_at_its_depth(tmp_path, tokens, kind):
         assert before / (before + after) == pytest.approx(float(name.rsplit("-", 2)[1]), abs=0.03), name
 
 
+def depths_and_stems(path):
+    documents = [name.rsplit("-", 2) for name in read(path)[0] if not name.endswith(".scored")]
+    return sorted(depth for _, depth, _ in documents), sorted(stem for stem, _, _ in documents)
+
+
+@pytest.mark.parametrize("count, expected", [
+    (1, ["0.000"]), (2, ["0.000", "0.500"]), (4, ["0.000", "0.250", "0.500", "0.750"]),
+    (7, ["0.000", "0.000", "0.250", "0.500", "0.500", "0.750", "1.000"]),
+    (20, sorted(["0.000", "0.250", "0.500", "0.750", "1.000"] * 4)),
+])
+@pytest.mark.parametrize("kind", ["needle", "passkey"])
+def test_count_spreads_over_the_depths(tmp_path, kind, count, expected):
+    texts, samples = [], 4
+    if kind == "needle":
+        texts, samples = [tmp_path / f"book{index}.txt" for index in range(4)], 1
+        for index, path in enumerate(texts):
+            path.write_text(BOOK[index:])
+    out = tmp_path / "out.safetensors"
+    result = prepare("--byte-level", "--kind", kind, "--length", 640, "--samples", samples, "--count", count, "--out",
+                     out, *texts)
+    assert result.returncode == 0, result.stderr
+    depths, stems = depths_and_stems(out)
+    assert depths == expected
+    if kind == "needle":
+        assert len(set(stems)) == min(count, 4)  # of as many texts as can be
+
+
+def test_a_pass_key_is_in_one_part_of_a_split_at_every_length(tmp_path):
+    result = prepare("--byte-level", "--kind", "passkey", "--length", "640,900", "--samples", 3, "--split",
+                     "a:0.5,b:0.5", "--out", tmp_path / "key.safetensors")
+    assert result.returncode == 0, result.stderr
+    for part in "ab":
+        names = [read(tmp_path / f"key-{length}-{part}.safetensors")[0].keys() for length in (640, 900)]
+        assert names[0] == names[1] and len(names[0]) > 0
+
+
 def test_filler_is_the_book_in_its_order(tmp_path, tokens):
     documents, _ = made(tokens, "needle", 900, tmp_path / "out.safetensors", "--depths", "0.5")
     text = tokens.decode(next(iter(documents.values()))[0][1:])

@@ -1,6 +1,7 @@
 """Documents, their identity, their split, and the file they are written to (schemas/documents_file.md)."""
 
 import hashlib
+import json
 import os
 import re
 import struct
@@ -23,6 +24,7 @@ class Document:
     name: str
     tokens: np.ndarray  # int32 [length]
     scored: np.ndarray | None = None  # uint8 [length], 1 where a token counts; None: all count
+    text_digest: str = ""  # SHA-256 in hex of what it was made from, which decides its part of a split
 
 
 def array_bytes(array: np.ndarray) -> bytes:
@@ -34,10 +36,9 @@ def document_digest(tokens: np.ndarray, scored: np.ndarray | None = None) -> str
     return hashlib.sha256(array_bytes(tokens.astype("<i4")) + array_bytes(mask.astype(np.uint8))).hexdigest()
 
 
-def split_position(digest: str) -> float:
-    """Where a document falls in [0, 1); the rule of schemas/documents_file.md."""
-    leading = int.from_bytes(hashlib.sha256(digest.encode("ascii")).digest()[:8], "big")
-    return (leading >> 11) / 2**53
+def split_position(text_digest: str) -> float:
+    """Where a text falls in [0, 1): the leading 53 bits of its digest; the rule of schemas/documents_file.md."""
+    return (int(text_digest[:16], 16) >> 11) / 2**53
 
 
 def parse_split(text: str) -> list[tuple[str, float]]:
@@ -55,6 +56,7 @@ def parse_split(text: str) -> list[tuple[str, float]]:
 
 
 def split_documents(documents: list[Document], shares: list[tuple[str, float]]) -> dict[str, list[Document]]:
+    """A part for each share. All documents of a text are in one part, whatever their length and the other texts are."""
     ends: list[float] = []
     total = 0.0
     for _, share in shares:  # one by one: sum() may round differently from the C++ tool
@@ -65,24 +67,36 @@ def split_documents(documents: list[Document], shares: list[tuple[str, float]]) 
     parts: dict[str, list[Document]] = {name: [] for name, _ in shares}
     names = list(parts)
     for document in documents:
-        part = bisect_right(ends, split_position(document_digest(document.tokens, document.scored)))
+        part = bisect_right(ends, split_position(document.text_digest))
         if part < len(names):
             parts[names[part]].append(document)
-    for name, part_documents in parts.items():
-        if not part_documents:
-            raise InputError(f"every share of a split must get a document: none of {len(documents)} falls to {name}")
+    if not all(parts.values()):
+        texts = len({document.text_digest for document in documents})
+        counts = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
+        raise InputError("every share of a split must get a document, and the digest of a text decides where all its "
+                         f"documents go: {len(documents)} documents of {texts} texts give {counts}; give more texts "
+                         "or other shares (--split)")
     return parts
+
+
+def file_bytes(documents: list[Document], tokenizer_digest: str, source: str) -> bytes:
+    """The same bytes for the same documents: the header is sorted, for `safetensors` writes metadata in any order."""
+    metadata = {"format": FORMAT, "tokenizer_digest": tokenizer_digest, "source": source}
+    tensors = {document.name: document.tokens for document in documents}
+    tensors |= {f"{document.name}.scored": document.scored for document in documents if document.scored is not None}
+    unsorted = save(tensors, metadata=metadata)
+    end = 8 + struct.unpack("<Q", unsorted[:8])[0]
+    header = json.dumps(json.loads(unsorted[8:end]), sort_keys=True, separators=(",", ":")).encode("ascii")
+    header += b" " * (-len(header) % 8)  # data begin at a multiple of 8
+    return struct.pack("<Q", len(header)) + header + unsorted[end:]
 
 
 def write_documents(documents: list[Document], path: Path, tokenizer_digest: str, source: str) -> None:
     """Whole or not at all: written beside, then renamed."""
-    metadata = {"format": FORMAT, "tokenizer_digest": tokenizer_digest, "source": source}
-    tensors = {document.name: document.tokens for document in documents}
-    tensors |= {f"{document.name}.scored": document.scored for document in documents if document.scored is not None}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(save(tensors, metadata=metadata))
+            file.write(file_bytes(documents, tokenizer_digest, source))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

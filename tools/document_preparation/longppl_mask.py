@@ -121,7 +121,8 @@ class LongPplMasks:
             raise InputError(f"stride must be at least 1 token: {options.stride} (--stride)")
         self._tokens = evaluator_tokens(options.evaluator)
         self._shared = self._tokens.digest == digest
-        self._bos = [] if self._shared or self._tokens.bos is None else [self._tokens.bos]
+        without_bos = self._shared or self._tokens.bos is None or self._tokens.bos_ruled_out
+        self._bos = [] if without_bos else [self._tokens.bos]
         self._evaluator = Evaluator(options)
 
     def describe(self) -> str:

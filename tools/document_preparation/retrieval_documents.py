@@ -152,3 +152,25 @@ def retrieval_documents(kind: str, stem: str, filler: Filler, depths: list[float
             name = f"{stem}-{depth:.3f}-{sample:02}"
             retrieval = RETRIEVALS[kind](f"{seed}/{kind}/{name}")
             yield retrieval_document(name, retrieval, filler, depth, length, tokens, bos)
+
+
+def spread_over_depths(documents: list[Document], count: int) -> list[Document]:
+    """`count` of the documents, as many of each depth as can be, of texts and samples at even distances. Where they
+    cannot be equally many, the depths with one more lie at even distances."""
+    by_depth: dict[str, list[int]] = {}
+    for index, document in enumerate(documents):
+        by_depth.setdefault(document.name.rsplit("-", 2)[1], []).append(index)
+    groups = list(by_depth.values())
+    depths: list[int] = []  # one for each document to choose
+    while (left := count - len(depths)) > 0:
+        open_groups = [depth for depth, group in enumerate(groups) if depths.count(depth) < len(group)]
+        taken = min(left, len(open_groups))
+        depths += [open_groups[k * len(open_groups) // taken] for k in range(taken)]
+    chosen: set[int] = set()
+    for k, depth in enumerate(depths):  # over all texts at once, so that no text gets all of them
+        group = groups[depth]
+        place = k * len(group) // count
+        while group[place] in chosen:
+            place = (place + 1) % len(group)
+        chosen.add(group[place])
+    return [documents[index] for index in sorted(chosen)]

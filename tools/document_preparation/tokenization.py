@@ -22,9 +22,20 @@ class HuggingFaceTokens:
 
     def __init__(self, directory: Path):
         self._tokenizer, self.digest = load_tokenizer(directory)
-        # None where the settings do not name the token.
+        # None where the settings do not name the token, whether or not texts begin with it.
         self.bos = find_special_token(directory, self._tokenizer, "bos_token")
         self.eos = find_special_token(directory, self._tokenizer, "eos_token")
+        # Whether the settings say that texts begin without BOS; why not, or why all the same, is in words.
+        self.bos_ruled_out = False
+        self.bos_reason = ""
+        if read_json_object(directory / "tokenizer_config.json").get("add_bos_token") is False:
+            put = self._tokenizer.encode("").ids[:1]
+            if self.bos is not None and put == [self.bos]:
+                self.bos_reason = ("tokenizer_config.json says add_bos_token: false, but tokenizer.json puts it before "
+                                   "every text, and transformers 5 follows that; --no-bos leaves it out")
+            else:
+                self.bos_ruled_out = True
+                self.bos_reason = "tokenizer_config.json says add_bos_token: false (--bos ID puts it all the same)"
 
     def encode(self, text: str) -> Encoded:
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
@@ -40,6 +51,8 @@ class ByteTokens:
     digest = "byte-level"
     bos: int | None = 256
     eos: int | None = 257
+    bos_ruled_out = False
+    bos_reason = ""
 
     def encode(self, text: str) -> Encoded:
         sizes = [len(character.encode("utf-8")) for character in text]
