@@ -21,11 +21,20 @@ RUN cd .venv/lib/python3*/site-packages \
 FROM debian:12-slim AS runtime
 RUN apt-get update -qq \
   && apt-get install -y -qq --no-install-recommends \
-     libfmt9 libspdlog1.10 libsqlite3-0 libssl3 libtomlplusplus3 libyaml-0-2 libzmq5 sqlite3 \
+     ca-certificates libfmt9 libspdlog1.10 libsqlite3-0 libssl3 libtomlplusplus3 libyaml-0-2 libzmq5 python3-venv sqlite3 \
   && rm -rf /var/lib/apt/lists/* \
   && useradd --system --uid 10001 --home-dir /data longrope \
   && mkdir -p /data /build/demo \
   && chown longrope /data /build/demo
+# What cuts texts into documents: docker run --rm -v "$PWD:/data" --entrypoint prepare_documents longrope --help
+WORKDIR /opt/longrope
+COPY tools/install_dependencies.sh tools/requirements-documents.txt tools/
+RUN tools/install_dependencies.sh documents && rm -rf build
+COPY tools/prepare_documents.py tools/
+COPY tools/document_preparation tools/document_preparation
+RUN printf '#!/bin/sh\nexec /opt/longrope/.venv/bin/python -B /opt/longrope/tools/prepare_documents.py "$@"\n' \
+     >/usr/local/bin/prepare_documents \
+  && chmod +x /usr/local/bin/prepare_documents
 COPY --from=build /runtime/ /
 RUN ln -s /opt/longrope/build/bin/longrope /opt/longrope/build/bin/longrope-worker /usr/local/bin/
 USER longrope

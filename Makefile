@@ -6,7 +6,8 @@ JOBS ?= $(shell tools/parallel_jobs.sh)
 FUZZ_SECONDS := 60
 SOAK_MINUTES ?= 20
 ROOMS := cli common config coordinator evaluation finetune pipeline report tests worker
-PYTHON := .venv/bin/python
+# make LONGROPE_PYTHON=$(which python) build: with the Torch of that interpreter instead of the one in .venv.
+PYTHON := $(or $(LONGROPE_PYTHON),$(CURDIR)/.venv/bin/python)
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo progressive test lint rooms format asan tsan fuzz soak bench clean \
@@ -22,7 +23,7 @@ test-dependencies:
 	@tools/install_dependencies.sh test
 
 configure: build-dependencies
-	@cmake --preset $(PRESET) --log-level=WARNING
+	@cmake --preset $(PRESET) --log-level=WARNING -DLONGROPE_PYTHON=$(PYTHON)
 
 configure-fuzz: test-dependencies
 	@cmake --preset fuzz --log-level=WARNING -DLONGROPE_FUZZ_SECONDS=$(FUZZ_SECONDS)

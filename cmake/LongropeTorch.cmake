@@ -1,6 +1,7 @@
-# Finds LibTorch. A wheel is a whole LibTorch with headers and CMake files, so the project's own environment (.venv)
-# is asked where its copy lies. Torch_DIR or CMAKE_PREFIX_PATH, when given, come first.
+# Finds LibTorch. A wheel is a whole LibTorch with headers and CMake files, so the interpreter LONGROPE_PYTHON is asked
+# where its copy lies; what comes before it, LongropeTorchChoice.cmake says.
 # Include this last: Torch's CMake files set variables of the whole directory.
+include(LongropeTorchChoice)
 
 # The wheels hold Kineto inside libtorch, but TorchConfig.cmake looks for a library of its own and warns. A target that
 # is linked anyway satisfies it.
@@ -15,17 +16,7 @@ unset(CMAKE_CUDA_ARCHITECTURES)
 # Else its package runs a program that looks for GPUs; the flags it makes of this are dropped below.
 set(TORCH_CUDA_ARCH_LIST 8.0)
 
-find_package(Torch 2.11 QUIET CONFIG)
-if(NOT Torch_FOUND)
-  if(NOT EXISTS "${LONGROPE_PYTHON}")
-    message(FATAL_ERROR "Torch was not found and ${LONGROPE_PYTHON} does not exist: run tools/install_dependencies.sh, "
-      "give CMAKE_PREFIX_PATH, or configure with -DLONGROPE_BUILD_WORKER=OFF")
-  endif()
-  execute_process(
-    COMMAND "${LONGROPE_PYTHON}" -c "import torch; print(torch.utils.cmake_prefix_path)"
-    OUTPUT_VARIABLE longrope_torch_prefix OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
-  find_package(Torch 2.11 REQUIRED CONFIG HINTS "${longrope_torch_prefix}/Torch")
-endif()
+longrope_find_torch()
 
 set(CMAKE_CUDA_FLAGS "${longrope_cuda_flags}")
 set(CMAKE_CUDA_ARCHITECTURES "${longrope_cuda_architectures}")

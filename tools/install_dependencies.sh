@@ -1,21 +1,37 @@
 #!/usr/bin/env bash
-# Installs what is missing to build (default), to build and test, or to measure the project; does nothing when nothing
-# is missing. Each level has everything of the one before.
+# Installs what is missing to cut texts into documents, to build (default), to build and test, or to measure the
+# project; does nothing when nothing is missing.
 #
-#   tools/install_dependencies.sh [build|test|bench]
+#   tools/install_dependencies.sh documents            # Python packages alone: no compiler, no Torch
+#   tools/install_dependencies.sh [build|test|bench]   # test has everything of the two before, bench of all
 #
 # Debian packages come from apt-get (with sudo when not root), Python packages go to .venv in the project's folder.
 # Torch: on a machine with an NVIDIA driver the CUDA build of the pinned version, elsewhere the CPU build, which is
 # several gigabytes smaller. LONGROPE_TORCH=cpu or LONGROPE_TORCH=cuda decides by hand.
+#
+# LONGROPE_PYTHON=/path/to/python builds with the Torch of that interpreter (README, "With your own Torch, and without
+# root"): then nothing is installed for Python, and without root missing Debian packages are only named.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly CPU_WHEELS=https://download.pytorch.org/whl/cpu
 level=${1:-build}
 case $level in
-  build | test | bench) ;;
-  *) echo "install_dependencies.sh: the argument must be build, test or bench: $level" >&2; exit 2 ;;
+  documents | build | test | bench) ;;
+  *) echo "install_dependencies.sh: the argument must be documents, build, test or bench: $level" >&2; exit 2 ;;
 esac
+own_python=${LONGROPE_PYTHON:-}
+if [ -n "$own_python" ] && [ "$level" != documents ]; then
+  if [ "$level" != build ]; then
+    echo "install_dependencies.sh: the tests run in .venv, with the Torch there: leave LONGROPE_PYTHON out for $level" \
+      "($own_python)" >&2
+    exit 2
+  fi
+  if [[ $own_python != /* || ! -x $own_python ]]; then
+    echo "install_dependencies.sh: LONGROPE_PYTHON must be the whole path of a program: $own_python" >&2
+    exit 2
+  fi
+fi
 
 say() { echo "install_dependencies: $*"; }
 
@@ -31,6 +47,10 @@ install_debian_packages() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing+=("$package")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
+  if [ -n "$own_python" ] && [ "$(id -u)" -ne 0 ]; then  # who brings a Torch may bring these too, and has no sudo
+    say "not installed by Debian, so the compiler must find them elsewhere: ${missing[*]}"
+    return
+  fi
   local as_root=()
   if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
@@ -97,6 +117,11 @@ install_build_requirements() {
   pip_install .venv -r tools/requirements-build.txt
 }
 
+install_documents_requirements() {
+  say "installing what cuts texts into documents"
+  pip_install .venv -r tools/requirements-documents.txt
+}
+
 install_test_requirements() {
   say "installing the test tools"
   pip_install .venv -r tools/requirements-test.txt
@@ -118,14 +143,23 @@ install_transformers4() {
 }
 
 mkdir -p build
+if [ "$level" = documents ]; then
+  # Debian has these two of Python's own modules in a package.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages <(echo python3-venv)
+  make_environment .venv
+  unless_done .venv tools/requirements-documents.txt install_documents_requirements
+  exit
+fi
 if [ "$level" != build ]; then
   install_debian_packages tools/debian-packages.txt tools/debian-packages-test.txt
 else
   install_debian_packages tools/debian-packages.txt
 fi
+[ -z "$own_python" ] || exit 0
 make_environment .venv
 unless_done .venv tools/requirements-build.txt install_build_requirements
 if [ "$level" != build ]; then
+  unless_done .venv tools/requirements-documents.txt install_documents_requirements
   unless_done .venv tools/requirements-test.txt install_test_requirements
   make_environment .venv-transformers4
   unless_done .venv-transformers4 tools/requirements-transformers4.txt install_transformers4

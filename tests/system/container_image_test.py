@@ -20,3 +20,9 @@ def test_image_builds_and_shows_its_commands():
     subprocess.run(["docker", "build", "--tag", IMAGE, str(ROOT)], check=True)
     shown = subprocess.run(["docker", "run", "--rm", IMAGE, "--help"], check=True, capture_output=True, text=True)
     assert "coordinator" in shown.stdout and "worker" in shown.stdout
+    text = ROOT / "models" / "byte-llama" / "text" / "heldout.txt"
+    cut = subprocess.run(
+        ["docker", "run", "--rm", "--volume", f"{text}:/text.txt:ro", "--entrypoint", "prepare_documents", IMAGE,
+         "--byte-level", "--length", "64", "--out", "/tmp/out.safetensors", "/text.txt"],
+        check=True, capture_output=True, text=True)
+    assert "/tmp/out.safetensors: 1 documents" in cut.stdout

@@ -2,7 +2,11 @@
 
 import gzip
 import hashlib
+import importlib.metadata
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow
@@ -10,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from tokenizers import Tokenizer, processors
 
-from preparation import LENGTH, LONG, ROOT, prepare, read, refused, run
+from preparation import LENGTH, LONG, ROOT, TOOL, prepare, read, refused, run
 
 from document_preparation import documents_file
 from document_preparation.input_error import InputError
@@ -428,3 +432,52 @@ def test_unwritable_output_leaves_nothing_behind(tmp_path, tokenizer_directory):
     result = run(tokenizer_directory, out, tmp_path / "a.txt")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert not list(tmp_path.glob(".out*"))
+
+
+def installed_by(requirements):
+    """Names of the distributions that a requirements file installs, with what these need."""
+    def name_of(requirement):
+        return re.match(r"[A-Za-z0-9_.-]+", requirement)[0]
+
+    wanted = [name_of(line) for line in requirements.read_text().splitlines() if not line.startswith("#")]
+    done = set()
+    while wanted:
+        name = wanted.pop()
+        if name not in done:
+            done.add(name)
+            try:
+                wanted += [name_of(needed) for needed in importlib.metadata.requires(name) or [] if "extra" not in needed]
+            except importlib.metadata.PackageNotFoundError:  # for another platform or version of Python
+                pass
+    return {name.lower().replace("-", "_") for name in done}
+
+
+BLOCK = """
+import importlib.abc, runpy, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError(name + " is not in requirements-documents.txt")
+
+sys.meta_path.insert(0, Blocked())
+sys.argv[0] = {tool!r}
+sys.path.insert(0, {folder!r})
+runpy.run_path({tool!r}, run_name="__main__")
+"""
+
+
+def test_cutting_texts_needs_what_is_installed_for_documents_alone(tmp_path, tokenizer_directory):
+    installed = installed_by(ROOT / "tools" / "requirements-documents.txt")
+    blocked = {module for module, owners in importlib.metadata.packages_distributions().items()
+               if not {owner.lower().replace("-", "_") for owner in owners} & installed}
+    assert blocked >= {"torch", "transformers", "pytest"} and "tokenizers" not in blocked
+    pyarrow.parquet.write_table(pyarrow.table({"text": [LONG]}), tmp_path / "a.parquet")
+    (tmp_path / "b.jsonl.zst").write_bytes(pyarrow.compress(rows(LONG[7:]).encode(), codec="zstd", asbytes=True))
+    out = tmp_path / "out.safetensors"
+    program = BLOCK.format(blocked=blocked, tool=str(TOOL), folder=str(TOOL.parent))
+    result = subprocess.run([sys.executable, "-B", "-c", program, "--tokenizer", tokenizer_directory, "--length", "16",
+                             "--out", out, tmp_path / "a.parquet", tmp_path / "b.jsonl.zst"], capture_output=True,
+                            text=True)
+    assert result.returncode == 0, result.stderr
+    assert len(read(out)[0]) == 2
