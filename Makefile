@@ -11,10 +11,13 @@ PYTHON := $(or $(LONGROPE_PYTHON),$(CURDIR)/.venv/bin/python)
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo progressive test lint rooms format asan tsan fuzz soak bench clean \
-  build-dependencies test-dependencies configure configure-fuzz
+  documents-dependencies build-dependencies test-dependencies configure configure-fuzz
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+documents-dependencies:
+	@tools/install_dependencies.sh documents
 
 build-dependencies:
 	@tools/install_dependencies.sh build
@@ -34,7 +37,7 @@ build: configure ## Build the programs: build/bin/longrope, build/bin/longrope-w
 demo: build ## Search factors for the bundled model on this machine and export them
 	@tools/demo.sh
 
-progressive: build test-dependencies ## Carry the bundled model to 32,768 positions: searches, fine-tunings, tables, report
+progressive: build documents-dependencies ## Carry the bundled model to 32,768 positions: searches, fine-tunings, tables, report
 	@tools/progressive.sh
 
 test: FUZZ_SECONDS := $(if $(CI),60,5)

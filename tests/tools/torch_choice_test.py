@@ -76,8 +76,8 @@ def configure(tmp_path):
     def run(*options, **environment):
         own = {name: value for name, value in os.environ.items()
                if name not in {"CMAKE_PREFIX_PATH", "Torch_DIR", "TORCH_INSTALL_PREFIX"}}
-        return subprocess.run(["cmake", "-S", project, "-B", project / "build", *options], capture_output=True, text=True,
-                              env=own | environment)
+        return subprocess.run(["cmake", "-S", project, "-B", project / "build", *options], capture_output=True,
+                              text=True, env=own | environment)
 
     return run
 
@@ -110,7 +110,7 @@ def test_a_given_torch_that_is_too_old_is_refused_by_name(tmp_path, configure):
     torch = make_torch(tmp_path / "old", "2.1.0")
     make_python(tmp_path / "project" / ".venv", "2.13.0")  # and not replaced by another
     assert refused(configure(f"-DTorch_DIR={torch}/share/cmake/Torch"), "2.11 or newer", str(torch), "2.1.0")
-    assert refused(configure(f"-DTorch_DIR=", f"-DCMAKE_PREFIX_PATH={torch}"), "2.11 or newer", str(torch), "2.1.0")
+    assert refused(configure("-DTorch_DIR=", f"-DCMAKE_PREFIX_PATH={torch}"), "2.11 or newer", str(torch), "2.1.0")
 
 
 def test_an_interpreter_without_torch_is_refused_with_what_it_says(tmp_path, configure):
@@ -118,7 +118,8 @@ def test_an_interpreter_without_torch_is_refused_with_what_it_says(tmp_path, con
     python.parent.mkdir()
     python.write_text(f"#!/bin/sh\nexec '{sys.executable}' -S -E \"$@\"\n")
     python.chmod(0o755)
-    assert refused(configure(f"-DLONGROPE_PYTHON={python}"), "must import torch", str(python), "No module named 'torch'")
+    result = configure(f"-DLONGROPE_PYTHON={python}")
+    assert refused(result, "must import torch", str(python), "No module named 'torch'")
     assert refused(configure(f"-DLONGROPE_PYTHON={tmp_path}/none"), "must import torch", f"{tmp_path}/none")
 
 
