@@ -37,7 +37,8 @@ build: configure ## Build the programs: build/bin/longrope, build/bin/longrope-w
 demo: build ## Search factors for the bundled model on this machine and export them
 	@tools/demo.sh
 
-progressive: build documents-dependencies ## Carry the bundled model to 32,768 positions: searches, fine-tunings, tables, report
+progressive: documents-dependencies
+progressive: build ## Carry the bundled model to 32,768 positions: searches, fine-tunings, tables, report
 	@tools/progressive.sh
 
 test: FUZZ_SECONDS := $(if $(CI),60,5)

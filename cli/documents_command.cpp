@@ -66,8 +66,10 @@ void add_documents_command(CLI::App& app) {
   command->add_option("--eos", arguments->options.eos,
                       "Token id of a special token that ends each document (EOS), for training: 257 [none]");
   command->add_flag("--no-bos", arguments->no_bos, "Begin documents without a special token");
-  command->add_option("--split", arguments->split,
-                      "NAME:SHARE,… divides the documents among several files, OUT-NAME for each NAME");
+  command->add_option(
+      "--split", arguments->split,
+      "NAME:SHARE,… divides the documents among several files, OUT-NAME for each NAME. Another --length "
+      "divides them otherwise: for several lengths give each side texts of its own");
   command->add_option("--out", arguments->out, "Documents file to write")->required();
   command->footer(
       "A token is a byte of the text. Documents for models with a tokenizer: tools/prepare_documents.py.\n"

@@ -58,7 +58,7 @@ SplitShare parse_share(std::string_view part) {
 }  // namespace
 
 ByteText read_byte_text(const std::filesystem::path& path) {
-  return {path.stem().string(), read_file(path, kMaxTextBytes)};
+  return {path.stem().string(), std::string(without_byte_order_mark(read_file(path, kMaxTextBytes)))};
 }
 
 std::vector<Document> byte_documents(const std::vector<ByteText>& texts, const ByteDocumentsOptions& options) {

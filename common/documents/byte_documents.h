@@ -19,7 +19,8 @@ struct ByteText {
   std::string bytes;  // any bytes, no encoding assumed
 };
 
-/// The text of a file. Throws InputError for what is not a readable regular file of at most 1 GiB.
+/// The text of a file, without a UTF-8 byte order mark. Throws InputError for what is not a readable regular file of at
+/// most 1 GiB.
 [[nodiscard]] ByteText read_byte_text(const std::filesystem::path& path);
 
 inline constexpr std::int32_t kByteLevelBos = 256;  // BOS token of the bundled model

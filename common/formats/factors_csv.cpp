@@ -1,6 +1,7 @@
 #include "common/formats/factors_csv.h"
 
 #include "common/error.h"
+#include "common/files/read_file.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -62,6 +63,7 @@ double parse_lambda(std::string_view field, std::size_t pair, std::string_view p
 }  // namespace
 
 RescaleFactors parse_factors_csv(std::string_view text, std::string_view place) {
+  text = without_byte_order_mark(text);  // spreadsheets write one
   const std::size_t content_end = text.find_last_not_of(" \t\r\n");
   if (content_end == std::string_view::npos) {
     throw InputError(fmt::format("factors file must not be empty: 0 factors ({})", place));

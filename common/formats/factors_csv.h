@@ -10,7 +10,8 @@
 namespace longrope {
 
 /// The authors' CSV as text: one factor per line, or one comma-separated row per layer, all equal (spec §8.8).
-/// No header, no comments, no blank lines but at the end. Throws InputError naming `place` and line.
+/// No header, no comments, no blank lines but at the end; a UTF-8 byte order mark is skipped. Throws InputError naming
+/// `place` and line.
 [[nodiscard]] RescaleFactors parse_factors_csv(std::string_view text, std::string_view place);
 
 /// One λ per line, or `rows` equal comma-separated rows, one for each layer; shortest decimals that read back

@@ -113,6 +113,14 @@ TEST(ByteDocumentsTest, TextIsReadAsBytesAndNamedAfterItsFile) {
   std::filesystem::remove_all(directory);
 }
 
+TEST(ByteDocumentsTest, ByteOrderMarkIsNoText) {
+  const std::string mark = "\xef\xbb\xbf";
+  const std::filesystem::path file = std::filesystem::path(testing::TempDir()) / "byte_documents_mark.txt";
+  std::ofstream(file, std::ios::binary) << mark + "In the" + mark;
+  EXPECT_EQ(read_byte_text(file).bytes, "In the" + mark);
+  std::filesystem::remove(file);
+}
+
 TEST(ByteDocumentsTest, SplitIsParsed) {
   EXPECT_THAT(parse_split("search:0.4,held-out_2:0.5"),
               ElementsAre(SplitShare{"search", 0.4}, SplitShare{"held-out_2", 0.5}));

@@ -27,6 +27,14 @@ TEST(FactorsCsvTest, OneFactorPerLineIsRead) {
   EXPECT_EQ(parse_factors_csv("1\n2\n\n\n", "factors.csv").lambda.size(), 2U);
 }
 
+TEST(FactorsCsvTest, ByteOrderMarkIsNoFactor) {
+  const std::string mark = "\xef\xbb\xbf";
+  EXPECT_THAT(parse_factors_csv(mark + "1.5\n2\n", "factors.csv").lambda, ElementsAre(1.5, 2.0));
+  EXPECT_THAT(parse_factors_csv(mark + "1.5,2\n1.5,2\n", "factors.csv").lambda, ElementsAre(1.5, 2.0));
+  EXPECT_THAT(refusal_of(mark), HasSubstr("must not be empty"));
+  EXPECT_THAT(refusal_of("1\n" + mark + "2\n"), HasSubstr("pair 1"));
+}
+
 TEST(FactorsCsvTest, EqualRowsOfAllLayersGiveOneArray) {
   const auto lambda = load_published_factors("longrope_paper_llama2_mistral.json")["arrays"]["ft_la2_128k"]["factors"]
                           .get<std::vector<double>>();
@@ -71,10 +79,7 @@ TEST(FactorsCsvTest, NonFiniteAndNonPositiveFactorsAreRefusedWithLine) {
 
 TEST(FactorsCsvTest, WhatIsNotANumberIsRefused) {
   for (const char* text : {"1\n2.0x\n", "1\n2 3\n", "1\n\n2\n", "lambda\n1\n", "1,,2\n", "1,2,\n", ",1\n", "1;2\n",
-                           "0x10\n", "1e999\n", "# note\n1\n", "[1, 2]",
-                           "\xef\xbb\xbf"
-                           "1\n",
-                           "1\n2\n\x1b[2J"}) {
+                           "0x10\n", "1e999\n", "# note\n1\n", "[1, 2]", "1\n2\n\x1b[2J"}) {
     EXPECT_THAT(refusal_of(text), HasSubstr("lambda must be a number")) << text;
   }
 }
