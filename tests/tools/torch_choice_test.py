@@ -186,3 +186,12 @@ def test_what_an_own_interpreter_cannot_be_used_for_is_refused(level, python, wo
     assert result.returncode == 2
     for word in words:
         assert word in result.stderr, result.stderr
+
+
+def test_without_root_an_own_interpreter_needs_no_installation(tmp_path):
+    for name, says in [("id", "1000"), ("dpkg-query", "not-installed")]:
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (tmp_path / name).chmod(0o755)
+    result = install("build", LONGROPE_PYTHON=sys.executable, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert result.returncode == 0, result.stderr
+    assert "must find them elsewhere:" in result.stdout and " cmake " in result.stdout and " g++ " in result.stdout
