@@ -129,6 +129,12 @@ TomlKeys<StopConfig> stop_keys() {
   };
 }
 
+/// Absent where it is not given: databases from before there were final documents go on.
+std::optional<nlohmann::json> final_count_identity(const SearchStage& stage) {
+  if (!stage.final_count) return std::nullopt;
+  return *stage.final_count;
+}
+
 void read_seed_stages(SearchStage& stage, const TomlValue& value) {
   for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
 }
@@ -150,6 +156,8 @@ TomlKeys<SearchStage> search_stage_keys() {
       {"search_count", integer(&S::search_count, 1)},
       {"heldout_count", integer(&S::heldout_count, 1)},
       {"finalists", integer(&S::finalists, 1)},
+      {"final_documents", path(&S::final_documents)},
+      {"final_count", {integer(&S::final_count, 1).read, final_count_identity}},
       {"seed_stages", {read_seed_stages, seed_stages_identity}},
       {"search", table(&S::search, search_keys(), "[stage.search]")},
       {"stop", table(&S::stop, stop_keys(), "[stage.stop]")},
@@ -163,6 +171,15 @@ void check_search_stage(const SearchStage& stage, const TomlValue& table) {
   };
   if (stage.search_documents == stage.heldout_documents) {
     refuse("heldout_documents must not be the search_documents: " + stage.heldout_documents.string());
+  }
+  if (stage.final_count && stage.final_documents.empty()) {
+    refuse("final_count must come with final_documents: " + std::to_string(*stage.final_count));
+  }
+  if (stage.final_documents == stage.search_documents) {
+    refuse("final_documents must not be the search_documents: " + stage.final_documents.string());
+  }
+  if (stage.final_documents == stage.heldout_documents) {
+    refuse("final_documents must not be the heldout_documents: " + stage.final_documents.string());
   }
   const std::int64_t n_hat = *std::max_element(search.n_hat_choices.begin(), search.n_hat_choices.end());
   if (n_hat >= stage.target_length) refuse("n_hat must be below target_length: " + std::to_string(n_hat));

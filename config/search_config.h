@@ -112,6 +112,12 @@ struct SearchStage {
   std::optional<std::int64_t> heldout_count;
   /// Number of the best candidates that are scored on the held-out documents; the best of them there wins. Default 8.
   std::int64_t finalists = 8;
+  /// A third documents file, without a document of the others; the winner and the baselines are scored on it once the
+  /// winner is chosen. Default: none, and the winner is judged by the held-out documents, which flatter what they
+  /// chose.
+  std::filesystem::path final_documents;
+  /// Number of the first documents of that file that are used. Default: all.
+  std::optional<std::int64_t> final_count;
   SearchConfig search;
   StopConfig stop;
   /// Short-context recovery (spec §5.4): λ for a length that the model reaches already, in place of what it carries.

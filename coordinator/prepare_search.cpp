@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <utility>
@@ -47,28 +48,36 @@ std::vector<Document> usable_documents(const std::filesystem::path& file, std::o
   return documents;
 }
 
+/// A documents file of a stage, and how many of its first documents the stage uses.
+struct StageDocuments {
+  DocumentPurpose purpose;
+  std::filesystem::path file;  // empty: the stage has none for this purpose
+  std::optional<std::int64_t> count;
+};
+
 /// Adds the documents of one purpose to plan, run and the map.
-std::vector<PlannedDocument> add_documents(const SearchStage& stage, std::int64_t stage_id, bool heldout,
-                                           const ModelDescription& model, std::optional<Tokenizer>& tokenizer,
-                                           PreparedSearch& prepared) {
-  const std::filesystem::path& file = heldout ? stage.heldout_documents : stage.search_documents;
+std::vector<PlannedDocument> add_documents(const StageDocuments& documents, const SearchStage& stage,
+                                           std::int64_t stage_id, const ModelDescription& model,
+                                           std::optional<Tokenizer>& tokenizer, PreparedSearch& prepared) {
+  const std::filesystem::path& file = documents.file;
+  if (file.empty()) return {};
   std::vector<PlannedDocument> planned;
   std::set<std::string> seen;
-  for (Document& document : usable_documents(file, heldout ? stage.heldout_count : stage.search_count,
-                                             stage.target_length, model, tokenizer)) {
+  for (Document& document : usable_documents(file, documents.count, stage.target_length, model, tokenizer)) {
     const std::string document_digest = digest(document);
     if (!seen.insert(document_digest).second) {
       throw InputError("documents must differ: " + document.name + " repeats an earlier one (" + file.string() + ")");
     }
     const std::int64_t scored = scored_tokens(document, stage.target_length);
-    planned.push_back({document_digest, scored});
+    const std::int64_t reached = std::min(model.scaling.reached_length, stage.target_length);
+    planned.push_back({document_digest, scored, scored_tokens(document, reached)});
     DocumentRecord record;
     record.digest = document_digest;
     record.name = document.name;
     record.file = file.string();
     record.tokens = static_cast<std::int64_t>(document.tokens.size());
     record.stage = stage_id;
-    record.heldout = heldout;
+    record.purpose = documents.purpose;
     record.order = static_cast<std::int64_t>(planned.size()) - 1;
     record.scored_tokens = scored;
     prepared.run.documents.push_back(std::move(record));
@@ -78,14 +87,17 @@ std::vector<PlannedDocument> add_documents(const SearchStage& stage, std::int64_
 }
 
 void require_apart(const PlannedStage& stage) {
-  std::set<std::string> searched;
-  for (const PlannedDocument& document : stage.search) searched.insert(document.digest);
-  for (const PlannedDocument& document : stage.heldout) {
-    if (searched.contains(document.digest)) {
-      throw InputError("held-out documents must not be searched on: document " + document.digest + " of stage " +
-                       stage.config.name + " is in both files");
+  const auto refuse_shared = [&](const std::vector<PlannedDocument>& documents,
+                                 const std::vector<PlannedDocument>& others, const std::string& rule) {
+    for (const PlannedDocument& document : documents) {
+      if (std::ranges::find(others, document.digest, &PlannedDocument::digest) == others.end()) continue;
+      throw InputError(
+          fmt::format("{}: document {} of stage {} is in both files", rule, document.digest, stage.config.name));
     }
-  }
+  };
+  refuse_shared(stage.heldout, stage.search, "held-out documents must not be searched on");
+  refuse_shared(stage.final_documents, stage.search, "final documents must not be searched on");
+  refuse_shared(stage.final_documents, stage.heldout, "final documents must not be held out too");
 }
 
 }  // namespace
@@ -133,8 +145,13 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
     planned.budget =
         stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates) : default_budget(stage.search);
     const auto id = static_cast<std::int64_t>(plan.stages.size()) + 1;
-    planned.search = add_documents(stage, id, /*heldout=*/false, model, tokenizer, prepared);
-    planned.heldout = add_documents(stage, id, /*heldout=*/true, model, tokenizer, prepared);
+    const auto add = [&](DocumentPurpose purpose, const std::filesystem::path& file,
+                         std::optional<std::int64_t> count) {
+      return add_documents({purpose, file, count}, stage, id, model, tokenizer, prepared);
+    };
+    planned.search = add(DocumentPurpose::kSearch, stage.search_documents, stage.search_count);
+    planned.heldout = add(DocumentPurpose::kHeldout, stage.heldout_documents, stage.heldout_count);
+    planned.final_documents = add(DocumentPurpose::kFinal, stage.final_documents, stage.final_count);
     require_apart(planned);
 
     StageRecord record;

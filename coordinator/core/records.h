@@ -31,6 +31,12 @@ struct StageRecord {
   std::int64_t active_milliseconds = 0;  // time spent searching, over all restarts
   std::int64_t started_at = 0;
   std::int64_t ended_at = 0;
+  /// Evaluations that finalists, winner and baselines need on held-out and final documents; before the search has ended
+  /// how many they will be.
+  std::int64_t judging_evaluations = 0;
+  /// Tokens that the checkpoint reaches by itself, where the winner's attention factor is compared with the
+  /// checkpoint's own; 0: nothing is scored there.
+  std::int64_t original_length = 0;
 };
 
 enum class CandidateRole { kSearch = 0, kBaseline = 1 };
@@ -41,14 +47,15 @@ struct CandidateRecord {
   std::int64_t id = 0;
   std::int64_t stage = 0;
   CandidateRole role = CandidateRole::kSearch;
-  std::int64_t index = 0;             // k within (stage, role)
-  std::string origin;                 // "seed:yarn", "mutation", …; for baselines "none", "pi", "ntk", "yarn"
+  std::int64_t index = 0;  // k within (stage, role)
+  std::string origin;      // "seed:yarn", "mutation", …; for baselines that of coordinator/search/baselines.h
   std::vector<std::int64_t> parents;  // indices k of search candidates
   RescaleFactors factors;
   std::string factors_digest;
   CandidateState state = CandidateState::kOpen;
   std::optional<double> search_mean_nll;   // nats per scored token over the stage's search documents
   std::optional<double> heldout_mean_nll;  // finalists and baselines
+  std::optional<double> final_mean_nll;    // the winner and baselines, where the stage has final documents
   std::int64_t told_at = 0;
 };
 

@@ -353,10 +353,12 @@ Work Scheduler::work_for(const LeaseId& lease) const {
 
 std::int64_t Scheduler::expected_scored_tokens(const EvaluationRecord& evaluation) const {
   for (const PlannedStage& stage : plan_.stages) {
-    if (stage.config.target_length != evaluation.length) continue;
-    for (const auto* documents : {&stage.search, &stage.heldout}) {
+    const bool is_within_reach = stage.carried.reached_length == evaluation.length;
+    if (stage.config.target_length != evaluation.length && !is_within_reach) continue;
+    for (const auto* documents : {&stage.search, &stage.heldout, &stage.final_documents}) {
       const auto found = std::ranges::find(*documents, evaluation.document_digest, &PlannedDocument::digest);
-      if (found != documents->end()) return found->scored_tokens;
+      if (found == documents->end()) continue;
+      return stage.config.target_length == evaluation.length ? found->scored_tokens : found->scored_within_reach;
     }
   }
   throw Error("the database has an evaluation of a document that no stage has: " + evaluation.document_digest);
@@ -387,6 +389,8 @@ SearchProgress Scheduler::progress() const {
     const auto documents = plan_.stages[current_].search.size();
     progress.documents_left = static_cast<std::int64_t>((progress.budget - progress.told) * documents);
   }
+  progress.judging_evaluations = stage.record().judging_evaluations;
+  progress.judging_left = stage.judging_left();
   return progress;
 }
 

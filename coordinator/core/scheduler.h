@@ -38,6 +38,10 @@ struct SearchProgress {
   std::size_t workers_ready = 0;
   std::int64_t evaluations_scored = 0;  // since this process began
   std::int64_t documents_left = 0;      // to score on the search documents, if the whole budget is used
+  /// Evaluations after the search of the stage: finalists and baselines on held-out documents, winner and baselines on
+  /// final ones. Each costs one pass over a document of the target length. An estimate until the winner is chosen.
+  std::int64_t judging_evaluations = 0;
+  std::int64_t judging_left = 0;  // those of them that are not scored yet
 };
 
 /// The scheduling core: a pure function step(event, now) → effects over the state below. It keeps the stages going,

@@ -14,7 +14,8 @@ namespace longrope {
 
 struct PlannedDocument {
   std::string digest;
-  std::int64_t scored_tokens = 0;  // tokens that a correct result counts, within the stage's target length
+  std::int64_t scored_tokens = 0;        // tokens that a correct result counts, within the stage's target length
+  std::int64_t scored_within_reach = 0;  // the same within the length that the checkpoint reaches; 0: none
 };
 
 struct PlannedStage {
@@ -24,6 +25,12 @@ struct PlannedStage {
   std::size_t budget = 0;               // candidates
   std::vector<PlannedDocument> search;  // [documents], in file order
   std::vector<PlannedDocument> heldout;
+  std::vector<PlannedDocument> final_documents;  // empty: the held-out documents judge the winner that they chose
+
+  /// The documents that the winner and the baselines are compared on.
+  [[nodiscard]] const std::vector<PlannedDocument>& judging() const {
+    return final_documents.empty() ? heldout : final_documents;
+  }
 };
 
 /// Everything that determines the course of a search, with files already read and checked.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 #include <utility>
 
 namespace longrope {
@@ -32,6 +33,7 @@ StageRun::StageRun(const SearchPlan& plan, std::size_t stage_index, EvaluationTa
   record_.name = planned().config.name;
   record_.target_length = planned().config.target_length;
   record_.budget = static_cast<std::int64_t>(planned().budget);
+  record_.judging_evaluations = heldout_needed() + final_needed();
 }
 
 void StageRun::restore(const StageRecord& stage, std::vector<CandidateRecord> candidates) {
@@ -45,12 +47,18 @@ void StageRun::restore(const StageRecord& stage, std::vector<CandidateRecord> ca
       search_.push_back(std::move(candidate));
     }
   }
+  if (stage.state == StageState::kFinished) return;
+  record_.judging_evaluations = heldout_needed() + final_needed();
   if (stage.state != StageState::kChoosing) return;
   // What is already requested is found again by its hash. Evaluations that were cancelled with a failed one are pending
   // for a moment: the next advance() settles their candidate and cancels them again, so these writes are not needed.
   const std::int64_t known = evaluations_.size();
   Effects unneeded;
-  request_heldout(unneeded);
+  if (record_.winner) {
+    request_judging(unneeded);
+  } else {
+    request_heldout(unneeded);
+  }
   if (evaluations_.size() != known) {
     throw Error("the database lacks evaluations that stage " + stage.name + " had asked for");
   }
@@ -73,7 +81,11 @@ void StageRun::advance(const Now& now, Effects& effects) {
   }
   if (record_.state == StageState::kChoosing) {
     settle_all(now, effects);
-    if (open_scorings_.empty()) choose(now, effects);
+    if (open_scorings_.empty() && !record_.winner) {
+      choose(effects);
+      settle_all(now, effects);  // an earlier stage may have scored the same
+    }
+    if (open_scorings_.empty()) finish(now, effects);
   }
 }
 
@@ -136,14 +148,28 @@ void StageRun::adopt_stored(std::size_t index, const std::string& factors_digest
   search_.push_back(std::move(stored_[index]));
 }
 
+const std::vector<PlannedDocument>& StageRun::documents_for(Purpose purpose) const {
+  switch (purpose) {
+    case Purpose::kSearch:
+      return planned().search;
+    case Purpose::kHeldout:
+      return planned().heldout;
+    case Purpose::kFinal:
+      return planned().final_documents;
+    case Purpose::kWithinReach:
+      return planned().judging();
+  }
+  throw std::logic_error("purpose out of range");
+}
+
 void StageRun::request(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects) {
   const CandidateRecord& candidate = candidates(role)[index];
   Scoring scoring{purpose, role, index, {}};
-  for (const PlannedDocument& document : purpose == Purpose::kSearch ? planned().search : planned().heldout) {
+  for (const PlannedDocument& document : documents_for(purpose)) {
     EvaluationRecord evaluation;
     evaluation.factors_digest = candidate.factors_digest;
     evaluation.document_digest = document.digest;
-    evaluation.length = record_.target_length;
+    evaluation.length = purpose == Purpose::kWithinReach ? record_.original_length : record_.target_length;
     evaluation.hash = evaluation_hash(plan_, evaluation.kind, evaluation.factors_digest, evaluation.document_digest,
                                       evaluation.length);
     scoring.evaluations.push_back(evaluations_.need(std::move(evaluation), effects));
@@ -159,7 +185,6 @@ bool StageRun::settle(const Scoring& scoring, const Now& now, Effects& effects) 
   const auto in_state = [&](EvaluationState state) {
     return [this, state](std::int64_t id) { return evaluations_.at(id).state == state; };
   };
-  CandidateRecord& candidate = candidates(scoring.role)[scoring.index];
   double mean_nll = std::numeric_limits<double>::infinity();
   if (std::ranges::any_of(scoring.evaluations, in_state(EvaluationState::kFailed))) {
     for (const std::int64_t id : scoring.evaluations) {
@@ -176,19 +201,33 @@ bool StageRun::settle(const Scoring& scoring, const Now& now, Effects& effects) 
   } else {
     return false;
   }
-  if (scoring.purpose == Purpose::kSearch) {
-    // Written when it is told, in index order.
-    if (std::isfinite(mean_nll)) candidate.search_mean_nll = mean_nll;
-    trajectory_.give(scoring.index, mean_nll);
-  } else {
-    if (std::isfinite(mean_nll)) candidate.heldout_mean_nll = mean_nll;
-    if (scoring.role == CandidateRole::kBaseline) {
-      candidate.state = std::isfinite(mean_nll) ? CandidateState::kTold : CandidateState::kQuarantined;
-      candidate.told_at = now.unix_milliseconds;
-    }
-    effects.writes.emplace_back(candidate);
-  }
+  record_score(scoring, mean_nll, now, effects);
   return true;
+}
+
+void StageRun::record_score(const Scoring& scoring, double mean_nll, const Now& now, Effects& effects) {
+  CandidateRecord& candidate = candidates(scoring.role)[scoring.index];
+  const std::optional<double> scored = std::isfinite(mean_nll) ? std::optional(mean_nll) : std::nullopt;
+  switch (scoring.purpose) {
+    case Purpose::kSearch:  // written when it is told, in index order
+      candidate.search_mean_nll = scored;
+      trajectory_.give(scoring.index, mean_nll);
+      return;
+    case Purpose::kHeldout:
+      candidate.heldout_mean_nll = scored;
+      break;
+    case Purpose::kFinal:
+      candidate.final_mean_nll = scored;
+      break;
+    case Purpose::kWithinReach:  // its evaluations are the result
+      break;
+  }
+  // A baseline is told by the first documents that it is scored on.
+  if (scoring.role == CandidateRole::kBaseline && candidate.state == CandidateState::kOpen) {
+    candidate.state = scored ? CandidateState::kTold : CandidateState::kQuarantined;
+    candidate.told_at = now.unix_milliseconds;
+  }
+  effects.writes.emplace_back(candidate);
 }
 
 void StageRun::mark_told(const Now& now, Effects& effects) {
@@ -217,8 +256,9 @@ void StageRun::end_search(const Now& now, Effects& effects) {
   }
   open_scorings_.clear();
   record_.state = StageState::kChoosing;
-  write_stage(effects);
   add_baselines(effects);
+  record_.judging_evaluations = heldout_needed() + final_needed();
+  write_stage(effects);
   request_heldout(effects);
 }
 
@@ -233,17 +273,21 @@ std::vector<std::size_t> StageRun::finalists() const {
 }
 
 void StageRun::add_baselines(Effects& effects) {
-  for (const char* name : kBaselines) {
-    CandidateRecord& baseline = baselines_.emplace_back();
-    baseline.id = next_candidate_id_++;
-    baseline.stage = record_.id;
-    baseline.role = CandidateRole::kBaseline;
-    baseline.index = static_cast<std::int64_t>(baselines_.size()) - 1;
-    baseline.origin = name;
-    baseline.factors = extended_factors(name, planned().space.geometry, planned().carried, record_.target_length);
-    baseline.factors_digest = digest(baseline.factors);
-    effects.writes.emplace_back(baseline);
+  for (Baseline& baseline : stage_baselines(planned().space.geometry, planned().carried, record_.target_length)) {
+    add_baseline(std::move(baseline), effects);
   }
+}
+
+void StageRun::add_baseline(Baseline baseline, Effects& effects) {
+  CandidateRecord& candidate = baselines_.emplace_back();
+  candidate.id = next_candidate_id_++;
+  candidate.stage = record_.id;
+  candidate.role = CandidateRole::kBaseline;
+  candidate.index = static_cast<std::int64_t>(baselines_.size()) - 1;
+  candidate.origin = std::move(baseline.origin);
+  candidate.factors = std::move(baseline.factors);
+  candidate.factors_digest = digest(candidate.factors);
+  effects.writes.emplace_back(candidate);
 }
 
 void StageRun::request_heldout(Effects& effects) {
@@ -253,7 +297,7 @@ void StageRun::request_heldout(Effects& effects) {
   }
 }
 
-void StageRun::choose(const Now& now, Effects& effects) {
+void StageRun::choose(Effects& effects) {
   double lowest = std::numeric_limits<double>::infinity();
   std::vector<std::size_t> by_index = finalists();
   std::ranges::sort(by_index);
@@ -264,6 +308,92 @@ void StageRun::choose(const Now& now, Effects& effects) {
       record_.winner = search_[index].id;
     }
   }
+  if (!record_.winner) return;
+  add_untouched_with_winners_m(effects);
+  record_.judging_evaluations = heldout_needed() + final_needed();
+  write_stage(effects);
+  request_judging(effects);
+}
+
+std::size_t StageRun::winner_index() const {
+  const auto found = std::ranges::find(search_, *record_.winner, &CandidateRecord::id);
+  if (found == search_.end()) throw Error("the database lacks the winner of stage " + record_.name);
+  return static_cast<std::size_t>(found - search_.begin());
+}
+
+void StageRun::add_untouched_with_winners_m(Effects& effects) {
+  const std::int64_t reached = planned().carried.reached_length;
+  const bool is_scorable =
+      reached > 0 && reached < record_.target_length &&
+      std::ranges::none_of(
+          planned().judging(), [](const PlannedDocument& document) { return document.scored_within_reach == 0; });
+  if (!is_scorable) return;
+  std::optional<RescaleFactors> factors =
+      untouched_with_attention_of(search_[winner_index()].factors, planned().space.geometry, planned().carried);
+  if (!factors) return;
+  record_.original_length = reached;
+  add_baseline({kUntouchedWithWinnersM, *std::move(factors)}, effects);
+}
+
+void StageRun::request_judging(Effects& effects) {
+  const bool has_final = !planned().final_documents.empty();
+  if (has_final) request(Purpose::kFinal, CandidateRole::kSearch, winner_index(), effects);
+  for (std::size_t index = 0; index < baselines_.size(); ++index) {
+    const CandidateRecord& baseline = baselines_[index];
+    const bool is_for_reach = baseline.origin == kUntouchedWithWinnersM;
+    if (has_final && !is_for_reach && baseline.state == CandidateState::kTold) {
+      request(Purpose::kFinal, CandidateRole::kBaseline, index, effects);
+    }
+    if (record_.original_length > 0 && (is_for_reach || baseline.origin == kUntouched)) {
+      request(Purpose::kWithinReach, CandidateRole::kBaseline, index, effects);
+    }
+  }
+}
+
+std::int64_t StageRun::heldout_needed() const {
+  std::set<std::string> scored = baseline_digests();
+  std::size_t needed = scored.size();
+  if (record_.state == StageState::kChoosing) {
+    for (const std::size_t index : finalists()) scored.insert(search_[index].factors_digest);
+    needed = scored.size();
+  } else {
+    needed += std::min(planned().budget, static_cast<std::size_t>(planned().config.finalists));
+  }
+  return static_cast<std::int64_t>(needed * planned().heldout.size());
+}
+
+std::int64_t StageRun::final_needed() const {
+  std::set<std::string> scored = baseline_digests();
+  scored.insert(record_.winner ? search_[winner_index()].factors_digest : std::string("the winner to come"));
+  return static_cast<std::int64_t>(scored.size() * planned().final_documents.size());
+}
+
+std::set<std::string> StageRun::baseline_digests() const {
+  std::set<std::string> digests;
+  for (const CandidateRecord& baseline : baselines_) {
+    if (baseline.origin != kUntouchedWithWinnersM) digests.insert(baseline.factors_digest);
+  }
+  if (!digests.empty()) return digests;
+  for (const Baseline& baseline : stage_baselines(planned().space.geometry, planned().carried, record_.target_length)) {
+    digests.insert(digest(baseline.factors));
+  }
+  return digests;
+}
+
+std::int64_t StageRun::judging_left() const {
+  if (record_.state == StageState::kFinished) return 0;
+  if (record_.state != StageState::kChoosing) return record_.judging_evaluations;
+  std::set<std::int64_t> open;
+  for (const Scoring& scoring : open_scorings_) {
+    if (scoring.purpose == Purpose::kWithinReach) continue;
+    for (const std::int64_t id : scoring.evaluations) {
+      if (evaluations_.at(id).state != EvaluationState::kScored) open.insert(id);
+    }
+  }
+  return static_cast<std::int64_t>(open.size()) + (record_.winner ? 0 : final_needed());
+}
+
+void StageRun::finish(const Now& now, Effects& effects) {
   record_.state = StageState::kFinished;
   record_.ended_at = now.unix_milliseconds;
   write_stage(effects);

@@ -3,23 +3,24 @@
 #include "coordinator/core/evaluation_table.h"
 #include "coordinator/core/search_plan.h"
 #include "coordinator/core/trajectory.h"
+#include "coordinator/search/baselines.h"
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 namespace longrope {
 
-/// Closed forms for the stage's target length that are scored on the held-out documents beside the finalists.
-inline constexpr std::array<const char*, 4> kBaselines{"none", "pi", "ntk", "yarn"};
-
 /// One stage from its first candidate to its winner: pending → searching → choosing → finished.
 /// Searching: the trajectory's candidates are scored on the search documents until a stop rule holds. Choosing: the
-/// best of them and kBaselines are scored on held-out documents that the search never saw; the winner is the finalist
-/// with the lowest held-out mean NLL, ties by index. Pure; the scheduler owns it; not thread-safe.
+/// best of them and stage_baselines() are scored on held-out documents that the search never saw; the winner is the
+/// finalist with the lowest held-out mean NLL, ties by index. Once there is a winner the stage is still choosing until
+/// it is judged: winner and baselines are scored on the final documents, if there are any; and at the length that the
+/// checkpoint reaches by itself, the checkpoint with the winner's attention factor beside the checkpoint as it is.
+/// Pure; the scheduler owns it; not thread-safe.
 class StageRun {
  public:
   /// Candidate ids are drawn from `next_candidate_id`, which all stages share.
@@ -43,9 +44,13 @@ class StageRun {
   [[nodiscard]] std::size_t told() const;
   [[nodiscard]] std::optional<std::size_t> best() const;
   [[nodiscard]] std::optional<std::chrono::milliseconds> time_left() const;
+  /// Evaluations of record().judging_evaluations that are not scored yet.
+  [[nodiscard]] std::int64_t judging_left() const;
 
  private:
-  enum class Purpose { kSearch, kHeldout };
+  /// What a candidate is scored for. kWithinReach: on the judging documents, as far as the checkpoint reaches by
+  /// itself.
+  enum class Purpose { kSearch, kHeldout, kFinal, kWithinReach };
   /// A candidate waiting for all its evaluations on one set of documents.
   struct Scoring {
     Purpose purpose;
@@ -58,15 +63,27 @@ class StageRun {
   [[nodiscard]] std::vector<CandidateRecord>& candidates(CandidateRole role);
   [[nodiscard]] bool ask_candidates(Effects& effects);
   void adopt_stored(std::size_t index, const std::string& digest);
+  [[nodiscard]] const std::vector<PlannedDocument>& documents_for(Purpose purpose) const;
   void request(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects);
+  void record_score(const Scoring& scoring, double mean_nll, const Now& now, Effects& effects);
   [[nodiscard]] bool settle(const Scoring& scoring, const Now& now, Effects& effects);
   void settle_all(const Now& now, Effects& effects);
   void mark_told(const Now& now, Effects& effects);
   void end_search(const Now& now, Effects& effects);
   [[nodiscard]] std::vector<std::size_t> finalists() const;
   void add_baselines(Effects& effects);
+  void add_baseline(Baseline baseline, Effects& effects);
   void request_heldout(Effects& effects);
-  void choose(const Now& now, Effects& effects);
+  void choose(Effects& effects);
+  [[nodiscard]] std::size_t winner_index() const;
+  void add_untouched_with_winners_m(Effects& effects);
+  void request_judging(Effects& effects);
+  void finish(const Now& now, Effects& effects);
+  [[nodiscard]] std::int64_t heldout_needed() const;
+  [[nodiscard]] std::int64_t final_needed() const;
+  /// Digests of the factors of all baselines, before there are any of those to come. Factors that several candidates
+  /// share are scored once.
+  [[nodiscard]] std::set<std::string> baseline_digests() const;
   void write_stage(Effects& effects) { effects.writes.emplace_back(record_); }
 
   const SearchPlan& plan_;

@@ -58,6 +58,12 @@ struct Words<PipelineStageState> {
       std::pair{PipelineStageState::kFailed, "failed"},   std::pair{PipelineStageState::kSkipped, "skipped"}};
 };
 template <>
+struct Words<DocumentPurpose> {
+  static constexpr std::array kPairs{std::pair{DocumentPurpose::kSearch, "search"},
+                                     std::pair{DocumentPurpose::kHeldout, "heldout"},
+                                     std::pair{DocumentPurpose::kFinal, "final"}};
+};
+template <>
 struct Words<LeaseEnd> {
   static constexpr std::array kPairs{std::pair{LeaseEnd::kScored, "scored"}, std::pair{LeaseEnd::kFailed, "failed"},
                                      std::pair{LeaseEnd::kRejected, "rejected"},
@@ -104,6 +110,7 @@ std::string_view column_text(EvaluationKind kind) { return word(kind); }
 std::string_view column_text(LeaseEnd end) { return word(end); }
 std::string_view column_text(WorkerState state) { return word(state); }
 std::string_view column_text(PipelineStageState state) { return word(state); }
+std::string_view column_text(DocumentPurpose purpose) { return word(purpose); }
 
 template <typename Enum>
 Enum from_column_text(std::string_view text) {

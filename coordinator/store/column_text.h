@@ -3,6 +3,7 @@
 #include "common/wire/score_result.h"
 #include "coordinator/core/records.h"
 #include "coordinator/store/pipeline_store.h"
+#include "coordinator/store/store.h"
 
 #include <cstdint>
 #include <string>
@@ -23,8 +24,9 @@ namespace longrope {
 [[nodiscard]] std::string_view column_text(LeaseEnd end);
 [[nodiscard]] std::string_view column_text(WorkerState state);
 [[nodiscard]] std::string_view column_text(PipelineStageState state);
+[[nodiscard]] std::string_view column_text(DocumentPurpose purpose);
 
-/// Defined for the enums above.
+/// Defined for the enums above, but for DocumentPurpose.
 template <typename Enum>
 [[nodiscard]] Enum from_column_text(std::string_view text);
 

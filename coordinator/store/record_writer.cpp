@@ -71,21 +71,24 @@ class Parameters {
 
 constexpr const char* kUpsertStage =
     "INSERT INTO stage (id, name, target_length, budget, state, end_reason, end_detail, winner, active_milliseconds,"
-    " started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " started_at, ended_at, judging_evaluations, original_length)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET name = excluded.name, target_length = excluded.target_length,"
     " budget = excluded.budget, state = excluded.state, end_reason = excluded.end_reason,"
     " end_detail = excluded.end_detail, winner = excluded.winner, active_milliseconds = excluded.active_milliseconds,"
-    " started_at = excluded.started_at, ended_at = excluded.ended_at";
+    " started_at = excluded.started_at, ended_at = excluded.ended_at,"
+    " judging_evaluations = excluded.judging_evaluations, original_length = excluded.original_length";
 constexpr const char* kInsertFactors =
     "INSERT INTO factors (digest, lambda, n_hat, attention_factor) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING";
 constexpr const char* kUpsertCandidate =
     "INSERT INTO candidate (id, stage, role, k, origin, factors, lambda_grid, steps_per_unit, attention_policy, state,"
-    " search_mean_nll, heldout_mean_nll, told_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " search_mean_nll, heldout_mean_nll, final_mean_nll, told_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET stage = excluded.stage, role = excluded.role, k = excluded.k,"
     " origin = excluded.origin, factors = excluded.factors, lambda_grid = excluded.lambda_grid,"
     " steps_per_unit = excluded.steps_per_unit, attention_policy = excluded.attention_policy, state = excluded.state,"
     " search_mean_nll = excluded.search_mean_nll, heldout_mean_nll = excluded.heldout_mean_nll,"
-    " told_at = excluded.told_at";
+    " final_mean_nll = excluded.final_mean_nll, told_at = excluded.told_at";
 // A parent that does not exist is NULL here, which the column refuses.
 constexpr const char* kUpsertParent =
     "INSERT INTO candidate_parent (candidate, position, parent)"
@@ -141,8 +144,8 @@ void RecordWriter::write(const Write& record) {
 }
 
 void RecordWriter::write_row(const StageRecord& stage) {
-  Parameters(stage_)
-      .integer(stage.id)
+  Parameters row(stage_);
+  row.integer(stage.id)
       .text(stage.name)
       .integer(stage.target_length)
       .integer(stage.budget)
@@ -153,7 +156,9 @@ void RecordWriter::write_row(const StageRecord& stage) {
       .integer(stage.active_milliseconds)
       .time(stage.started_at)
       .time(stage.ended_at)
-      .execute();
+      .integer(stage.judging_evaluations);
+  stage.original_length == 0 ? row.null() : row.integer(stage.original_length);
+  row.execute();
 }
 
 void RecordWriter::write_row(const CandidateRecord& candidate) {
@@ -177,6 +182,7 @@ void RecordWriter::write_row(const CandidateRecord& candidate) {
       .word(candidate.state)
       .real(candidate.search_mean_nll)
       .real(candidate.heldout_mean_nll)
+      .real(candidate.final_mean_nll)
       .time(candidate.told_at)
       .execute();
   std::int64_t position = 0;

@@ -1,6 +1,7 @@
 #include "coordinator/store/run_identity.h"
 
 #include "common/error.h"
+#include "coordinator/store/column_text.h"
 #include "coordinator/store/record_writer.h"
 
 #include <SQLiteCpp/VariadicBind.h>
@@ -10,14 +11,12 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
 namespace longrope {
 namespace {
-
-constexpr const char* kSearch = "search";
-constexpr const char* kHeldout = "heldout";
 
 void insert_documents(SQLite::Database& database, const std::vector<DocumentRecord>& documents) {
   SQLite::Statement document(
@@ -30,7 +29,7 @@ void insert_documents(SQLite::Database& database, const std::vector<DocumentReco
     SQLite::bind(document, record.digest, record.name, record.file, record.tokens);
     document.exec();
     document.reset();
-    SQLite::bind(use, record.stage, record.heldout ? kHeldout : kSearch, record.order, record.digest,
+    SQLite::bind(use, record.stage, std::string(column_text(record.purpose)), record.order, record.digest,
                  record.scored_tokens);
     use.exec();
     use.reset();
@@ -121,7 +120,7 @@ nlohmann::json given_stages(const RunRecord& run) {
   return stages;
 }
 
-std::string document_key(std::int64_t stage, const std::string& purpose, std::int64_t order) {
+std::string document_key(std::int64_t stage, std::string_view purpose, std::int64_t order) {
   return fmt::format("stage {:04} {} document {:04}", stage, purpose, order);
 }
 
@@ -138,7 +137,7 @@ nlohmann::json stored_documents(SQLite::Database& database) {
 nlohmann::json given_documents(const RunRecord& run) {
   nlohmann::json documents = nlohmann::json::object();
   for (const DocumentRecord& document : run.documents) {
-    documents[document_key(document.stage, document.heldout ? kHeldout : kSearch, document.order)] = {
+    documents[document_key(document.stage, column_text(document.purpose), document.order)] = {
         {"digest", document.digest}, {"scored_tokens", document.scored_tokens}};
   }
   return documents;

@@ -10,9 +10,10 @@ namespace longrope {
 namespace {
 
 std::vector<StageRecord> read_stages(const SQLite::Database& database) {
-  RowReader row(database,
-                "SELECT id, name, target_length, budget, state, end_reason, end_detail, winner,"
-                " active_milliseconds, started_at, ended_at FROM stage ORDER BY id");
+  RowReader row(
+      database,
+      "SELECT id, name, target_length, budget, state, end_reason, end_detail, winner,"
+      " active_milliseconds, started_at, ended_at, judging_evaluations, original_length FROM stage ORDER BY id");
   std::vector<StageRecord> stages;
   while (row.next()) {
     stages.push_back({.id = row.integer(),
@@ -25,17 +26,20 @@ std::vector<StageRecord> read_stages(const SQLite::Database& database) {
                       .winner = row.optional_integer(),
                       .active_milliseconds = row.integer(),
                       .started_at = row.integer(),
-                      .ended_at = row.integer()});
+                      .ended_at = row.integer(),
+                      .judging_evaluations = row.integer(),
+                      .original_length = row.integer()});
   }
   return stages;
 }
 
 std::vector<CandidateRecord> read_candidates(const SQLite::Database& database) {
   std::map<std::int64_t, std::vector<std::int64_t>> parents = read_parents(database);
-  RowReader row(database,
-                "SELECT id, stage, role, k, origin, lambda, lambda_grid, steps_per_unit, n_hat,"
-                " attention_policy, attention_factor, factors, state, search_mean_nll, heldout_mean_nll, told_at"
-                " FROM candidate JOIN factors ON factors.digest = candidate.factors ORDER BY id");
+  RowReader row(
+      database,
+      "SELECT id, stage, role, k, origin, lambda, lambda_grid, steps_per_unit, n_hat,"
+      " attention_policy, attention_factor, factors, state, search_mean_nll, heldout_mean_nll, final_mean_nll, told_at"
+      " FROM candidate JOIN factors ON factors.digest = candidate.factors ORDER BY id");
   std::vector<CandidateRecord> candidates;
   while (row.next()) {
     CandidateRecord candidate;
@@ -54,6 +58,7 @@ std::vector<CandidateRecord> read_candidates(const SQLite::Database& database) {
     candidate.state = row.word<CandidateState>();
     candidate.search_mean_nll = row.optional_real();
     candidate.heldout_mean_nll = row.optional_real();
+    candidate.final_mean_nll = row.optional_real();
     candidate.told_at = row.integer();
     candidate.parents = std::move(parents[candidate.id]);
     candidates.push_back(std::move(candidate));

@@ -11,15 +11,18 @@
 
 namespace longrope {
 
+/// What a stage scores a document for. Numbers are not stored; the words are (schemas/database.md).
+enum class DocumentPurpose { kSearch, kHeldout, kFinal };
+
 /// A document of the search as the database knows it (tokens stay in the documents file).
 struct DocumentRecord {
   std::string digest;
   std::string name;
   std::string file;
   std::int64_t tokens = 0;
-  std::int64_t stage = 0;          // id of the stage that uses it
-  bool heldout = false;            // for the choice of the winner; false: for the search
-  std::int64_t order = 0;          // within (stage, heldout)
+  std::int64_t stage = 0;  // id of the stage that uses it
+  DocumentPurpose purpose = DocumentPurpose::kSearch;
+  std::int64_t order = 0;          // within (stage, purpose)
   std::int64_t scored_tokens = 0;  // tokens that count, within the stage's target length
 };
 

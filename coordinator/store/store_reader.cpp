@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "coordinator/store/column_text.h"
 #include "coordinator/store/database_file.h"
+#include "coordinator/store/judged_stages.h"
 #include "coordinator/store/migrations.h"
 #include "coordinator/store/row_reader.h"
 #include "coordinator/store/snapshot.h"
@@ -161,7 +162,7 @@ std::vector<StageProgress> StoreReader::progress() const {
         "SELECT name, target_length, state, told, quarantined, open, budget, evaluations_pending, evaluations_leased,"
         " evaluations_scored, evaluations_failed, document_passes, best_search_perplexity, best_k, winner_k, "
         "end_reason,"
-        " end_detail, active_seconds FROM v_progress");
+        " end_detail, active_seconds, judging_evaluations, judging_scored FROM v_progress");
     std::vector<StageProgress> stages;
     while (row.next()) {
       StageProgress stage;
@@ -183,6 +184,8 @@ std::vector<StageProgress> StoreReader::progress() const {
       stage.end_reason = row.text();
       stage.end_detail = row.text();
       stage.active_seconds = row.real();
+      stage.judging_evaluations = row.integer();
+      stage.judging_scored = row.integer();
       stages.push_back(std::move(stage));
     }
     return stages;
@@ -346,7 +349,8 @@ std::vector<BaselineFactors> StoreReader::baseline_factors(std::string_view stag
     RowReader row(database,
                   "SELECT candidate.origin, factors.lambda FROM candidate JOIN stage ON stage.id = candidate.stage"
                   " JOIN factors ON factors.digest = candidate.factors"
-                  " WHERE candidate.role = 'baseline' AND stage.name = ?1 ORDER BY candidate.k");
+                  " WHERE candidate.role = 'baseline' AND candidate.origin IN ('none', 'pi', 'ntk', 'yarn')"
+                  "  AND stage.name = ?1 ORDER BY candidate.k");
     bind_stage(row, stage);
     std::vector<BaselineFactors> baselines;
     while (row.next()) {
@@ -355,6 +359,10 @@ std::vector<BaselineFactors> StoreReader::baseline_factors(std::string_view stag
     }
     return baselines;
   });
+}
+
+std::vector<JudgedStage> StoreReader::judged_stages() const {
+  return implementation_->consistently(read_judged_stages);
 }
 
 std::vector<LeaseSpan> StoreReader::timeline() const {
@@ -367,7 +375,8 @@ std::vector<LeaseSpan> StoreReader::timeline() const {
                   " JOIN document ON document.digest = evaluation.document"
                   " JOIN candidate ON candidate.id = ("
                   "  SELECT needing.id FROM candidate AS needing JOIN stage ON stage.id = needing.stage"
-                  "  WHERE needing.factors = evaluation.factors AND stage.target_length = evaluation.length"
+                  "  WHERE needing.factors = evaluation.factors"
+                  "   AND (stage.target_length = evaluation.length OR stage.original_length = evaluation.length)"
                   "  ORDER BY needing.id LIMIT 1)"
                   " JOIN stage ON stage.id = candidate.stage"
                   " ORDER BY lease.worker, lease.granted_at, lease.evaluation, lease.epoch");

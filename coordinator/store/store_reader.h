@@ -46,6 +46,10 @@ struct StageProgress {
   std::string end_reason;                        // empty, "budget", "converged", "time_limit", "exhausted"
   std::string end_detail;
   double active_seconds = 0.0;  // spent searching, over all restarts
+  /// Evaluations at the target length after the search: finalists and baselines on held-out documents, winner and
+  /// baselines on final ones. An estimate until the winner is chosen; 0 in a stage that an older release finished.
+  std::int64_t judging_evaluations = 0;
+  std::int64_t judging_scored = 0;  // those of them that are scored
 };
 
 /// What evaluations of one kind have cost so far, over all stages.
@@ -120,6 +124,31 @@ struct BestFactors {
   BaselinePerplexities baselines;
 };
 
+/// Scores of one factor set on the documents that judge a stage.
+struct JudgedMethod {
+  std::string origin;                       // "winner", or that of a baseline: "none", "pi", "ntk", "yarn", "yarn-m1"
+  std::vector<double> nll_sum;              // [documents], nats
+  std::vector<std::int64_t> scored_tokens;  // [documents]
+};
+
+/// What a finished stage is judged by.
+struct JudgedStage {
+  std::string stage;
+  std::int64_t target_length = 0;      // tokens
+  std::int64_t winner = 0;             // k
+  bool final_documents = false;        // false: the held-out documents, which also chose the winner
+  std::int64_t finalists = 0;          // candidates that the winner was chosen from on the held-out documents
+  std::vector<std::string> documents;  // names
+  /// The winner first, then baselines that were scored on all documents. Empty: the winner itself was not, because one
+  /// of its scores on the final documents was not finite.
+  std::vector<JudgedMethod> methods;
+  std::int64_t original_length = 0;  // tokens that the checkpoint reaches by itself; 0: nothing was scored there
+  /// "winner" (what an engine does there with its factors) and "none"; empty: nothing was scored there.
+  std::vector<JudgedMethod> at_original_length;
+  /// The winner's attention factor is the checkpoint's own, so that its factors cost nothing at the original length.
+  bool keeps_attention_factor = false;
+};
+
 /// What one search document contributes to the score of a told search candidate.
 struct DocumentResult {
   std::int64_t index = 0;  // k
@@ -130,7 +159,7 @@ struct DocumentResult {
 
 /// The factors of a closed form in a stage, over what the checkpoint carries.
 struct BaselineFactors {
-  std::string origin;          // "none", "pi", "ntk", "yarn"
+  std::string origin;          // "none", "pi", "ntk", "yarn"; those with m = 1 instead have the same λ
   std::vector<double> lambda;  // [pairs]
 };
 
@@ -172,6 +201,8 @@ class StoreReader {
   [[nodiscard]] std::vector<DocumentResult> document_results(std::string_view stage) const;
   /// None, PI, NTK and YaRN, once the stage has asked for them. Throws InputError as history().
   [[nodiscard]] std::vector<BaselineFactors> baseline_factors(std::string_view stage) const;
+  /// Finished stages with a winner, in order.
+  [[nodiscard]] std::vector<JudgedStage> judged_stages() const;
   /// Every lease of the database, by worker and time.
   [[nodiscard]] std::vector<LeaseSpan> timeline() const;
 

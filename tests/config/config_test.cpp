@@ -22,6 +22,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 // Line numbers that the tests name: [run] 1, name 2, [[stage]] 6, target_length 8.
@@ -135,6 +136,8 @@ search_documents = "s"
 heldout_documents = "h"
 search_count = 6
 heldout_count = 7
+final_documents = "f"
+final_count = 8
 finalists = 9
 [stage.search]
 method = "authors"
@@ -186,6 +189,8 @@ n_hat = 1
   EXPECT_EQ(stage.target_length, 131072);
   EXPECT_EQ(stage.search_count, 6);
   EXPECT_EQ(stage.heldout_count, 7);
+  EXPECT_EQ(stage.final_documents, directory_ / "f");
+  EXPECT_EQ(stage.final_count, 8);
   EXPECT_EQ(stage.finalists, 9);
   EXPECT_EQ(stage.search.method, SearchMethod::kAuthors);
   EXPECT_EQ(stage.search.population_size, 10);
@@ -314,6 +319,12 @@ TEST_F(ConfigTest, KeysThatContradictEachOtherAreRefused) {
   EXPECT_THAT(search_refusal("num_mutations = 0\nnum_crossovers = 0"), HasSubstr("must not both be 0"));
   EXPECT_THAT(refusal(replaced(kMinimal, "/data/heldout.safetensors", "./search.safetensors")),
               HasSubstr("heldout_documents must not be the search_documents"));
+  const auto with = [](const std::string& keys) { return replaced(kMinimal, "[[stage]]", "[[stage]]\n" + keys); };
+  EXPECT_THAT(refusal(with("final_documents = \"./search.safetensors\"")),
+              HasSubstr("final_documents must not be the search_documents"));
+  EXPECT_THAT(refusal(with("final_documents = \"/data/heldout.safetensors\"")),
+              HasSubstr("final_documents must not be the heldout_documents"));
+  EXPECT_THAT(refusal(with("final_count = 3")), HasSubstr("final_count must come with final_documents: 3"));
   for (const char* key : {"worker_timeout_seconds", "lease_timeout_seconds"}) {
     EXPECT_THAT(refusal(kMinimal + std::string("[scheduling]\n") + key + " = 1\n"),
                 AllOf(StartsWith(std::string(key) + " must exceed heartbeat_interval_seconds"), EndsWith(at(11))));
@@ -447,6 +458,7 @@ TEST_F(ConfigTest, OtherKeysOfTheTrajectoryChangeItsSettings) {
       {"[[stage]]", "[[stage]]\nsearch_count = 1"},
       {"[[stage]]", "[[stage]]\nheldout_count = 1"},
       {"[[stage]]", "[[stage]]\nfinalists = 1"},
+      {"[[stage]]", "[[stage]]\nfinal_documents = \"final\"\nfinal_count = 1"},
       {"[[stage]]", "[[stage]]\nstop.max_candidates = 1"},
       {"[[stage]]", "[[stage]]\nstop.patience = 1"},
       {"[[stage]]", "[[stage]]\nstop.min_relative_improvement = 0.5"},
@@ -465,6 +477,10 @@ TEST_F(ConfigTest, SchedulingTimeLimitNameAndPathsLeaveTheTrajectorySettingsAlon
   EXPECT_EQ(trajectory_settings(load(replaced(kMinimal, "demo", "other"))), settings);
   EXPECT_EQ(trajectory_settings(load(replaced(kMinimal, "models/tiny", "elsewhere/tiny"))), settings);
   EXPECT_EQ(trajectory_settings(load(replaced(kMinimal, "search.safetensors", "moved.safetensors"))), settings);
+  // The database knows them by their digests; what was searched before there were any has the same settings.
+  EXPECT_EQ(trajectory_settings(load(replaced(kMinimal, "[[stage]]", "[[stage]]\nfinal_documents = \"final\""))),
+            settings);
+  EXPECT_THAT(settings, Not(HasSubstr("final_")));
 }
 
 }  // namespace

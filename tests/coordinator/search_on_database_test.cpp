@@ -18,13 +18,13 @@
 namespace longrope {
 namespace {
 
-constexpr std::size_t kStages = 2;
+SearchPlan judged_plan() { return with_final_documents(within_reach(small_plan(/*generational=*/false, 2))); }
 
 /// The real database, closed and opened again with every coordinator process.
 class StoredRows final : public DurableRows {
  public:
   explicit StoredRows(std::filesystem::path file) : file_(std::move(file)) {
-    const SearchPlan plan = small_plan(/*generational=*/true, kStages);
+    const SearchPlan plan = judged_plan();
     run_.name = "simulation";
     run_.trajectory_settings = "{}";
     run_.model_name = plan.model_name;
@@ -37,8 +37,9 @@ class StoredRows final : public DurableRows {
       record.name = stage.config.name;
       record.target_length = stage.config.target_length;
       record.budget = static_cast<std::int64_t>(stage.budget);
-      add_documents(record.id, /*heldout=*/false, stage.search);
-      add_documents(record.id, /*heldout=*/true, stage.heldout);
+      add_documents(record.id, DocumentPurpose::kSearch, stage.search);
+      add_documents(record.id, DocumentPurpose::kHeldout, stage.heldout);
+      add_documents(record.id, DocumentPurpose::kFinal, stage.final_documents);
       run_.stages.push_back(std::move(record));
     }
   }
@@ -50,14 +51,14 @@ class StoredRows final : public DurableRows {
   [[nodiscard]] Snapshot load() override { return store_->load(); }
 
  private:
-  void add_documents(std::int64_t stage, bool heldout, const std::vector<PlannedDocument>& documents) {
+  void add_documents(std::int64_t stage, DocumentPurpose purpose, const std::vector<PlannedDocument>& documents) {
     for (std::size_t order = 0; order < documents.size(); ++order) {
       run_.documents.push_back({.digest = documents[order].digest,
                                 .name = "document",
                                 .file = "file",
                                 .tokens = kFixtureTargetLength,
                                 .stage = stage,
-                                .heldout = heldout,
+                                .purpose = purpose,
                                 .order = static_cast<std::int64_t>(order),
                                 .scored_tokens = documents[order].scored_tokens});
     }
@@ -70,13 +71,13 @@ class StoredRows final : public DurableRows {
 
 TEST(SearchOnDatabaseTest, FaultsDoNotChangeTheHistoryThatTheDatabaseKeeps) {
   RowStore undisturbed;
-  SearchSimulator reference(small_plan(/*generational=*/false, kStages), undisturbed, /*workers=*/1, {}, /*seed=*/1);
+  SearchSimulator reference(judged_plan(), undisturbed, /*workers=*/1, {}, /*seed=*/1);
   reference.unscorable = unscorable_pair;
   ASSERT_TRUE(reference.run());
   for (std::uint64_t seed = 1; seed <= 5; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     StoredRows rows(fresh_directory() / "search.db");
-    SearchSimulator simulator(small_plan(/*generational=*/false, kStages), rows, /*workers=*/3, every_fault(), seed);
+    SearchSimulator simulator(judged_plan(), rows, /*workers=*/3, every_fault(), seed);
     simulator.unscorable = unscorable_pair;
     ASSERT_TRUE(simulator.run()) << "not finished in time";
     EXPECT_EQ(simulator.broken_promises(), std::vector<std::string>{});

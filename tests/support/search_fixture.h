@@ -20,6 +20,7 @@ inline constexpr std::int64_t kFixtureScoredTokens = 100;
 inline constexpr std::int64_t kFixtureTargetLength = 2048;
 inline constexpr std::size_t kFixtureSearchDocuments = 3;
 inline constexpr std::size_t kFixtureHeldoutDocuments = 2;
+inline constexpr std::size_t kFixtureFinalDocuments = 2;
 
 /// A document whose content is its name: its digest is real, and tells it from every other.
 inline Document fixture_document(const std::string& name) {
@@ -31,6 +32,10 @@ inline Document fixture_document(const std::string& name) {
 
 inline std::string fixture_document_name(std::size_t stage, bool heldout, std::size_t order) {
   return "stage-" + std::to_string(stage + 1) + (heldout ? "-heldout-" : "-search-") + std::to_string(order);
+}
+
+inline std::string fixture_final_document_name(std::size_t stage, std::size_t order) {
+  return "stage-" + std::to_string(stage + 1) + "-final-" + std::to_string(order);
 }
 
 /// A search that is over after a few dozen evaluations: 8 pairs, 6 + 3 · 4 candidates, 3 search and 2 held-out
@@ -64,13 +69,33 @@ inline SearchPlan small_plan(bool generational = true, std::size_t stages = 1) {
     stage.budget = default_budget(search);
     for (std::size_t order = 0; order < kFixtureSearchDocuments; ++order) {
       const std::string name = fixture_document_name(index, /*heldout=*/false, order);
-      stage.search.push_back({digest(fixture_document(name)), kFixtureScoredTokens});
+      stage.search.push_back({.digest = digest(fixture_document(name)), .scored_tokens = kFixtureScoredTokens});
     }
     for (std::size_t order = 0; order < kFixtureHeldoutDocuments; ++order) {
       const std::string name = fixture_document_name(index, /*heldout=*/true, order);
-      stage.heldout.push_back({digest(fixture_document(name)), kFixtureScoredTokens});
+      stage.heldout.push_back({.digest = digest(fixture_document(name)), .scored_tokens = kFixtureScoredTokens});
     }
     plan.stages.push_back(std::move(stage));
+  }
+  return plan;
+}
+
+/// The same search of a checkpoint that reaches 512 tokens by itself, so that winner and baselines are compared there.
+inline SearchPlan within_reach(SearchPlan plan) {
+  for (PlannedStage& stage : plan.stages) {
+    stage.carried.reached_length = stage.space.geometry.original_length;
+    for (PlannedDocument& document : stage.heldout) document.scored_within_reach = kFixtureScoredTokens;
+  }
+  return plan;
+}
+
+/// The same search with final documents.
+inline SearchPlan with_final_documents(SearchPlan plan) {
+  for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
+    for (std::size_t order = 0; order < kFixtureFinalDocuments; ++order) {
+      plan.stages[stage].final_documents.push_back({digest(fixture_document(fixture_final_document_name(stage, order))),
+                                                    kFixtureScoredTokens, kFixtureScoredTokens});
+    }
   }
   return plan;
 }
@@ -78,12 +103,18 @@ inline SearchPlan small_plan(bool generational = true, std::size_t stages = 1) {
 /// The documents of a plan of so many stages, by digest.
 inline std::map<std::string, Document> fixture_documents(std::size_t stages) {
   std::map<std::string, Document> documents;
+  const auto add = [&](const std::string& name) {
+    Document document = fixture_document(name);
+    std::string key = digest(document);
+    documents.emplace(std::move(key), std::move(document));
+  };
   for (std::size_t stage = 0; stage < stages; ++stage) {
+    for (std::size_t order = 0; order < kFixtureFinalDocuments; ++order) {
+      add(fixture_final_document_name(stage, order));
+    }
     for (const bool heldout : {false, true}) {
       for (std::size_t order = 0; order < (heldout ? kFixtureHeldoutDocuments : kFixtureSearchDocuments); ++order) {
-        Document document = fixture_document(fixture_document_name(stage, heldout, order));
-        std::string key = digest(document);
-        documents.emplace(std::move(key), std::move(document));
+        add(fixture_document_name(stage, heldout, order));
       }
     }
   }

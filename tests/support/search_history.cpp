@@ -22,10 +22,11 @@ std::vector<std::string> search_history(const Snapshot& snapshot) {
       if (candidate.state == CandidateState::kCancelled) continue;
       std::string parents;
       for (const std::int64_t parent : candidate.parents) parents += std::to_string(parent) + ",";
-      std::string line = fmt::format("stage {} role {} k {} {} parents {} factors {} state {} search {} heldout {}",
-                                     stage.id, static_cast<int>(candidate.role), candidate.index, candidate.origin,
-                                     parents, candidate.factors_digest, static_cast<int>(candidate.state),
-                                     exact(candidate.search_mean_nll), exact(candidate.heldout_mean_nll));
+      std::string line =
+          fmt::format("stage {} role {} k {} {} parents {} factors {} state {} search {} heldout {} final {}", stage.id,
+                      static_cast<int>(candidate.role), candidate.index, candidate.origin, parents,
+                      candidate.factors_digest, static_cast<int>(candidate.state), exact(candidate.search_mean_nll),
+                      exact(candidate.heldout_mean_nll), exact(candidate.final_mean_nll));
       (candidate.role == CandidateRole::kBaseline ? baselines : history).push_back(std::move(line));
     }
     history.insert(history.end(), baselines.begin(), baselines.end());

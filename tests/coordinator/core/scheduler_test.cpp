@@ -4,11 +4,14 @@
 #include "tests/support/scheduler_driver.h"
 #include "tests/support/search_history.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <set>
@@ -20,6 +23,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::ElementsAre;
 
 const Sender kFirst{"worker-1", "incarnation-1"};
 const Sender kSecond{"worker-2", "incarnation-2"};
@@ -715,7 +719,149 @@ TEST_F(SchedulerTest, WinnerIsTheFinalistWithTheLowestHeldOutMeanAndBaselinesAre
     }
   }
   EXPECT_EQ(finalists, 3);
-  EXPECT_EQ(baselines, 4);
+  EXPECT_EQ(baselines, 5) << "none, PI, NTK, YaRN, and YaRN with m = 1";
+}
+
+/// The evaluations of `rows` at a length, as "origin document", in alphabetical order.
+std::vector<std::string> evaluated_at(const RowStore& rows, std::int64_t length, const std::string& kind) {
+  std::vector<std::string> found;
+  for (const auto& [id, evaluation] : rows.evaluations) {
+    const std::string name = fixture_documents(1).at(evaluation.document_digest).name;
+    if (evaluation.length != length || name.find(kind) == std::string::npos) continue;
+    for (const auto& [key, candidate] : rows.candidates) {
+      if (candidate.factors_digest != evaluation.factors_digest) continue;
+      const bool is_winner = rows.stages.at(1).winner == candidate.id;
+      found.push_back((is_winner ? "winner" : candidate.origin) + " " + name.substr(name.size() - 1));
+      break;
+    }
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+TEST(JudgedSchedulerTest, FinalDocumentsAreScoredForTheWinnerAndTheBaselinesAlone) {
+  SchedulerDriver driver(with_final_documents(small_plan()));
+  (void)driver.join(kFirst);
+  (void)driver.work_off({kFirst});
+  ASSERT_TRUE(driver.scheduler().finished());
+  EXPECT_THAT(evaluated_at(driver.rows, kFixtureTargetLength, "final"),
+              ElementsAre("none 0", "none 1", "ntk 0", "ntk 1", "pi 0", "pi 1", "winner 0", "winner 1", "yarn 0",
+                          "yarn 1", "yarn-m1 0", "yarn-m1 1"));
+  const CandidateRecord& winner = driver.rows.candidates.at(*driver.rows.stages.at(1).winner);
+  double sum = 0.0;
+  for (const PlannedDocument& document : driver.plan().stages.front().final_documents) {
+    sum += synthetic_mean_nll(winner.factors.lambda, document.digest);
+  }
+  EXPECT_DOUBLE_EQ(winner.final_mean_nll.value(), sum / 2.0);
+  SchedulerDriver without(small_plan());
+  (void)without.join(kFirst);
+  (void)without.work_off({kFirst});
+  EXPECT_EQ(without.rows.stages.at(1).winner, driver.rows.stages.at(1).winner) << "they choose nothing";
+}
+
+TEST(JudgedSchedulerTest, FinalDocumentsWaitForTheWinnerAndARestartGoesOnWithThem) {
+  SchedulerDriver driver(with_final_documents(within_reach(small_plan())));
+  (void)driver.join(kFirst);
+  while (!driver.rows.stages.at(1).winner) {
+    EXPECT_TRUE(evaluated_at(driver.rows, kFixtureTargetLength, "final").empty());
+    const LeaseId lease = driver.held_by(kFirst).front();
+    (void)driver.finish(kFirst, lease, driver.fitness(lease));
+  }
+  const SearchProgress chosen = driver.scheduler().progress();
+  EXPECT_EQ(chosen.stage_state, StageState::kChoosing);
+  EXPECT_EQ(chosen.judging_evaluations, (3 + 5) * 2 + (1 + 5) * 2);
+  EXPECT_EQ(chosen.judging_left, (1 + 5) * 2);
+  for (int restart = 0; restart < 16 && !driver.scheduler().finished(); ++restart) {
+    driver.restart();
+    (void)driver.hello(kFirst, driver.held_by(kFirst));
+    (void)driver.ready(kFirst);
+    const LeaseId lease = driver.held_by(kFirst).front();
+    (void)driver.finish(kFirst, lease, driver.fitness(lease));
+  }
+  EXPECT_TRUE(driver.scheduler().finished());
+  EXPECT_EQ(driver.scheduler().progress().judging_left, 0);
+  SchedulerDriver undisturbed(with_final_documents(within_reach(small_plan())));
+  (void)undisturbed.join(kFirst);
+  (void)undisturbed.work_off({kFirst});
+  EXPECT_EQ(search_history(driver.rows.load()), search_history(undisturbed.rows.load()));
+}
+
+TEST(JudgedSchedulerTest, WhatTheWinnersAttentionFactorCostsIsScoredWhereTheCheckpointReaches) {
+  SchedulerDriver driver(within_reach(small_plan()));
+  (void)driver.join(kFirst);
+  (void)driver.work_off({kFirst});
+  const StageRecord& stage = driver.rows.stages.at(1);
+  EXPECT_EQ(stage.original_length, 512);
+  EXPECT_THAT(evaluated_at(driver.rows, 512, "heldout"),
+              ElementsAre("none 0", "none 1", "none-winner-m 0", "none-winner-m 1"));
+  for (const auto& [id, candidate] : driver.rows.candidates) {
+    if (candidate.origin != "none-winner-m") continue;
+    EXPECT_EQ(candidate.factors.lambda, std::vector<double>(8, 1.0));
+    EXPECT_EQ(candidate.factors.attention, driver.rows.candidates.at(*stage.winner).factors.attention);
+    EXPECT_EQ(candidate.state, CandidateState::kTold);
+    EXPECT_FALSE(candidate.heldout_mean_nll) << "it is no method for the target length";
+  }
+  SchedulerDriver with_final(with_final_documents(within_reach(small_plan())));
+  (void)with_final.join(kFirst);
+  (void)with_final.work_off({kFirst});
+  EXPECT_EQ(evaluated_at(with_final.rows, 512, "final").size(), 4U);
+  EXPECT_TRUE(evaluated_at(with_final.rows, 512, "heldout").empty());
+}
+
+TEST(JudgedSchedulerTest, NothingIsScoredWithinReachWhereItCostsNothingOrNothingCounts) {
+  SearchPlan same_factor = within_reach(small_plan());
+  same_factor.stages.front().space.attention_policies = {AttentionPolicy::kNone};
+  SearchPlan masked = within_reach(small_plan());
+  masked.stages.front().heldout.back().scored_within_reach = 0;
+  SearchPlan recovery = within_reach(small_plan());
+  recovery.stages.front().carried.reached_length = kFixtureTargetLength;
+  for (const SearchPlan& plan : {same_factor, masked, recovery}) {
+    SchedulerDriver driver(plan);
+    (void)driver.join(kFirst);
+    (void)driver.work_off({kFirst});
+    ASSERT_TRUE(driver.scheduler().finished());
+    EXPECT_EQ(driver.rows.stages.at(1).original_length, 0);
+    for (const auto& [id, evaluation] : driver.rows.evaluations) EXPECT_EQ(evaluation.length, kFixtureTargetLength);
+  }
+}
+
+TEST(JudgedSchedulerTest, StageThatWasChoosingBeforeThereWereMoreBaselinesGoesOnWithThoseItHas) {
+  SchedulerDriver driver(small_plan());
+  (void)driver.join(kFirst);
+  while (driver.rows.stages.at(1).state != StageState::kChoosing) {
+    const LeaseId lease = driver.held_by(kFirst).front();
+    (void)driver.finish(kFirst, lease, driver.fitness(lease));
+  }
+  std::erase_if(driver.rows.candidates, [](const auto& entry) { return entry.second.origin == "yarn-m1"; });
+  for (std::size_t document = 0; document < kFixtureHeldoutDocuments; ++document) {
+    driver.rows.evaluations.erase(std::prev(driver.rows.evaluations.end()));
+  }
+  driver.restart();
+  (void)driver.hello(kFirst, driver.held_by(kFirst));
+  (void)driver.ready(kFirst);
+  (void)driver.work_off({kFirst});
+  EXPECT_TRUE(driver.scheduler().finished());
+  EXPECT_TRUE(driver.rows.stages.at(1).winner);
+}
+
+TEST(JudgedSchedulerTest, WinnerThatAFinalDocumentRefusesStaysTheWinner) {
+  SchedulerDriver driver(with_final_documents(small_plan()));
+  (void)driver.join(kFirst);
+  while (!driver.rows.stages.at(1).winner) {
+    const LeaseId lease = driver.held_by(kFirst).front();
+    (void)driver.finish(kFirst, lease, driver.fitness(lease));
+  }
+  const std::int64_t bad = driver.held_by(kFirst).front().evaluation;
+  while (driver.rows.evaluations.at(bad).state != EvaluationState::kFailed) {
+    (void)driver.fail(kFirst, {bad, driver.rows.evaluations.at(bad).epoch}, EvaluationError::kNonFinite);
+  }
+  driver.restart();
+  (void)driver.hello(kFirst, driver.held_by(kFirst));
+  (void)driver.ready(kFirst);
+  (void)driver.work_off({kFirst});
+  ASSERT_TRUE(driver.scheduler().finished());
+  EXPECT_FALSE(driver.rows.candidates.at(*driver.rows.stages.at(1).winner).final_mean_nll);
+  EXPECT_EQ(driver.rows.candidates.at(*driver.rows.stages.at(1).winner).state, CandidateState::kTold);
 }
 
 TEST(ScaledSchedulerTest, BaselinesExtendWhatTheCheckpointCarries) {
@@ -730,6 +876,7 @@ TEST(ScaledSchedulerTest, BaselinesExtendWhatTheCheckpointCarries) {
   for (const auto& [id, candidate] : driver.rows.candidates) {
     if (candidate.role == CandidateRole::kBaseline) baselines[candidate.origin] = candidate.factors;
   }
+  std::erase_if(baselines, [](const auto& entry) { return entry.first.find('-') != std::string::npos; });
   ASSERT_EQ(baselines.size(), 4U);
   EXPECT_EQ(baselines.at("none"), own);
   for (std::size_t pair = 0; pair < own.lambda.size(); ++pair) {

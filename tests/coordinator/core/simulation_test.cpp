@@ -44,10 +44,9 @@ struct Outcome {
   std::int64_t leases_lost = 0;
 };
 
-Outcome simulate(bool generational, std::size_t stages, std::size_t workers, const SimulatedFaults& faults,
-                 std::uint64_t seed) {
+Outcome simulate(const SearchPlan& plan, std::size_t workers, const SimulatedFaults& faults, std::uint64_t seed) {
   RowStore rows;
-  SearchSimulator simulator(small_plan(generational, stages), rows, workers, faults, seed);
+  SearchSimulator simulator(plan, rows, workers, faults, seed);
   simulator.unscorable = unscorable_pair;
   EXPECT_TRUE(simulator.run()) << "not finished in time";
   EXPECT_EQ(simulator.broken_promises(), History{});
@@ -57,6 +56,11 @@ Outcome simulate(bool generational, std::size_t stages, std::size_t workers, con
     return lease.end == LeaseEnd::kExpired || (lease.end == LeaseEnd::kReleased && lease.detail != "no longer wanted");
   });
   return {search_history(rows.load()), simulator.coordinator_starts(), simulator.processes_refused(), lost};
+}
+
+Outcome simulate(bool generational, std::size_t stages, std::size_t workers, const SimulatedFaults& faults,
+                 std::uint64_t seed) {
+  return simulate(small_plan(generational, stages), workers, faults, seed);
 }
 
 /// `count` seeds, from LONGROPE_SIMULATION_FIRST_SEED on (1 by default): make soak runs others each time.
@@ -71,7 +75,7 @@ class SimulationTest : public testing::TestWithParam<bool> {};
 
 TEST_P(SimulationTest, UndisturbedSearchTellsItsWholeBudgetAndNamesAWinner) {
   const History history = simulate(GetParam(), /*stages=*/1, /*workers=*/1, {}, /*seed=*/1).history;
-  ASSERT_EQ(history.size(), 18U + 4U + 1U);
+  ASSERT_EQ(history.size(), 18U + 5U + 1U);
   EXPECT_TRUE(history.back().starts_with("stage 1 state 3 end 1 ")) << history.back();
   EXPECT_FALSE(history.back().ends_with("winner -")) << history.back();
   // The pairs that nobody can score must matter, or the other tests show less than they seem to.
@@ -140,6 +144,29 @@ TEST_P(SimulationTest, CoordinatorKilledAtEveryTurnComesToTheSameEnd) {
   for (const std::uint64_t seed : seeds(20)) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     ASSERT_EQ(simulate(GetParam(), 2, 2, faults, seed).history, expected);
+  }
+}
+
+TEST_P(SimulationTest, FaultsDoNotChangeHowTheWinnerIsJudged) {
+  const SearchPlan plan = with_final_documents(within_reach(small_plan(GetParam(), /*stages=*/2)));
+  const History expected = simulate(plan, 1, {}, 1).history;
+  const auto judged = [&](const std::string& part) {
+    return std::ranges::count_if(expected, [&](const std::string& line) {
+      return line.find(part) != std::string::npos && !line.ends_with(" final -");
+    });
+  };
+  EXPECT_EQ(judged(" role 0 "), 1) << "the winner of a stage; nobody can score that of the other on its documents";
+  EXPECT_GE(judged(" role 1 "), 6);
+  SimulatedFaults killed = every_fault();
+  killed.coordinator_crash_before = 0.05;
+  for (const SimulatedFaults& faults : {every_fault(), killed}) {
+    for (const std::size_t workers : {1U, 3U}) {
+      for (const std::uint64_t seed : seeds(20)) {
+        SCOPED_TRACE(testing::Message() << workers << " workers, seed " << seed);
+        ASSERT_EQ(simulate(plan, workers, faults, seed).history, expected);
+        if (HasFailure()) return;
+      }
+    }
   }
 }
 

@@ -70,6 +70,30 @@ TEST_F(MigrationsTest, NewerSchemaIsRefused) {
   EXPECT_EQ(schema_version(*database_), 2);
 }
 
+TEST_F(MigrationsTest, SearchFromBeforeThereWereFinalDocumentsKeepsItsRows) {
+  migrate(*database_, file_, embedded_migrations().first(1));
+  database_->exec(
+      "BEGIN;"
+      "INSERT INTO stage VALUES (1, '128k', 8192, 4, 'finished', 'budget', '', 2, 5, NULL, NULL);"
+      "INSERT INTO factors VALUES ('f', '[1.5]', 0, 1.25);"
+      "INSERT INTO candidate VALUES (2, 1, 'search', 0, 'seed:yarn', 'f', NULL, 0, 'su', 'told', 1.0, 1.5, NULL);"
+      "INSERT INTO document VALUES ('d', 'a', 'x', 9000);"
+      "INSERT INTO stage_document VALUES (1, 'search', 0, 'd', 100), (1, 'heldout', 0, 'd', 50);"
+      "INSERT INTO evaluation (id, hash, kind, factors, document, length, cost_passes, state, epoch, failures, error,"
+      " nll_sum, scored_tokens, blocks, seconds, peak_memory_bytes)"
+      " VALUES (1, 'h', 'score', 'f', 'd', 8192, 1, 'scored', 1, 0, '', 75, 50, '[[75,50]]', 1, 1); COMMIT");
+  migrate(*database_, file_, embedded_migrations());
+  const auto value = [&](const char* query) { return database_->execAndGet(query).getString(); };
+  EXPECT_EQ(value("SELECT group_concat(purpose || position || document || scored_tokens) FROM stage_document"),
+            "heldout0d50,search0d100");
+  EXPECT_EQ(value("SELECT winner_k || state || judging_evaluations || judging_scored FROM v_progress"), "0finished01");
+  EXPECT_EQ(value("SELECT final || origin || (final_perplexity IS NULL) FROM v_best"), "1seed:yarn1");
+  EXPECT_EQ(value("SELECT method || purpose || nll_sum FROM v_judged"), "winnerheldout75.0");
+  EXPECT_EQ(value("SELECT count(*) FROM pragma_foreign_key_check"), "0");
+  database_->exec("INSERT INTO stage_document VALUES (1, 'final', 0, 'd', 50)");
+  EXPECT_THROW(database_->exec("INSERT INTO stage_document VALUES (1, 'other', 0, 'd', 50)"), SQLite::Exception);
+}
+
 TEST_F(MigrationsTest, EmbeddedVersionsRunFromOneWithoutGaps) {
   int expected = 1;
   for (const Migration& migration : embedded_migrations()) EXPECT_EQ(migration.version, expected++);

@@ -44,7 +44,13 @@ inline RunRecord run() {
   record.documents = {
       {.digest = "d0", .name = "a", .file = "x", .tokens = 9000, .stage = 1, .order = 0, .scored_tokens = 100},
       {.digest = "d1", .name = "b", .file = "x", .tokens = 9000, .stage = 1, .order = 1, .scored_tokens = 300},
-      {.digest = "h0", .name = "c", .file = "y", .tokens = 9000, .stage = 1, .heldout = true, .scored_tokens = 50}};
+      {.digest = "h0",
+       .name = "c",
+       .file = "y",
+       .tokens = 9000,
+       .stage = 1,
+       .purpose = DocumentPurpose::kHeldout,
+       .scored_tokens = 50}};
   return record;
 }
 

@@ -221,6 +221,110 @@ TEST_F(StoreReaderTest, BestIsTheBestSoFarUntilTheWinnerIsChosen) {
   EXPECT_FALSE(winner.baselines.pi);
 }
 
+/// A finished stage whose winner has k = 1, with baselines "none" and "yarn-m1" (k = 1) and what their evaluations on
+/// `document` say.
+std::vector<Write> judged_results(const std::string& document) {
+  std::vector<Write> writes = sample_results(false);
+  CandidateRecord none = sample::candidate(6, 1, "f6");
+  none.role = CandidateRole::kBaseline;
+  none.origin = "none";
+  none.final_mean_nll = 2.0;
+  CandidateRecord without_m = sample::candidate(7, 2, "f7");
+  without_m.role = CandidateRole::kBaseline;
+  without_m.origin = "yarn-m1";
+  CandidateRecord untouched = sample::candidate(8, 3, "f8");
+  untouched.role = CandidateRole::kBaseline;
+  untouched.origin = "none-winner-m";
+  for (const CandidateRecord& candidate : {none, without_m, untouched}) writes.emplace_back(candidate);
+  const auto score = [&](const std::string& factors, double nll_sum, std::int64_t length) {
+    EvaluationRecord evaluation = sample::scored(static_cast<std::int64_t>(writes.size()) + 10, factors, document,
+                                                 nll_sum, length == 8192 ? 50 : 20);
+    evaluation.length = length;
+    evaluation.hash += std::to_string(length);
+    writes.emplace_back(std::move(evaluation));
+  };
+  if (document != "h0") score("f2", 61.5, 8192);
+  score("f7", 70.0, 8192);
+  score("f6", 100.0, 8192);
+  score("f6", 40.0, 4096);
+  score("f8", 42.0, 4096);
+  StageRecord stage = finished_stage(2);
+  stage.original_length = 4096;
+  writes.emplace_back(stage);
+  return writes;
+}
+
+TEST_F(StoreReaderTest, WithoutFinalDocumentsTheHeldOutOnesJudge) {
+  Store store(file_, sample::run());
+  EXPECT_TRUE(StoreReader(file_).judged_stages().empty());
+  store.apply(judged_results("h0"));
+  const std::vector<JudgedStage> stages = StoreReader(file_).judged_stages();
+  ASSERT_EQ(stages.size(), 1U);
+  const JudgedStage& stage = stages[0];
+  EXPECT_EQ(stage.stage, "128k");
+  EXPECT_EQ(stage.target_length, 8192);
+  EXPECT_EQ(stage.winner, 1);
+  EXPECT_FALSE(stage.final_documents);
+  EXPECT_EQ(stage.finalists, 2);
+  EXPECT_THAT(stage.documents, ElementsAre("c"));
+  ASSERT_EQ(stage.methods.size(), 3U) << "yarn was not scored";
+  EXPECT_EQ(stage.methods[0].origin, "winner");
+  EXPECT_THAT(stage.methods[0].nll_sum, ElementsAre(62.5));
+  EXPECT_THAT(stage.methods[0].scored_tokens, ElementsAre(50));
+  EXPECT_EQ(stage.methods[1].origin, "none");
+  EXPECT_EQ(stage.methods[2].origin, "yarn-m1");
+  EXPECT_EQ(stage.original_length, 4096);
+  ASSERT_EQ(stage.at_original_length.size(), 2U);
+  EXPECT_EQ(stage.at_original_length[0].origin, "winner");
+  EXPECT_THAT(stage.at_original_length[0].nll_sum, ElementsAre(42.0));
+  EXPECT_EQ(stage.at_original_length[1].origin, "none");
+  EXPECT_THAT(stage.at_original_length[1].scored_tokens, ElementsAre(20));
+}
+
+TEST_F(StoreReaderTest, FinalDocumentsJudgeInPlaceOfTheHeldOutOnes) {
+  RunRecord run = sample::run();
+  run.documents.push_back({.digest = "e0",
+                           .name = "e",
+                           .file = "z",
+                           .tokens = 9000,
+                           .stage = 1,
+                           .purpose = DocumentPurpose::kFinal,
+                           .scored_tokens = 50});
+  Store store(file_, run);
+  store.apply(judged_results("e0"));
+  const JudgedStage stage = StoreReader(file_).judged_stages().at(0);
+  EXPECT_TRUE(stage.final_documents);
+  EXPECT_THAT(stage.documents, ElementsAre("e"));
+  ASSERT_EQ(stage.methods.size(), 3U);
+  EXPECT_THAT(stage.methods[0].nll_sum, ElementsAre(61.5));
+  EXPECT_THAT(stage.methods[1].nll_sum, ElementsAre(100.0));
+  const SQLite::Database database(file_.string(), SQLite::OPEN_READONLY);
+  SQLite::Statement best(database, "SELECT none_final_perplexity FROM v_best");
+  ASSERT_TRUE(best.executeStep());
+  EXPECT_DOUBLE_EQ(best.getColumn(0).getDouble(), std::exp(2.0));
+  EXPECT_EQ(StoreReader(file_).progress()[0].judging_scored, 4) << "one on a held-out document";
+}
+
+TEST_F(StoreReaderTest, WinnerThatCouldNotBeScoredOnAllFinalDocumentsIsNotJudged) {
+  RunRecord run = sample::run();
+  for (const char* digest : {"e0", "e1"}) {
+    run.documents.push_back({.digest = digest,
+                             .name = "e",
+                             .file = "z",
+                             .tokens = 9000,
+                             .stage = 1,
+                             .purpose = DocumentPurpose::kFinal,
+                             .order = digest[1] - '0',
+                             .scored_tokens = 50});
+  }
+  Store store(file_, run);
+  store.apply(judged_results("e0"));
+  const JudgedStage stage = StoreReader(file_).judged_stages().at(0);
+  EXPECT_TRUE(stage.methods.empty());
+  EXPECT_TRUE(stage.at_original_length.empty());
+  EXPECT_EQ(stage.original_length, 0);
+}
+
 TEST_F(StoreReaderTest, DocumentResultsAddUpToTheHistory) {
   Store store(file_, sample::run());
   store.apply(sample_results(true));  // with a score of the quarantined candidate, which counts nowhere

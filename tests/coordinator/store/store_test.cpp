@@ -1,6 +1,7 @@
 #include "coordinator/store/store.h"
 
 #include "common/error.h"
+#include "coordinator/store/migrations.h"
 #include "tests/coordinator/store/sample_search.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
@@ -106,6 +107,8 @@ TEST_F(StoreTest, SnapshotReturnsEveryFieldBitExactly) {
   stage.active_milliseconds = 5001;
   stage.started_at = 11;
   stage.ended_at = 12;
+  stage.judging_evaluations = 13;
+  stage.original_length = 4096;
   CandidateRecord parent = sample::candidate(1, 0, "f1");
   CandidateRecord child = sample::candidate(2, 1, "f2");
   child.factors = {.lambda = {1.0, 1.1, 1.23},
@@ -117,6 +120,7 @@ TEST_F(StoreTest, SnapshotReturnsEveryFieldBitExactly) {
   child.state = CandidateState::kTold;
   child.search_mean_nll = 1.0 / 3.0;
   child.heldout_mean_nll = std::numeric_limits<double>::denorm_min();
+  child.final_mean_nll = 2.0 / 7.0;
   child.told_at = 1'700'000'000'456;
   const EvaluationRecord score = sample::scored(1, "f2", "d0", 1.0 / 7.0, 100);
   EvaluationRecord leased = sample::evaluation(2, "f2", "d1");
@@ -151,6 +155,8 @@ TEST_F(StoreTest, SnapshotReturnsEveryFieldBitExactly) {
   EXPECT_EQ(read_stage.end, StageEnd::kTimeLimit);
   EXPECT_EQ(read_stage.end_detail, stage.end_detail);
   EXPECT_EQ(read_stage.winner, 2);
+  EXPECT_EQ(read_stage.judging_evaluations, 13);
+  EXPECT_EQ(read_stage.original_length, 4096);
   EXPECT_EQ(read_stage.active_milliseconds, 5001);
   EXPECT_EQ(read_stage.started_at, 11);
   EXPECT_EQ(read_stage.ended_at, 12);
@@ -168,6 +174,7 @@ TEST_F(StoreTest, SnapshotReturnsEveryFieldBitExactly) {
   EXPECT_EQ(read_child.state, CandidateState::kTold);
   EXPECT_EQ(read_child.search_mean_nll, child.search_mean_nll);
   EXPECT_EQ(read_child.heldout_mean_nll, child.heldout_mean_nll);
+  EXPECT_EQ(read_child.final_mean_nll, child.final_mean_nll);
   EXPECT_EQ(read_child.told_at, child.told_at);
 
   ASSERT_EQ(snapshot.evaluations.size(), 2U);
@@ -402,6 +409,12 @@ TEST_F(StoreTest, OtherSearchIsRefusedNamingTheFirstDifference) {
   EXPECT_THAT(refusal([](RunRecord& run) { run.documents[1].digest = "other"; }),
               HasSubstr("documents.stage 0001 search document 0001.digest is \"other\" here but \"d1\""));
   EXPECT_THAT(refusal([](RunRecord& run) { run.documents.pop_back(); }), HasSubstr("heldout document 0000 is absent"));
+  EXPECT_THAT(refusal([](RunRecord& run) {
+                run.documents.push_back(run.documents.back());
+                run.documents.back().digest = "e0";
+                run.documents.back().purpose = DocumentPurpose::kFinal;
+              }),
+              HasSubstr("final document 0000 is {\"digest\":\"e0\",\"scored_tokens\":50} here but absent"));
   EXPECT_THAT(refusal([](RunRecord& run) { run.stages[0].budget = 5; }), HasSubstr("stages[0].budget is 5"));
   EXPECT_EQ(refusal([](RunRecord& run) { run.config_file = "moved/demo.toml"; }), "(no error)");
 }
@@ -476,7 +489,7 @@ TEST_F(StoreTest, DatabaseIsInWriteAheadModeWithOurApplicationId) {
   SQLite::Database database(file_.string(), SQLite::OPEN_READONLY);
   EXPECT_EQ(database.execAndGet("PRAGMA journal_mode").getString(), "wal");
   EXPECT_EQ(database.execAndGet("PRAGMA application_id").getInt(), 0x4C6F5250);
-  EXPECT_EQ(database.execAndGet("PRAGMA user_version").getInt(), 1);
+  EXPECT_EQ(database.execAndGet("PRAGMA user_version").getInt(), embedded_migrations().back().version);
 }
 
 }  // namespace
