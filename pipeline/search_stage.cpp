@@ -1,6 +1,6 @@
 #include "common/error.h"
 #include "common/rope/closed_form_factors.h"
-#include "coordinator/core/stage_run.h"
+#include "coordinator/search/baselines.h"
 #include "coordinator/search/search_algorithm.h"
 #include "coordinator/search_space.h"
 #include "pipeline/preflight.h"
@@ -30,16 +30,24 @@ class SearchDriver final : public StageDriver {
     static_cast<void>(preflight.documents(search_.search_documents, search_.target_length, search_.search_count));
     preflight.judge(search_.heldout_documents,
                     preflight.documents(search_.heldout_documents, search_.target_length, search_.heldout_count));
+    if (search_.final_documents.empty()) return;
+    preflight.judge(search_.final_documents,
+                    preflight.documents(search_.final_documents, search_.target_length, search_.final_count));
   }
 
   void add_cost(const Config& config, const ModelDescription& model, StageCost& cost) const override {
     require_search_possible(search_, model, reached_length(config, stage_, model),
                             fmt::format("stage {}, {}", stage_.name, config.file.string()));
     cost.candidates = search_.stop.max_candidates.value_or(static_cast<std::int64_t>(default_budget(search_.search)));
-    cost.add_passes(model, search_.target_length,
-                    cost.candidates * documents_in(search_.search_documents, search_.search_count) +
-                        (std::min(search_.finalists, cost.candidates) + std::ssize(kBaselines)) *
-                            documents_in(search_.heldout_documents, search_.heldout_count));
+    // A checkpoint that is trained until then may have an attention factor of its own, and three baselines more.
+    const std::int64_t baselines = std::ssize(stage_baselines(model.geometry, model.scaling, search_.target_length));
+    std::int64_t passes = cost.candidates * documents_in(search_.search_documents, search_.search_count) +
+                          (std::min(search_.finalists, cost.candidates) + baselines) *
+                              documents_in(search_.heldout_documents, search_.heldout_count);
+    if (!search_.final_documents.empty()) {
+      passes += (1 + baselines) * documents_in(search_.final_documents, search_.final_count);
+    }
+    cost.add_passes(model, search_.target_length, passes);
     cost.memory_bytes = scoring_memory(model, config.dtype, search_.target_length);
   }
 
@@ -47,6 +55,7 @@ class SearchDriver final : public StageDriver {
                   StageInputs& inputs) const override {
     inputs.add("search_documents", search_.search_documents);
     inputs.add("heldout_documents", search_.heldout_documents);
+    inputs.add("final_documents", search_.final_documents);
     for (const std::string& seed : search_.seed_stages) inputs.add("seed " + seed, places.winner(seed));
   }
 

@@ -137,6 +137,30 @@ TEST_F(PrepareSearchTest, ShortDocumentBeyondTheCountDoesNotMatter) {
   EXPECT_NO_THROW((void)prepare_search(config_));
 }
 
+TEST_F(PrepareSearchTest, FinalDocumentsAreReadAndKnownByTheirDigests) {
+  stage_.final_documents = directory_ / "final.safetensors";
+  write_to(stage_.final_documents, {document_of("e", 5), document_of("f", 6)});
+  stage_.final_count = 1;
+  const PreparedSearch prepared = prepare_search(config_);
+  const PlannedStage& stage = prepared.plan.stages.front();
+  ASSERT_EQ(stage.final_documents.size(), 1U);
+  EXPECT_EQ(stage.final_documents.front().digest, digest(document_of("e", 5)));
+  EXPECT_EQ(stage.final_documents.front().scored_tokens, kPreparedLength - 1);
+  EXPECT_EQ(stage.final_documents.front().scored_within_reach, 511) << "of the 512 tokens that the model reaches";
+  EXPECT_EQ(prepared.run.documents.back().purpose, DocumentPurpose::kFinal);
+  EXPECT_EQ(prepared.documents.size(), 4U);
+  stage_.final_count = 3;
+  expect_refused(config_, {"a stage needs 3 documents: 2", "final.safetensors"});
+}
+
+TEST_F(PrepareSearchTest, FinalDocumentThatWasSearchedOnOrHeldOutIsRefused) {
+  stage_.final_documents = directory_ / "final.safetensors";
+  write_to(stage_.final_documents, {document_of("e", 5), document_of("another name", 2)});
+  expect_refused(config_, {"final documents must not be searched on", digest(document_of("b", 2)), "stage 600"});
+  write_to(stage_.final_documents, {document_of("another name", 3)});
+  expect_refused(config_, {"final documents must not be held out too", digest(document_of("c", 3)), "stage 600"});
+}
+
 TEST_F(PrepareSearchTest, TokenOutsideTheVocabularyIsRefused) {
   write_to(stage_.heldout_documents, {document_of("strange", 258)});
   expect_refused(config_, {"strange", "258", "heldout.safetensors"});

@@ -125,6 +125,19 @@ TEST_F(PreflightTest, DocumentThatIsTrainedOnAndJudgesIsRefused) {
   EXPECT_THAT(refusal(), HasSubstr("heldout.safetensors"));
 }
 
+TEST_F(PreflightTest, FinalDocumentsOfASearchJudgeToo) {
+  SearchStage& search = search_of(config_.stages.front());
+  search.final_documents = directory_ / "judge.safetensors";
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage 600: "), HasSubstr("judge.safetensors")));
+  write_to(search.final_documents, {document_of("j", 9)});
+  EXPECT_EQ(refusal(), "(not refused)");
+  search.final_count = 2;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr(": 2 ("), HasSubstr("judge.safetensors")));
+  search.final_count.reset();
+  write_to(train_, {document_of("same", 9)});
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("must not be trained on"), HasSubstr("judge.safetensors")));
+}
+
 TEST_F(PreflightTest, TextThatJudgesIsFoundInSamplesThatAreCutInAnotherWay) {
   Document sample = document_of("f", 8);
   sample.tokens.erase(sample.tokens.begin(), sample.tokens.begin() + 30);

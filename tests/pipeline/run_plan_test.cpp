@@ -49,12 +49,21 @@ TEST(RunPlanTest, EveryStageIsCountedInPasses) {
   const std::vector<StageCost> stages = plan_run(search_and_training());
   ASSERT_EQ(stages.size(), 3U);
   EXPECT_EQ(stages[0].candidates, 64 + 40 * 32);
-  EXPECT_EQ(stages[0].passes, 1344 * 5 + (8 + 4) * 10) << "finalists and four baselines are held out";
+  EXPECT_EQ(stages[0].passes, 1344 * 5 + (8 + 5) * 10) << "finalists and five baselines are held out";
   EXPECT_DOUBLE_EQ(stages[0].tokens, static_cast<double>(stages[0].passes) * 4096.0);
   EXPECT_GT(stages[0].memory_bytes, 0);
   EXPECT_EQ(stages[1].passes, 3200);
   EXPECT_EQ(stages[1].length, 4096) << "as long as the factors are for";
   EXPECT_EQ(stages[2].passes, 0);
+}
+
+TEST(RunPlanTest, FinalDocumentsAreScoredForTheWinnerAndTheBaselines) {
+  Config config = search_and_training();
+  auto& search = std::get<SearchStage>(config.stages.front().work);
+  const std::int64_t without = plan_run(config).front().passes;
+  search.final_documents = "final.safetensors";
+  search.final_count = 20;
+  EXPECT_EQ(plan_run(config).front().passes, without + (1 + 5) * 20);
 }
 
 TEST(RunPlanTest, TrainingTakesTheModelsDtypeUnlessItHasItsOwn) {
