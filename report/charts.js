@@ -100,6 +100,12 @@ function intervalOf(row) {
   return row.low === null || row.high === null ? null : [row.low, row.high];
 }
 
+/** The line of a tooltip that gives the interval of a row's perplexity; none where there is no interval. */
+function intervalText(row) {
+  if (!intervalOf(row)) return [];
+  return [`95 %: ${formatted(row.low, "perplexity")} to ${formatted(row.high, "perplexity")}`];
+}
+
 /** The rows in groups of one `series`, in the order of the table. */
 function bySeries(table) {
   const groups = new Map();
@@ -111,16 +117,19 @@ function history(plot) {
   const rows = records(plot.table).filter(row => row.perplexity !== null);
   const finalists = rows.filter(row => row.heldout !== null);
   const point = key => row => ({x: row.k, y: row[key], row});
+  // The best so far at a candidate mostly belongs to an earlier one, whose name and interval its tooltip shows.
+  const holders = rows.map(row => rows.find(one => one.perplexity === row.best) ?? row);
+  const best = rows.map((row, index) => ({x: row.k, y: row.best, row: holders[index]}));
   const marks = {borderWidth: 1.5, showLine: false};
   const winner = finalists.filter(row => row.k === plot.winner);
   // A seed such as PI may be far away from everything that matters: the axis ends at three times the best.
-  const best = Math.min(...rows.map(row => row.perplexity));
+  const lowest = Math.min(...rows.map(row => row.perplexity));
   const values = [...rows.map(row => row.perplexity), ...finalists.map(row => row.heldout)];
-  const near = values.filter(value => value <= 3 * best);
+  const near = values.filter(value => value <= 3 * lowest);
   const beyond = values.length - near.length;
   const y = logarithmicAxis("perplexity", near);
   // Those of few documents are wider than the plot, and would only hide the points.
-  const measured = rows.filter(row => row.perplexity <= 3 * best && intervalOf(row));
+  const measured = rows.filter(row => row.perplexity <= 3 * lowest && intervalOf(row));
   const cut = measured.filter(row => row.low < y.min || row.high > y.max).length;
   const datasets = [
     line("candidates", rows.map(point("perplexity")), 0, {...marks, pointRadius: 2.5}),
@@ -128,7 +137,7 @@ function history(plot) {
       ...marks, pointRadius: 0, pointHoverRadius: 0, intervals: measured.map(intervalOf), silent: true,
       hidden: 2 * cut > measured.length,
     }),
-    line("best so far", rows.map(point("best")), 1, {stepped: true, pointRadius: 0}),
+    line("best so far", best, 1, {stepped: true, pointRadius: 0}),
     line("finalists, held out", finalists.map(point("heldout")), 2, {...marks, pointStyle: "rectRot", pointRadius: 6}),
     line("winner, held out", winner.map(point("heldout")), 3, {...marks, pointStyle: "star", pointRadius: 10, borderWidth: 2.5}),
   ];
@@ -136,8 +145,10 @@ function history(plot) {
     datasets: datasets.filter(dataset => dataset.data.length > 0),
     scales: {x: linearAxis("candidate", {min: 0, max: Math.max(1, ...rows.map(row => row.k)), ticks: {precision: 0}}), y},
     note: beyond > 0 ? `${beyond} of ${values.length} figures lie above the plot; the table has all of them.` : "",
-    tooltip: ({row, y}) => [`candidate ${row.k} (${row.origin}): ${formatted(y, "perplexity")}`,
-      ...(intervalOf(row) ? [`95 %: ${formatted(row.low, "perplexity")} to ${formatted(row.high, "perplexity")}`] : [])],
+    // The interval is that of the search documents: a held-out perplexity has none here.
+    tooltip: ({row, y}, {label}) => [
+      `${label === "candidates" ? "" : `${label}: `}candidate ${row.k} (${row.origin}): ${formatted(y, "perplexity")}`,
+      ...(y === row.perplexity ? intervalText(row) : [])],
   };
 }
 
@@ -209,7 +220,7 @@ function byLength(plot) {
     datasets,
     scales: {x: lengthAxis(lengths), y: logarithmicAxis("perplexity", rows.map(row => row.perplexity))},
     tooltip: ({row}) => [`${row.series} at ${formatted(row.length, "integer")}: ${formatted(row.perplexity, "perplexity")}`,
-      ...(intervalOf(row) ? [`95 %: ${formatted(row.low, "perplexity")} to ${formatted(row.high, "perplexity")}`] : [])],
+      ...intervalText(row)],
   };
 }
 
