@@ -20,6 +20,22 @@ struct ReportArguments {
   std::string out;
 };
 
+ReportPipelineStage pipeline_stage(const PipelineStageRecord& stage, const PipelinePlaces& places) {
+  ReportPipelineStage shown = {.name = stage.name,
+                               .kind = std::string(to_string(stage.kind)),
+                               .state = std::string(to_string(stage.state)),
+                               .detail = stage.detail,
+                               .started_at = stage.started_at,
+                               .ended_at = stage.ended_at,
+                               .active_milliseconds = stage.active_milliseconds,
+                               .training_log = {}};
+  if (stage.kind != StageKind::kFinetune || stage.state != PipelineStageState::kFinished) return shown;
+  // Another trainer's checkpoint has no log of ours.
+  const std::filesystem::path log = places.output(stage) / "training_log.jsonl";
+  if (std::filesystem::exists(log)) shown.training_log = log;
+  return shown;
+}
+
 /// Adds every search of the pipeline that has begun, and every evaluation that is finished.
 void add_pipeline(const std::filesystem::path& database, ReportSources& sources) {
   const PipelineRecord pipeline = read_pipeline_record(database);
@@ -29,6 +45,7 @@ void add_pipeline(const std::filesystem::path& database, ReportSources& sources)
     if (const std::filesystem::path search = places.search_database(stage.name); std::filesystem::exists(search)) {
       sources.searches.push_back({stage.name, search});
     }
+    sources.pipeline.push_back(pipeline_stage(stage, places));
     if (stage.kind != StageKind::kEvaluate || stage.state != PipelineStageState::kFinished) continue;
     for (const std::filesystem::path& evaluation : evaluations_of(places.output(stage))) {
       sources.evaluations.push_back(evaluation);

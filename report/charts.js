@@ -4,57 +4,27 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-const SERIES_COLOURS = 7;
+const OWN_COLOURS = 4;
+// A method has one colour and one dash in all plots; whatever is none of these is a factor set of the user.
+const METHODS = new Map(Object.entries({
+  none: {colour: "--untouched", dash: [2, 3]},
+  base: {colour: "--untouched", dash: [2, 3]},
+  pi: {colour: "--pi", dash: [9, 4]},
+  ntk: {colour: "--ntk", dash: [4, 3]},
+  yarn: {colour: "--yarn", dash: [9, 3, 2, 3]},
+  dynamic_ntk: {colour: "--dynamic", dash: [4, 3, 1, 3]},
+  published: {colour: "--published", dash: [2, 6]},
+}));
 const POINTS = ["circle", "triangle", "rect", "rectRot", "star", "cross", "crossRot"];
-const DASHES = {searched: [], none: [1, 3], pi: [9, 4], ntk: [3, 3], yarn: [9, 3, 2, 3], published: [2, 6]};
 
-function seriesColour(index) {
-  return colour(`--series-${index % SERIES_COLOURS}`);
-}
-
-/** Marks of a logarithmic axis: 1-2-5 over decades, rounder and closer steps below one decade. */
-function logarithmicMarks(low, high) {
-  const marks = [];
-  if (high / low < 8) {
-    const step = [1, 2, 5, 10].map(unit => unit * 10 ** Math.floor(Math.log10((high - low) / 6)))
-        .find(size => (high - low) / size <= 7);
-    for (let count = Math.ceil(low / step - 1e-9); count * step <= high * (1 + 1e-12); ++count) marks.push(count * step);
-    return marks;
-  }
-  const parts = high / low > 1e4 ? [1] : high / low > 50 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
-  for (let decade = Math.floor(Math.log10(low)); 10 ** decade <= high; ++decade) {
-    for (const part of parts) {
-      const mark = part * 10 ** decade;
-      if (mark >= low * (1 - 1e-12) && mark <= high * (1 + 1e-12)) marks.push(mark);
-    }
-  }
-  return marks;
-}
-
-/** A logarithmic axis around `values`, with a little room. */
-function logarithmicAxis(title, values) {
-  const low = Math.min(...values), high = Math.max(...values);
-  const room = Math.max(1.02, (high / low) ** 0.06);
+/** Colour, dash and points of a line: of its method, or of our own lines that of number `own`. */
+function lineStyle(method, own) {
+  const known = METHODS.get(method);
+  const shade = colour(known ? known.colour : `--own-${own % OWN_COLOURS}`);
   return {
-    type: "logarithmic", min: low / room, max: high * room, title: {display: true, text: title},
-    afterBuildTicks: axis => { axis.ticks = logarithmicMarks(axis.min, axis.max).map(value => ({value})); },
-    ticks: {callback: value => fiveDigits.format(Number(value.toPrecision(4)))},
+    borderColor: shade, backgroundColor: shade, borderDash: known ? known.dash : [], borderWidth: known ? 1.75 : 2.5,
+    pointStyle: known ? "circle" : POINTS[own % POINTS.length],
   };
-}
-
-/** A logarithmic axis with marks exactly at the lengths that were measured. */
-function lengthAxis(lengths) {
-  return {
-    type: "logarithmic", min: lengths[0] / 1.1, max: lengths[lengths.length - 1] * 1.1,
-    title: {display: true, text: "length in tokens"},
-    afterBuildTicks: axis => { axis.ticks = lengths.map(value => ({value})); },
-    ticks: {callback: value => integers.format(value), autoSkip: true, maxRotation: 60},
-  };
-}
-
-function linearAxis(title, more = {}) {
-  // A mark at the very end of the data is in the way of the last round one.
-  return {type: "linear", title: {display: true, text: title}, ...more, ticks: {includeBounds: false, ...more.ticks}};
 }
 
 /** Draws the intervals of a dataset's points as bars, cut at the edge of the plot. */
@@ -88,11 +58,17 @@ const intervalBars = {
   },
 };
 
-function line(label, points, index, more = {}) {
-  return {
-    type: "line", label, data: points, borderColor: seriesColour(index), backgroundColor: seriesColour(index),
-    pointStyle: POINTS[index % POINTS.length], borderWidth: 2, pointRadius: 3, pointHoverRadius: 6,
-    clip: 10, ...more,
+function line(label, points, style, more = {}) {
+  return {type: "line", label, data: points, pointRadius: 3, pointHoverRadius: 6, clip: 10, ...style, ...more};
+}
+
+/** Own lines are numbered in the order of the table: each call gives the style of the next series. */
+function styles() {
+  let own = 0;
+  return series => {
+    const [method, window] = series.split(", window ");
+    const style = lineStyle(method, METHODS.has(method) ? 0 : own++);
+    return window ? {...style, borderDash: [1, 4]} : style;
   };
 }
 
@@ -116,56 +92,75 @@ function bySeries(table) {
 function history(plot) {
   const rows = records(plot.table).filter(row => row.perplexity !== null);
   const finalists = rows.filter(row => row.heldout !== null);
+  const references = plot.references ?? [];
+  const last = Math.max(1, ...rows.map(row => row.k));
   const point = key => row => ({x: row.k, y: row[key], row});
   // The best so far at a candidate mostly belongs to an earlier one, whose name and interval its tooltip shows.
   const holders = rows.map(row => rows.find(one => one.perplexity === row.best) ?? row);
   const best = rows.map((row, index) => ({x: row.k, y: row.best, row: holders[index]}));
   const marks = {borderWidth: 1.5, showLine: false};
   const winner = finalists.filter(row => row.k === plot.winner);
-  // A seed such as PI may be far away from everything that matters: the axis ends at three times the best.
-  const lowest = Math.min(...rows.map(row => row.perplexity));
-  const values = [...rows.map(row => row.perplexity), ...finalists.map(row => row.heldout)];
-  const near = values.filter(value => value <= 3 * lowest);
-  const beyond = values.length - near.length;
-  const y = logarithmicAxis("perplexity", near);
-  // Those of few documents are wider than the plot, and would only hide the points.
-  const measured = rows.filter(row => row.perplexity <= 3 * lowest && intervalOf(row));
+  const values = rows.map(row => row.perplexity);
+  const heldOut = finalists.map(row => row.heldout);
+  // A reference line that is not much above the candidates belongs into the plot.
+  const top = Math.max(visibleTop(values), ...heldOut);
+  const room = (top / Math.min(...values)) ** 1.5 * Math.min(...values) * 1.02;
+  const near = references.map(one => one.perplexity).filter(value => value <= room);
+  const y = logarithmicAxis("perplexity", [...values.filter(value => value <= top), ...heldOut, ...near]);
+  const above = rows.filter(row => row.perplexity > y.max);
+  const far = references.filter(one => one.perplexity > y.max);
+  // Intervals of few documents are wider than the plot, and would only hide the points.
+  const measured = rows.filter(row => row.perplexity <= y.max && intervalOf(row));
   const cut = measured.filter(row => row.low < y.min || row.high > y.max).length;
+  const own = lineStyle("searched", 0);
   const datasets = [
-    line("candidates", rows.map(point("perplexity")), 0, {...marks, pointRadius: 2.5}),
-    line("95 % intervals", measured.map(point("perplexity")), 0, {
+    line("candidates", rows.filter(row => row.perplexity <= y.max).map(point("perplexity")), own, {...marks, pointRadius: 2.5}),
+    line("above the plot", above.map(row => ({x: row.k, y: y.max, row})), own, {...marks, pointStyle: "triangle", pointRadius: 5}),
+    line("95 % intervals", measured.map(point("perplexity")), own, {
       ...marks, pointRadius: 0, pointHoverRadius: 0, intervals: measured.map(intervalOf), silent: true,
       hidden: 2 * cut > measured.length,
     }),
-    line("best so far", best, 1, {stepped: true, pointRadius: 0}),
-    line("finalists, held out", finalists.map(point("heldout")), 2, {...marks, pointStyle: "rectRot", pointRadius: 6}),
-    line("winner, held out", winner.map(point("heldout")), 3, {...marks, pointStyle: "star", pointRadius: 10, borderWidth: 2.5}),
+    line("best so far", best, lineStyle("searched", 1), {stepped: true, pointRadius: 0, borderWidth: 2, pointStyle: "circle"}),
+    line("finalists, held out", finalists.map(point("heldout")), lineStyle("searched", 2), {...marks, pointStyle: "rectRot", pointRadius: 6}),
+    line("winner, held out", winner.map(point("heldout")), lineStyle("searched", 3), {
+      ...marks, pointStyle: "star", pointRadius: 10, borderWidth: 2.5}),
+    // A line that is far above the candidates stands at the upper edge, and its name says so.
+    ...references.map(one => line(
+        far.includes(one) ? `${one.name} ↑ ${formatted(one.perplexity, "perplexity")}` : one.name,
+        [0, last].map(x => ({x, y: Math.min(one.perplexity, y.max), value: one.perplexity})), lineStyle(one.method, 0), {pointRadius: 0})),
+  ];
+  const hidden = [
+    ...(above.length ? [`${above.length} of ${rows.length} candidates, drawn as triangles at its upper edge`] : []),
+    ...far.map(one => `${one.name} (${formatted(one.perplexity, "perplexity")}), drawn along that edge`),
   ];
   return {
     datasets: datasets.filter(dataset => dataset.data.length > 0),
-    scales: {x: linearAxis("candidate", {min: 0, max: Math.max(1, ...rows.map(row => row.k)), ticks: {precision: 0}}), y},
-    note: beyond > 0 ? `${beyond} of ${values.length} figures lie above the plot; the table has all of them.` : "",
+    scales: {x: linearAxis("candidate", {min: 0, max: last, ticks: {precision: 0}}), y},
+    note: hidden.length > 0 ? `Above the plot: ${hidden.join("; ")}. The table has all of them.` : "",
     // The interval is that of the search documents: a held-out perplexity has none here.
-    tooltip: ({row, y}, {label}) => [
-      `${label === "candidates" ? "" : `${label}: `}candidate ${row.k} (${row.origin}): ${formatted(y, "perplexity")}`,
-      ...(y === row.perplexity ? intervalText(row) : [])],
+    tooltip: ({row, y, value}, {label}) => {
+      if (!row) return [`${label.split(" ↑")[0]}: ${formatted(value, "perplexity")}`];
+      const shown = label === "above the plot" ? row.perplexity : y;
+      const place = label === "candidates" ? "" : `${label}: `;
+      return [`${place}candidate ${row.k} (${row.origin}): ${formatted(shown, "perplexity")}`,
+        ...(shown === row.perplexity ? intervalText(row) : [])];
+    },
   };
 }
 
 function factors(plot) {
   const rows = records(plot.table);
-  const lines = plot.table.columns.slice(1);
-  const lastStage = Math.max(...lines.map(column => column.stage));
-  const datasets = lines.map(column => line(column.name, rows.map(row => ({x: row.pair, y: row[column.key]})), column.stage, {
-    borderDash: DASHES[column.method] ?? [], pointRadius: column.method === "searched" ? 2.5 : 0,
-    borderWidth: column.method === "searched" ? 2.5 : 1.5,
-    borderColor: column.method === "searched" || lastStage > 0 ? seriesColour(column.stage) :
-        seriesColour(1 + ["pi", "ntk", "yarn", "none", "published"].indexOf(column.method)),
-    // With several stages the closed forms of one are enough to begin with.
-    hidden: column.method !== "searched" && column.stage !== lastStage,
-  }));
+  // With several stages the closed forms of the longest are enough; the table has the others.
+  const all = plot.table.columns.slice(1);
+  const longest = all.reduce((best, column) => column.length > best.length ? column : best, all[0]).stage;
+  const lines = all.filter(column => column.method === "searched" || column.stage === longest);
+  const datasets = lines.map(column => line(
+      column.name, rows.map(row => ({x: row.pair, y: row[column.key]})), lineStyle(column.method, column.stage), {
+        pointRadius: column.method === "searched" ? 2.5 : 0,
+      }));
   return {
     datasets,
+    note: lines.length < all.length ? "The closed forms of the other stages are in the table." : "",
     scales: {
       x: linearAxis("rotary pair", {min: 0, max: rows.length - 1, ticks: {precision: 0}}),
       y: logarithmicAxis("λ", rows.flatMap(row => lines.map(column => row[column.key]))),
@@ -174,48 +169,103 @@ function factors(plot) {
   };
 }
 
+const SMOOTHED_STEPS = 5;  // or a twentieth of all, whichever is more
+
+/** The mean of `values` over `width` neighbours of each. */
+function smoothed(values, width) {
+  return values.map((_, at) => {
+    const near = values.slice(Math.max(0, at - Math.floor(width / 2)), at + Math.ceil(width / 2));
+    return near.reduce((sum, value) => sum + value, 0) / near.length;
+  });
+}
+
+function loss(plot) {
+  const datasets = [];
+  let own = 0;
+  for (const [series, group] of bySeries(plot.table)) {
+    const style = lineStyle("searched", own++);
+    const means = smoothed(group.map(row => row.loss), Math.max(SMOOTHED_STEPS, Math.round(group.length / 20)));
+    datasets.push(line(series, group.map((row, at) => ({x: row.step, y: means[at], row})), style, {pointRadius: 0}));
+    datasets.push(line(`${series}, steps`, group.map(row => ({x: row.step, y: row.loss, row})), style, {
+      showLine: false, pointRadius: 1.5}));
+  }
+  const rows = records(plot.table);
+  return {
+    datasets,
+    scales: {
+      x: linearAxis("step", {min: Math.min(...rows.map(row => row.step)), max: Math.max(...rows.map(row => row.step)), ticks: {precision: 0}}),
+      y: linearAxis("loss in nats per token", {min: Math.min(...rows.map(row => row.loss)), max: visibleTop(rows.map(row => row.loss))}),
+    },
+    tooltip: ({row}) => [`${row.series}, step ${row.step}: ${formatted(row.loss, "number")}`,
+      `learning rate ${formatted(row.rate, "number")}, norm of the gradient ${formatted(row.norm, "number")}`],
+  };
+}
+
 const ENDS = ["scored", "open", "failed", "rejected", "expired", "released"];
+
+/** Bars from `from` to `to` for each row, on the line of the row's `name`. */
+function bars(label, rows, name, from, to, shade, more = {}) {
+  return {
+    label, data: rows.map(row => ({x: [row[from], row[to]], y: row[name], row})), backgroundColor: shade,
+    borderColor: colour("--ground"), borderWidth: {left: 0.5, right: 0, top: 0, bottom: 0}, borderSkipped: false, grouped: false,
+    minBarLength: 2, ...more,
+  };
+}
+
+/** A plot with a line for each of `names` and time from left to right. */
+function barPlot(datasets, names, unit, end, tooltip) {
+  return {
+    type: "bar", datasets, height: `${4.5 + 2.5 * names.length}rem`,
+    options: {indexAxis: "y"},
+    scales: {
+      x: linearAxis(unit, {min: 0, max: end}),
+      // Long names would leave no room for the bars.
+      y: {type: "category", labels: names, ticks: {
+        autoSkip: false, callback: at => names[at].length > 16 ? names[at].slice(0, 15) + "…" : names[at],
+      }},
+    },
+    tooltip,
+  };
+}
 
 function timeline(plot) {
   const rows = records(plot.table);
-  const workers = [...new Set(rows.map(row => row.worker))];
-  const ends = ENDS.filter(end => rows.some(row => row.end === end));
-  const bars = (label, shown, from, shade, more) => ({
-    label, data: shown.map(row => ({x: [row[from], row.ended], y: row.worker, row})), backgroundColor: shade,
-    borderColor: colour("--ground"), borderWidth: {left: 0.5, right: 0, top: 0, bottom: 0}, borderSkipped: false, grouped: false,
-    minBarLength: 2, ...more,
-  });
   const datasets = [];
-  for (const end of ends) {
+  for (const end of ENDS) {
     const shown = rows.filter(row => row.end === end && row.computing !== null);
-    const shade = end === "scored" ? seriesColour(0) : end === "open" ? seriesColour(2) : colour("--bad");
-    if (shown.length) datasets.push(bars(end === "scored" ? "computing" : end, shown, "computing", shade, {order: 1, barPercentage: 0.7}));
+    const shade = colour(end === "scored" ? "--own-0" : end === "open" ? "--own-2" : "--bad");
+    const more = {order: 1, barPercentage: 0.7};
+    if (shown.length) datasets.push(bars(end === "scored" ? "computing" : end, shown, "worker", "computing", "ended", shade, more));
     const other = rows.filter(row => row.end === end && row.computing === null);
-    if (other.length) datasets.push(bars(end, other, "granted", shade, {order: 1, barPercentage: 0.7}));
+    if (other.length) datasets.push(bars(end, other, "worker", "granted", "ended", shade, more));
   }
-  const waited = rows.filter(row => row.computing !== null && row.computing > row.granted)
-      .map(row => ({...row, ended: row.computing}));
-  if (waited.length) datasets.push(bars("waiting", waited, "granted", colour("--line"), {order: 2, barPercentage: 0.9}));
-  return {
-    type: "bar", datasets, height: `${4.5 + 2.5 * workers.length}rem`,
-    options: {indexAxis: "y"},
-    scales: {
-      x: linearAxis("seconds", {min: 0, max: Math.max(0.1, ...rows.map(row => row.ended))}),
-      // Long names would leave no room for the bars.
-      y: {type: "category", labels: workers, ticks: {
-        autoSkip: false, callback: at => workers[at].length > 16 ? workers[at].slice(0, 15) + "…" : workers[at],
-      }},
-    },
-    tooltip: ({row}) => [`${row.worker}: candidate ${row.candidate}`, `document ${row.document}`,
-      `${formatted(row.granted, "seconds")} s to ${formatted(row.ended, "seconds")} s: ${row.end}`],
-  };
+  const waited = rows.filter(row => row.computing !== null && row.computing > row.granted);
+  if (waited.length) {
+    datasets.push(bars("waiting", waited, "worker", "granted", "computing", colour("--line"), {order: 2, barPercentage: 0.9}));
+  }
+  const workers = [...new Set(rows.map(row => row.worker))];
+  return barPlot(datasets, workers, "seconds", Math.max(0.1, ...rows.map(row => row.ended)), ({row}) => [
+    `${row.worker}: candidate ${row.candidate}`, `document ${row.document}`,
+    `${formatted(row.granted, "seconds")} s to ${formatted(row.ended, "seconds")} s: ${row.end}`]);
+}
+
+const STATES = {finished: "--own-0", running: "--own-2", failed: "--bad", waiting: "--untouched", skipped: "--untouched"};
+
+function stages(plot) {
+  const rows = records(plot.table);
+  const datasets = Object.keys(STATES).filter(state => rows.some(row => row.state === state)).map(state => bars(
+      state, rows.filter(row => row.state === state), "stage", "begun", "ended", colour(STATES[state])));
+  return barPlot(datasets, rows.map(row => row.stage), "minutes", Math.max(0.01, ...rows.map(row => row.ended)), ({row}) => [
+    `${row.stage} (${row.kind}): ${row.state}`,
+    `minute ${formatted(row.begun, "seconds")} to ${formatted(row.ended, "seconds")}`]);
 }
 
 function byLength(plot) {
   const rows = records(plot.table);
   const lengths = [...new Set(rows.map(row => row.length))].sort((a, b) => a - b);
-  const datasets = [...bySeries(plot.table)].map(([series, group], index) => line(
-    series, group.map(row => ({x: row.length, y: row.perplexity, row})), index, {intervals: group.map(intervalOf)}));
+  const styleOf = styles();
+  const datasets = [...bySeries(plot.table)].map(([series, group]) => line(
+    series, group.map(row => ({x: row.length, y: row.perplexity, row})), styleOf(series), {intervals: group.map(intervalOf)}));
   return {
     datasets,
     scales: {x: lengthAxis(lengths), y: logarithmicAxis("perplexity", rows.map(row => row.perplexity))},
@@ -226,8 +276,9 @@ function byLength(plot) {
 
 function byPosition(plot) {
   const rows = records(plot.table);
-  const datasets = [...bySeries(plot.table)].map(([series, group], index) => line(
-    series, group.map(row => ({x: (row.from + row.to) / 2, y: row.perplexity, row})), index));
+  const styleOf = styles();
+  const datasets = [...bySeries(plot.table)].map(([series, group]) => line(
+    series, group.map(row => ({x: (row.from + row.to) / 2, y: row.perplexity, row})), styleOf(series)));
   return {
     datasets,
     scales: {
@@ -239,11 +290,12 @@ function byPosition(plot) {
   };
 }
 
-const CHARTS = {history, factors, timeline, by_length: byLength, by_position: byPosition};
+const CHARTS = {history, factors, loss, timeline, stages, by_length: byLength, by_position: byPosition};
 
-/** Draws `plot` on `canvas`. */
-function draw(plot, canvas) {
+/** Draws `plot` on `canvas`; `view` has the ends of axes that are zoomed: {x: [min, max], y: [min, max]}. */
+function draw(plot, canvas, view) {
   const made = CHARTS[plot.kind](plot);
+  for (const [axis, [min, max]] of Object.entries(view)) Object.assign(made.scales[axis], {min, max});
   const grid = {color: colour("--line"), borderColor: colour("--muted")};
   for (const axis of Object.values(made.scales)) {
     axis.grid = grid;

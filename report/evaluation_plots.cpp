@@ -1,5 +1,6 @@
 #include "report/evaluation_plots.h"
 
+#include "report/best_marks.h"
 #include "report/nll_interval.h"
 #include "report/report_plot.h"
 
@@ -41,11 +42,17 @@ Json by_length(const EvaluationReport& report, const std::string& section) {
                              interval ? Json(interval->high) : Json(), row.attention_factor, row.documents.size(),
                              row.scored_tokens});
   }
-  return report_plot({"by_length", section, "Perplexity by length",
-                      fmt::format("{} ({} documents), {}, {} angles; trained at {} tokens. Bars: 95 % interval of the "
-                                  "mean NLL over documents like these (Student's t).",
+  mark_best_in_groups(table, "perplexity", {"length"}, BetterIs::kLower);
+  const std::int64_t first_length = report.perplexity.front().length;
+  const bool one_length = std::ranges::all_of(
+      report.perplexity, [first_length](const PerplexityResult& row) { return row.length == first_length; });
+  // A plot over one length is a column of points: the table alone says more.
+  return report_plot({one_length ? "table" : "by_length", section,
+                      one_length ? fmt::format("Perplexity at {} tokens", first_length) : "Perplexity by length",
+                      fmt::format("{} ({} documents), {}, {} angles; trained at {} tokens. {}: 95 % interval of the "
+                                  "mean NLL over documents like these (Student's t). ★ marks the best at each length.",
                                   report.documents.file, report.documents.count, report.dtype, report.angles,
-                                  report.model.original_length)},
+                                  report.model.original_length, one_length ? "From, to" : "Bars")},
                      std::move(table));
 }
 
@@ -76,9 +83,10 @@ std::optional<Json> by_position(const EvaluationReport& report, const std::strin
       std::move(table));
 }
 
-Json retrieval(const EvaluationReport& report, const std::string& section, RetrievalKind kind,
-               const std::string& method) {
-  Json table = report_table({{"length", "length", "integer"},
+/// One grid for all methods: they are compared where they stand side by side.
+Json retrieval(const EvaluationReport& report, const std::string& section, RetrievalKind kind) {
+  Json table = report_table({{"method", "method", "text"},
+                             {"length", "length", "integer"},
                              {"depth", "depth", "share"},
                              {"right", "right", "integer"},
                              {"answers", "of", "integer"},
@@ -86,15 +94,16 @@ Json retrieval(const EvaluationReport& report, const std::string& section, Retri
                              {"low", "95 % from", "share"},
                              {"high", "95 % to", "share"}});
   for (const RetrievalResult& row : report.retrieval) {
-    if (row.kind != kind || row.method != method) continue;
-    table["rows"].push_back(
-        {row.length, row.depth, row.right, row.answers, row.accuracy(), row.interval.low, row.interval.high});
+    if (row.kind != kind) continue;
+    table["rows"].push_back({row.method, row.length, row.depth, row.right, row.answers, row.accuracy(),
+                             row.interval.low, row.interval.high});
   }
-  return report_plot({"retrieval", section,
-                      fmt::format("{} accuracy, {}", kind == RetrievalKind::kPasskey ? "Passkey" : "Needle", method),
-                      "Share of hidden answers that were predicted exactly, by length of the text and depth at "
-                      "which they are hidden (0 % is the beginning)."},
-                     std::move(table));
+  mark_best_in_groups(table, "accuracy", {"length", "depth"}, BetterIs::kHigher);
+  return report_plot(
+      {"retrieval", section, kind == RetrievalKind::kPasskey ? "Passkey accuracy" : "Needle accuracy",
+       "Share of hidden answers that were predicted exactly, for each method, length of the text and depth at which "
+       "they are hidden (0 % is the beginning). ★ marks the best of a row, unless all are equal."},
+      std::move(table));
 }
 
 }  // namespace
@@ -107,12 +116,11 @@ std::vector<Json> evaluation_plots(const EvaluationReport& report, const std::st
   for (const std::int64_t length : lengths) {
     if (std::optional<Json> plot = by_position(report, section, length)) plots.push_back(std::move(*plot));
   }
-  std::vector<std::pair<RetrievalKind, std::string>> grids;  // (kind, method), in the order of the file
-  for (const RetrievalResult& row : report.retrieval) {
-    const std::pair<RetrievalKind, std::string> grid = {row.kind, row.method};
-    if (std::ranges::find(grids, grid) == grids.end()) grids.push_back(grid);
+  for (const RetrievalKind kind : {RetrievalKind::kPasskey, RetrievalKind::kNeedle}) {
+    if (std::ranges::find(report.retrieval, kind, &RetrievalResult::kind) != report.retrieval.end()) {
+      plots.push_back(retrieval(report, section, kind));
+    }
   }
-  for (const auto& [kind, method] : grids) plots.push_back(retrieval(report, section, kind, method));
   return plots;
 }
 

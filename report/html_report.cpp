@@ -56,15 +56,15 @@ std::string filled(std::string_view page, const std::map<std::string_view, std::
 
 std::string html_report(const ReportSources& sources) {
   const nlohmann::ordered_json data = report_data(sources);
-  return filled(
-      page_part("page.html"),
-      {{"title", as_html_text(data["title"].get<std::string>())},
-       {"style", std::string(page_part("page.css"))},
-       {"data", as_script_data(data)},
-       {"licence", std::string(page_part("chart_js_licence.txt"))},
-       {"chart_js", std::string(page_part("chart.js"))},
-       {"script", fmt::format("{}\n{}\n{}", page_part("tables.js"), page_part("charts.js"), page_part("page.js"))},
-       {"version", as_html_text(kSoftwareVersion)}});
+  return filled(page_part("page.html"),
+                {{"title", as_html_text(data["title"].get<std::string>())},
+                 {"style", std::string(page_part("page.css"))},
+                 {"data", as_script_data(data)},
+                 {"licence", std::string(page_part("chart_js_licence.txt"))},
+                 {"chart_js", std::string(page_part("chart.js"))},
+                 {"script", fmt::format("{}\n{}\n{}\n{}\n{}", page_part("tables.js"), page_part("axes.js"),
+                                        page_part("charts.js"), page_part("zoom.js"), page_part("page.js"))},
+                 {"version", as_html_text(kSoftwareVersion)}});
 }
 
 }  // namespace longrope

@@ -1,7 +1,7 @@
-// Puts the report together: sections, plots with legends and tables, and what colour scheme and printing ask for.
+// Puts the report together: answers, sections, plots with legends and tables, and what colour scheme and printing ask for.
 
 const report = JSON.parse(document.getElementById("report-data").textContent);
-const drawings = [];  // for every canvas {plot, canvas, legend, note, chart}
+const drawings = [];  // for every canvas {plot, canvas, legend, note, view, chart, all}
 
 /** A sample of a line as it is drawn, for the legend. */
 function sample(dataset, isBar) {
@@ -37,8 +37,10 @@ function fillLegend({legend, chart}, isBar) {
 function redraw(drawing) {
   const shown = drawing.chart?.data.datasets.map((_, index) => drawing.chart.isDatasetVisible(index));
   drawing.chart?.destroy();
-  const {chart, made} = draw(drawing.plot, drawing.canvas);
+  const {chart, made} = draw(drawing.plot, drawing.canvas, drawing.view);
   drawing.chart = chart;
+  // The ends without zoom, which zooming stays between.
+  if (!drawing.view.x) drawing.all = [made.scales.x.min, made.scales.x.max];
   shown?.forEach((visible, index) => chart.setDatasetVisibility(index, visible));
   chart.update();
   drawing.note.textContent = made.note ?? "";
@@ -53,35 +55,67 @@ function figure(plot) {
   const legend = element("ul", {className: "legend"});
   legend.setAttribute("aria-label", "Lines of the plot; a button hides or shows one");
   const note = element("p");
-  drawings.push({plot, canvas, legend, note});
-  return element("figure", {}, legend, element("div", {className: "canvas"}, canvas), note);
+  const drawing = {plot, canvas, legend, note, view: {}};
+  drawings.push(drawing);
+  const frame = element("div", {className: "canvas"}, canvas);
+  const show = view => {
+    drawing.view = view;
+    redraw(drawing);
+  };
+  zoomByDragging(drawing, show);
+  return element("figure", {}, legend, frame, element("div", {className: "below"}, note, zoomButtons(drawing, show)));
 }
 
-function plotElements(plot) {
+/** One line for each stage that says what came out, before all tables. */
+function answers() {
+  const longest = Math.max(...report.stages.filter(stage => stage.final).map(stage => stage.length));
+  return report.stages.flatMap(stage => {
+    const name = report.stages.length > 1 ? `${stage.search === stage.stage ? "" : `${stage.search}, `}${stage.stage}: ` : "";
+    // The verdict says the same with its certainty, and then what it rests on.
+    const [headline, ...more] = [stage.verdict?.text ?? stage.text].flat();
+    const line = element("p", {className: "answer"}, name, element("b", {}, headline), `; ${stage.cost}`);
+    if (stage.final && stage.length === longest) line.classList.add("longest");
+    if (stage.verdict?.judgement === "worse") line.classList.add("worse");
+    return [line, ...more.map(sentence => element("p", {}, sentence))];
+  });
+}
+
+function plotElement(plot) {
   const parts = [element("h3", {}, plot.heading)];
   if (plot.text) parts.push(element("p", {}, plot.text));
-  if (plot.kind === "table") return [...parts, scrolling(plot.heading, false, tableElement(plot.table, plot.heading))];
-  parts.push(plot.kind === "retrieval" ? scrolling(plot.heading, false, gridElement(plot.table, plot.heading)) : figure(plot));
-  return [...parts, foldedTable(plot.table, plot.heading)];
+  if (plot.kind === "table") {
+    parts.push(scrolling(plot.heading, false, tableElement(plot.table, plot.heading)));
+  } else {
+    parts.push(plot.kind === "retrieval" ? scrolling(plot.heading, false, gridElement(plot.table, plot.heading)) : figure(plot));
+    parts.push(foldedTable(plot.table, plot.heading));
+  }
+  return element("article", {className: plot.kind === "table" ? "wide" : ""}, ...parts);
 }
 
 function build() {
   const main = document.getElementById("report");
   const contents = element("ul");
-  let section = null;
+  let plots = null;
   let name = null;
+  document.getElementById("answers").append(...answers());
   report.plots.forEach((plot, index) => {
     if (plot.section !== name) {
       name = plot.section;
       const heading = element("h2", {id: `section-${index}`}, name);
-      section = element("section", {}, heading);
+      plots = element("div", {className: "plots"});
+      const about = plot.about ? [element("p", {}, plot.about)] : [];
+      const section = element("section", {}, heading, ...about, plots);
       section.setAttribute("aria-labelledby", heading.id);
       main.append(section);
       contents.append(element("li", {}, element("a", {href: `#section-${index}`}, name)));
     }
-    section.append(...plotElements(plot));
+    plots.append(plotElement(plot));
   });
   document.getElementById("contents").append(contents);
+  for (const group of document.querySelectorAll(".plots")) {
+    const narrow = group.querySelectorAll("article:not(.wide)");
+    if (narrow.length === 1) narrow[0].classList.add("wide");
+  }
   drawings.forEach(redraw);
 }
 

@@ -3,7 +3,9 @@
 #include "coordinator/store/store_reader.h"
 #include "evaluation/evaluation_json.h"
 #include "report/evaluation_plots.h"
+#include "report/pipeline_plots.h"
 #include "report/search_plots.h"
+#include "report/stage_answers.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -45,16 +47,19 @@ Json report_data(const ReportSources& sources) {
     plots.push_back(stages_plot(searches));
     plots.push_back(searches_plot(searches));
   }
+  append(plots, pipeline_plots(sources.pipeline));
   for (const std::filesystem::path& path : sources.evaluations) {
     const EvaluationReport evaluation = read_evaluation_report(path);
-    append(plots, evaluation_plots(evaluation, distinct("Evaluation of " + evaluation.model.name, used)));
+    append(plots, evaluation_plots(evaluation, distinct(fmt::format("Evaluation of {} on {}", evaluation.model.name,
+                                                                    evaluation.documents.file),
+                                                        used)));
   }
   for (const NamedSearch& search : searches) append(plots, history_plots(search));
   append(plots, factor_plots(searches));
-  for (const NamedSearch& search : searches) append(plots, worker_plots(search));
+  append(plots, worker_plots(searches));
   const std::string title =
       sources.title.empty() ? fmt::format("LongRoPE search {}", fmt::join(names, ", ")) : sources.title;
-  return {{"title", title}, {"plots", std::move(plots)}};
+  return {{"title", title}, {"stages", stage_answers(searches)}, {"plots", std::move(plots)}};
 }
 
 }  // namespace longrope

@@ -6,7 +6,7 @@
 
 namespace longrope {
 
-/// What the page shows: {"title", "plots"} (report_plot.h). Throws as html_report.
+/// What the page shows: {"title", "stages", "plots"} (stage_answers.h, report_plot.h). Throws as html_report.
 [[nodiscard]] nlohmann::ordered_json report_data(const ReportSources& sources);
 
 }  // namespace longrope

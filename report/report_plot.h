@@ -18,7 +18,8 @@ struct TableColumn {
   std::string format;
 };
 
-/// {"columns": [{"key", "name", "format"}], "rows": [[…]]}. A missing value is null.
+/// {"columns": [{"key", "name", "format"}], "rows": [[…]]}. A missing value is null. Some tables have "best", the cells
+/// that the page marks (best_marks.h).
 [[nodiscard]] nlohmann::ordered_json report_table(const std::vector<TableColumn>& columns);
 
 /// What a plot is called. `kind` decides how it is drawn (charts.js), plots of one `section` stand together, `text`
@@ -29,7 +30,7 @@ struct PlotText {
   std::string heading;
   std::string text;
 };
-/// {"kind", "section", "heading", "text", "table"}.
+/// {"kind", "section", "heading", "text", "table"}; the first plot of a section may have "about", what is true of all.
 [[nodiscard]] nlohmann::ordered_json report_plot(const PlotText& text, nlohmann::ordered_json table);
 
 /// The value of an optional, or null.

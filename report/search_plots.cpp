@@ -1,8 +1,10 @@
 #include "report/search_plots.h"
 
+#include "report/best_marks.h"
 #include "report/nll_interval.h"
 #include "report/published_factors.h"
 #include "report/report_plot.h"
+#include "report/stage_answers.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -29,6 +31,27 @@ std::map<std::int64_t, std::vector<DocumentNll>> documents_by_candidate(const St
   return documents;
 }
 
+/// What a history is seen against: held-out perplexities of the untouched model and of YaRN, as the summary has them.
+Json references(const StoreReader& reader, const std::string& stage) {
+  const std::optional<BestFactors> best = reader.best(stage);
+  Json lines = Json::array();
+  if (!best || !best->final) return lines;
+  const BaselinePerplexities& baselines = best->baselines;
+  if (baselines.none) {
+    lines.push_back({{"method", "none"}, {"name", "untouched, held out"}, {"perplexity", *baselines.none}});
+  }
+  // Where the model already reaches the length, YaRN is the untouched model.
+  if (baselines.yarn && baselines.yarn != baselines.none) {
+    lines.push_back({{"method", "yarn"}, {"name", "YaRN, held out"}, {"perplexity", *baselines.yarn}});
+  }
+  return lines;
+}
+
+/// A pipeline's stage is a search with a stage of the same name.
+std::string stage_label(const std::string& search, const std::string& stage) {
+  return search == stage ? "stage " + stage : fmt::format("{}, stage {}", search, stage);
+}
+
 Json history_plot(const NamedSearch& search, const StageProgress& stage) {
   const std::map<std::int64_t, std::vector<DocumentNll>> documents = documents_by_candidate(*search.reader, stage.name);
   Json table = report_table({{"k", "candidate", "integer"},
@@ -50,18 +73,20 @@ Json history_plot(const NamedSearch& search, const StageProgress& stage) {
                              interval ? Json(interval->high) : Json(), or_null(row.best_so_far),
                              or_null(row.heldout_perplexity)});
   }
-  const std::string bars = most_documents < 2
-                               ? "One search document: no intervals."
-                               : fmt::format(
-                                     "Bars: 95 % interval of the mean NLL over documents like the {} of the search "
-                                     "(Student's t); candidates are compared on the same documents, which is sharper.",
-                                     most_documents);
-  Json plot = report_plot({"history", "Search history", fmt::format("{}, stage {}", search.name, stage.name),
-                           fmt::format("Perplexity at {} tokens, by candidate in the order of the search. {} Finalists "
-                                       "are measured again on held-out documents, and the best of them there wins.",
-                                       stage.target_length, bars)},
-                          std::move(table));
+  const std::string documents_text =
+      most_documents < 2 ? "one search document, so no intervals" : fmt::format("{} search documents", most_documents);
+  Json plot =
+      report_plot({"history", "Search history", stage_label(search.name, stage.name),
+                   fmt::format("Perplexity at {} tokens, by candidate; {}.", stage.target_length, documents_text)},
+                  std::move(table));
+  plot["about"] =
+      "Every candidate in the order of the search. Bars: 95 % interval of the mean NLL over documents like those of "
+      "the "
+      "search (Student's t); candidates are compared on the same documents, which is sharper. Finalists are measured "
+      "again on held-out documents, and the best of them there wins; the broken lines are the untouched model and YaRN "
+      "on those.";
   plot["winner"] = or_null(stage.winner_index);
+  plot["references"] = references(*search.reader, stage.name);
   return plot;
 }
 
@@ -77,9 +102,12 @@ struct FactorSeries {
   std::string name;
   std::string method;  // "searched", or a baseline's origin
   std::size_t stage = 0;
+  std::int64_t length = 0;  // tokens, of the stage
   std::vector<double> lambda;
 };
 
+/// The untouched model is a line at 1, unless the checkpoint carries scaling, and where the model already reaches the
+/// length so are the closed forms.
 bool is_flat_one(const std::vector<double>& lambda) {
   return std::ranges::all_of(lambda, [](double factor) { return factor == 1.0; });
 }
@@ -91,18 +119,20 @@ std::vector<FactorSeries> factor_series(const std::vector<NamedSearch>& searches
     for (const StageProgress& stage : search.reader->progress()) {
       const std::optional<BestFactors> best = search.reader->best(stage.name);
       if (!best) continue;
-      const std::string label = searches.size() > 1 ? search.name + ", " + stage.name : stage.name;
-      lines.push_back({label + (best->final ? ": winner" : ": best so far"), "searched", number, best->factors.lambda});
+      const bool named = searches.size() > 1 && search.name != stage.name;
+      const std::string label = named ? search.name + ", " + stage.name : stage.name;
+      const auto add = [&](const std::string& name, const std::string& method, std::vector<double> lambda) {
+        lines.push_back({name, method, number, stage.target_length, std::move(lambda)});
+      };
+      add(label + (best->final ? ": winner" : ": best so far"), "searched", best->factors.lambda);
       std::vector<PublishedFactors> published;
       for (BaselineFactors& baseline : search.reader->baseline_factors(stage.name)) {
         if (baseline.origin == "yarn") published = published_factors(stage.target_length, baseline.lambda);
-        // The untouched model is a line at 1, unless the checkpoint carries scaling.
-        if (baseline.origin == "none" && is_flat_one(baseline.lambda)) continue;
-        lines.push_back(
-            {label + ": " + method_name(baseline.origin), baseline.origin, number, std::move(baseline.lambda)});
+        if (is_flat_one(baseline.lambda)) continue;
+        add(label + ": " + method_name(baseline.origin), baseline.origin, std::move(baseline.lambda));
       }
       for (PublishedFactors& factors : published) {
-        lines.push_back({"published: " + factors.name, "published", number, std::move(factors.lambda)});
+        add("published: " + factors.name, "published", std::move(factors.lambda));
       }
       ++number;
     }
@@ -143,62 +173,69 @@ Json timeline_plot(const NamedSearch& search, const std::vector<LeaseSpan>& span
   }
   return report_plot(
       {"timeline", "Workers", search.name,
-       fmt::format("A bar for each document that a worker held, in seconds since {:%Y-%m-%d %H:%M:%S} UTC: dark while "
+       fmt::format("A bar for each document that a worker held, in seconds since {:%Y-%m-%d %H:%M:%S} UTC: blue while "
                    "it was computed, pale while it waited at the worker.",
                    fmt::gmtime(static_cast<std::time_t>(first / 1000)))},
       std::move(table));
 }
 
-Json workers_plot(const NamedSearch& search) {
-  Json table = report_table({{"worker", "worker", "text"},
-                             {"state", "state", "text"},
-                             {"host", "host", "text"},
-                             {"device", "device", "text"},
-                             {"threads", "threads", "integer"},
-                             {"results", "results", "integer"},
-                             {"failures", "failures", "integer"},
-                             {"seconds", "seconds of scoring", "seconds"}});
-  for (const WorkerStatus& worker : search.reader->workers()) {
-    table["rows"].push_back({worker.id, worker.state, worker.host, worker.device, worker.threads, worker.results,
-                             worker.failures, worker.seconds});
-  }
-  return report_plot({"table", "Workers", search.name + ": who computed", ""}, std::move(table));
-}
-
 }  // namespace
 
 Json stages_plot(const std::vector<NamedSearch>& searches) {
-  Json table = report_table({{"search", "search", "text"},
-                             {"stage", "stage", "text"},
-                             {"length", "target length", "integer"},
-                             {"none", "untouched", "perplexity"},
-                             {"pi", "PI", "perplexity"},
-                             {"ntk", "NTK", "perplexity"},
-                             {"yarn", "YaRN", "perplexity"},
-                             {"searched", "searched", "perplexity"},
-                             {"documents", "documents", "integer"},
-                             {"winner", "winner", "integer"},
-                             {"origin", "origin", "text"},
-                             {"told", "candidates", "integer"},
-                             {"passes", "passes", "integer"},
-                             {"end", "ended by", "text"}});
+  // The stages of a pipeline are searches of their own, with the name of their one stage.
+  const bool same_names = std::ranges::all_of(searches, [](const NamedSearch& search) {
+    const std::vector<StageProgress> stages = search.reader->progress();
+    return stages.size() == 1 && stages.front().name == search.name;
+  });
+  const bool named = searches.size() > 1 && !same_names;
+  std::vector<TableColumn> columns;
+  if (named) columns.push_back({"search", "search", "text"});
+  columns.insert(columns.end(), {{"stage", "stage", "text"},
+                                 {"searched", "searched", "perplexity"},
+                                 {"none", "untouched", "perplexity"},
+                                 {"pi", "PI", "perplexity"},
+                                 {"ntk", "NTK", "perplexity"},
+                                 {"yarn", "YaRN", "perplexity"},
+                                 {"length", "target length", "integer"},
+                                 {"measured", "measured on", "text"},
+                                 {"winner", "winner", "integer"},
+                                 {"origin", "origin", "text"},
+                                 {"told", "candidates", "integer"},
+                                 {"passes", "passes", "integer"},
+                                 {"end", "ended by", "text"}});
+  Json table = report_table(columns);
   for (const NamedSearch& search : searches) {
     for (const StageProgress& stage : search.reader->progress()) {
-      // Without a winner nothing was measured on held-out documents; the best so far is in the history.
-      std::optional<BestFactors> winner = search.reader->best(stage.name);
-      if (winner && !winner->final) winner.reset();
-      const BaselinePerplexities baselines = winner ? winner->baselines : BaselinePerplexities{};
-      table["rows"].push_back({search.name, stage.name, stage.target_length, or_null(baselines.none),
-                               or_null(baselines.pi), or_null(baselines.ntk), or_null(baselines.yarn),
-                               winner ? or_null(winner->heldout_perplexity) : Json(),
-                               winner ? Json(winner->heldout_documents) : Json(), or_null(stage.winner_index),
-                               winner ? Json(winner->origin) : Json(), stage.told, stage.document_passes,
-                               stage.end_reason.empty() ? stage.state : stage.end_reason});
+      const std::optional<BestFactors> best = search.reader->best(stage.name);
+      const bool chosen = best && best->final;
+      const auto [searched, baselines] = compared_perplexities(*search.reader, stage.name, best);
+      Json row = Json::array();
+      if (named) row.push_back(search.name);
+      const Json cells = {stage.name,
+                          or_null(searched),
+                          or_null(baselines.none),
+                          or_null(baselines.pi),
+                          or_null(baselines.ntk),
+                          or_null(baselines.yarn),
+                          stage.target_length,
+                          chosen ? Json(fmt::format("{} held-out documents", best->heldout_documents))
+                          : best ? Json("search documents, so far")
+                                 : Json(),
+                          or_null(stage.winner_index),
+                          best ? Json(best->origin) : Json(),
+                          stage.told,
+                          stage.document_passes,
+                          stage.end_reason.empty() ? stage.state : stage.end_reason};
+      row.insert(row.end(), cells.begin(), cells.end());
+      table["rows"].push_back(std::move(row));
     }
   }
+  mark_lowest_in_rows(table, {"searched", "none", "pi", "ntk", "yarn"});
   return report_plot({"table", "Summary", "Stages",
-                      "Perplexity on held-out documents of each winner and of methods that need no search; lower is "
-                      "better. A pass is the cost of scoring one document once."},
+                      "Perplexity of each winner and of methods that need no search, on the same held-out documents; "
+                      "lower is better, ★ marks the best. While a stage searches, the best candidate so far stands "
+                      "beside the closed forms among its seeds, on the search documents. A pass is the cost of "
+                      "scoring one document once."},
                      std::move(table));
 }
 
@@ -244,7 +281,8 @@ std::vector<Json> factor_plots(const std::vector<NamedSearch>& searches) {
                                   {"name", line.name},
                                   {"format", "number"},
                                   {"method", line.method},
-                                  {"stage", line.stage}});
+                                  {"stage", line.stage},
+                                  {"length", line.length}});
       for (std::size_t pair = 0; pair < pairs; ++pair) rows[pair].push_back(line.lambda[pair]);
     }
     table["rows"] = rows;
@@ -257,10 +295,33 @@ std::vector<Json> factor_plots(const std::vector<NamedSearch>& searches) {
   return plots;
 }
 
-std::vector<Json> worker_plots(const NamedSearch& search) {
-  const std::vector<LeaseSpan> spans = search.reader->timeline();
-  if (spans.empty()) return {};
-  return {timeline_plot(search, spans), workers_plot(search)};
+std::vector<Json> worker_plots(const std::vector<NamedSearch>& searches) {
+  std::vector<Json> plots;
+  std::vector<TableColumn> columns = {{"worker", "worker", "text"},
+                                      {"state", "state", "text"},
+                                      {"results", "results", "integer"},
+                                      {"failures", "failures", "integer"},
+                                      {"seconds", "seconds of scoring", "seconds"},
+                                      {"host", "host", "text"},
+                                      {"threads", "threads", "integer"},
+                                      {"device", "device", "text"}};
+  if (searches.size() > 1) columns.insert(columns.begin(), {"search", "search", "text"});
+  Json table = report_table(columns);
+  for (const NamedSearch& search : searches) {
+    const std::vector<LeaseSpan> spans = search.reader->timeline();
+    if (spans.empty()) continue;
+    plots.push_back(timeline_plot(search, spans));
+    for (const WorkerStatus& worker : search.reader->workers()) {
+      Json row = Json::array();
+      if (searches.size() > 1) row.push_back(search.name);
+      const Json cells = {worker.id,      worker.state, worker.results, worker.failures,
+                          worker.seconds, worker.host,  worker.threads, worker.device};
+      row.insert(row.end(), cells.begin(), cells.end());
+      table["rows"].push_back(std::move(row));
+    }
+  }
+  if (!plots.empty()) plots.push_back(report_plot({"table", "Workers", "Who computed", ""}, std::move(table)));
+  return plots;
 }
 
 }  // namespace longrope

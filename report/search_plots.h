@@ -18,7 +18,8 @@ struct NamedSearch {
 // Tables and plots (report_plot.h) of searches. All but the timeline and the workers are functions of configuration,
 // seed and model, as StoreReader::history is. All throw Error when SQLite fails.
 
-/// A row for each stage: its winner's held-out perplexity beside those of the untouched model, PI, NTK and YaRN.
+/// A row for each stage: its winner's held-out perplexity beside those of the untouched model, PI, NTK and YaRN, or
+/// what is known on the search documents before there is a winner.
 [[nodiscard]] nlohmann::ordered_json stages_plot(const std::vector<NamedSearch>& searches);
 /// A row for each search: model, dtype, seed and version that it was made with.
 [[nodiscard]] nlohmann::ordered_json searches_plot(const std::vector<NamedSearch>& searches);
@@ -27,7 +28,7 @@ struct NamedSearch {
 /// λ of every winner (where there is none yet, of the best candidate so far) beside PI, NTK, YaRN and published arrays
 /// for the same stage; one plot for each number of pairs.
 [[nodiscard]] std::vector<nlohmann::ordered_json> factor_plots(const std::vector<NamedSearch>& searches);
-/// Every lease as a bar, and a table of the workers. Empty before the first lease.
-[[nodiscard]] std::vector<nlohmann::ordered_json> worker_plots(const NamedSearch& search);
+/// Every lease as a bar, one plot for each search, and a table of all workers. Empty before the first lease.
+[[nodiscard]] std::vector<nlohmann::ordered_json> worker_plots(const std::vector<NamedSearch>& searches);
 
 }  // namespace longrope

@@ -31,22 +31,43 @@ function records(table) {
   return table.rows.map(row => Object.fromEntries(table.columns.map((column, index) => [column.key, row[index]])));
 }
 
+/** What is shown of a best number; the mark is read out, for colour and weight are not. */
+function starred(...children) {
+  const star = element("span", {className: "star", title: "the best"}, "★");
+  star.setAttribute("role", "img");
+  star.setAttribute("aria-label", "the best:");
+  return [star, " ", ...children];
+}
+
+/** Which cells of a table are the best of those that they are compared with. */
+function bestCells(table) {
+  const cells = new Set((table.best ?? []).map(([row, column]) => `${row} ${column}`));
+  return (row, column) => cells.has(`${row} ${column}`);
+}
+
+const LONG_WORDS = 24;  // characters; shorter texts stay on one line where they can
+
 function tableElement(table, caption) {
+  const isBest = bestCells(table);
   const head = element("tr");
   for (const column of table.columns) {
     head.append(element("th", {scope: "col", className: column.format === "text" ? "" : "number"}, column.name));
   }
   const body = element("tbody");
-  for (const row of table.rows) {
+  table.rows.forEach((row, at) => {
     const line = element("tr");
     row.forEach((value, index) => {
       const format = table.columns[index].format;
-      const properties = {className: format === "text" ? "words" : "number"};
+      const words = String(value).length > LONG_WORDS ? "words long" : "words";
+      const properties = {className: format === "text" ? words : "number"};
       if (index === 0) properties.scope = "row";
-      line.append(element(index === 0 ? "th" : "td", properties, formatted(value, format)));
+      const best = isBest(at, index);
+      if (best) properties.className += " best";
+      const shown = formatted(value, format);
+      line.append(element(index === 0 ? "th" : "td", properties, ...(best ? starred(shown) : [shown])));
     });
     body.append(line);
-  }
+  });
   return element("table", {}, element("caption", {className: "unseen"}, caption), element("thead", {}, head), body);
 }
 
@@ -69,26 +90,32 @@ function foldedTable(table, label) {
   return details;
 }
 
-/** Length × depth with a shade for each cell. */
+/** Lengths and depths down, methods across, with a shade for each cell. */
 function gridElement(table, label) {
   const cells = records(table);
-  const lengths = [...new Set(cells.map(cell => cell.length))].sort((a, b) => a - b);
-  const depths = [...new Set(cells.map(cell => cell.depth))].sort((a, b) => a - b);
-  const head = element("tr", {}, element("th", {scope: "col"}, "depth \\ length"));
-  for (const length of lengths) head.append(element("th", {scope: "col", className: "number"}, integers.format(length)));
+  const isBest = bestCells(table);
+  const accuracy = table.columns.findIndex(column => column.key === "accuracy");
+  const methods = [...new Set(cells.map(cell => cell.method))];
+  const places = [...new Map(cells.map(cell => [`${cell.length} ${cell.depth}`, cell])).values()]
+      .sort((a, b) => a.length - b.length || a.depth - b.depth);
+  const head = element("tr", {}, element("th", {scope: "col"}, "length, depth"));
+  for (const method of methods) head.append(element("th", {scope: "col", className: "number"}, method));
   const body = element("tbody");
-  for (const depth of depths) {
-    const line = element("tr", {}, element("th", {scope: "row"}, percents.format(depth)));
-    for (const length of lengths) {
-      const cell = cells.find(one => one.length === length && one.depth === depth);
-      if (!cell) {
+  for (const {length, depth} of places) {
+    const line = element("tr", {}, element("th", {scope: "row"}, `${integers.format(length)}, ${percents.format(depth)}`));
+    for (const method of methods) {
+      const at = cells.findIndex(one => one.method === method && one.length === length && one.depth === depth);
+      if (at < 0) {
         line.append(element("td", {}, "–"));
         continue;
       }
+      const cell = cells[at];
       const interval = `${percents.format(cell.low)} to ${percents.format(cell.high)}`;
+      const best = isBest(at, accuracy);
+      const text = percents.format(cell.accuracy);
       const shown = element("td", {
-        title: `${cell.right} of ${cell.answers} right; 95 % interval ${interval}`,
-      }, percents.format(cell.accuracy), element("small", {}, `${cell.right} of ${cell.answers}`));
+        title: `${method}: ${cell.right} of ${cell.answers} right; 95 % interval ${interval}`, className: best ? "best" : "",
+      }, ...(best ? starred(text) : [text]), element("small", {}, `${cell.right} of ${cell.answers}`));
       shown.style.setProperty("--share", cell.accuracy);
       line.append(shown);
     }

@@ -171,6 +171,17 @@ def test_report_has_the_evaluations_of_the_stages(undisturbed, folder):
     assert page.count("dynamic_ntk") > 0 and page.count("road-tune") > 0
 
 
+def test_report_has_the_stages_and_the_loss_of_the_training(undisturbed, folder):
+    longrope("report", "--db", folder / "undisturbed.db", "--out", folder / "stages.html")
+    page = (folder / "stages.html").read_text()
+    mark = '<script type="application/json" id="report-data">'
+    begin = page.index(mark) + len(mark)
+    plots = {plot["heading"]: plot for plot in json.loads(page[begin:page.index("</script>", begin)])["plots"]}
+    assert {row[0]: row[2] for row in plots["Stages of the pipeline"]["table"]["rows"]} == states(folder / "undisturbed.db")
+    log = next((folder / "undisturbed.stages/tune").glob("*/training_log.jsonl")).read_text().splitlines()
+    assert [row[2] for row in plots["Training loss"]["table"]["rows"]] == [json.loads(line)["loss"] for line in log]
+
+
 def test_stage_that_has_begun_keeps_its_settings(undisturbed, folder):
     config = write_road(folder, "changed.toml", FINETUNE.replace("1e-4", "2e-4"))
     refused = longrope("run", config, "--db", folder / "undisturbed.db", check=False)

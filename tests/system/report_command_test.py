@@ -50,6 +50,8 @@ def test_numbers_are_those_of_history_and_best(database, tmp_path):
     stage = records(data["plots"][0])[0]
     assert stage["searched"] == winner["heldout_perplexity"]
     assert stage["yarn"] == winner["heldout_perplexity_yarn"]
+    answer = data["stages"][0]
+    assert answer["final"] and answer["text"].split(" at ")[0] == f"{winner['heldout_perplexity']:#.4g}"
     spans = records(plots["timeline"])
     assert {span["end"] for span in spans} == {"scored"}
     for span in spans:
