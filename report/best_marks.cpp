@@ -62,6 +62,7 @@ void mark_best_in_groups(Json& table, const std::string& key, const std::vector<
   }
   table["best"] = Json::array();
   for (const auto& [names, compared] : groups) mark(table, compared, better);
+  std::sort(table["best"].begin(), table["best"].end());
 }
 
 }  // namespace longrope

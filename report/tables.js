@@ -95,7 +95,8 @@ function gridElement(table, label) {
   const cells = records(table);
   const isBest = bestCells(table);
   const accuracy = table.columns.findIndex(column => column.key === "accuracy");
-  const methods = [...new Set(cells.map(cell => cell.method))];
+  // Own factor sets come first: on a narrow screen they are what must be seen.
+  const methods = [...new Set(cells.map(cell => cell.method))].sort((a, b) => METHODS.has(a) - METHODS.has(b));
   const places = [...new Map(cells.map(cell => [`${cell.length} ${cell.depth}`, cell])).values()]
       .sort((a, b) => a.length - b.length || a.depth - b.depth);
   const head = element("tr", {}, element("th", {scope: "col"}, "length, depth"));

@@ -194,7 +194,7 @@ TEST_F(ReportDataTest, EvaluationOfOneLengthIsATable) {
   report["perplexity"].erase(2);
   std::ofstream(evaluation_) << report.dump();
   const Json table = plot(data(), "table", "Perplexity at 512 tokens");
-  EXPECT_THAT(column(table, "method"), ElementsAre(Json("base"), Json("yarn")));
+  EXPECT_THAT(column(table, "series"), ElementsAre(Json("base"), Json("yarn")));
   EXPECT_EQ(best_of(table), (std::vector<std::string>{"0 perplexity"}));
 }
 
