@@ -49,6 +49,11 @@ bool JsonObject::is_null(std::string_view key) const {
   return found != value_.end() && found->is_null();
 }
 
+bool JsonObject::is_number(std::string_view key) const {
+  const auto found = value_.find(key);
+  return found != value_.end() && found->is_number();
+}
+
 std::vector<std::string> JsonObject::keys() const {
   std::vector<std::string> keys;
   for (const auto& [key, value] : value_.items()) keys.push_back(key);

@@ -27,6 +27,8 @@ class JsonObject {
   [[nodiscard]] bool has(std::string_view key) const;
   /// Given, with the value null: for the few keys where null means none and absence means a default.
   [[nodiscard]] bool is_null(std::string_view key) const;
+  /// Whether the key is given and number() would return it.
+  [[nodiscard]] bool is_number(std::string_view key) const;
   [[nodiscard]] std::vector<std::string> keys() const;  // ascending, those of null values too
 
   [[nodiscard]] std::string text(std::string_view key) const;

@@ -122,8 +122,8 @@ std::vector<std::int64_t> sliding_windows(const JsonObject& config, const Archit
 }
 
 void read_rope(const nlohmann::json& json, const JsonObject& config, const Architecture& architecture,
-               ModelDescription& model) {
-  RopeParameters rope = parse_rope_parameters(json, config.where(), model.head_dim);
+               std::optional<std::int64_t> reached_length, ModelDescription& model) {
+  RopeParameters rope = parse_rope_parameters(json, config.where(), model.head_dim, reached_length);
   if (rope.geometry.rotary_dim != model.head_dim && !architecture.partial_rotary) {
     config.refuse("partial_rotary_factor", fmt::format("must be 1 for {}", architecture.name),
                   static_cast<double>(rope.geometry.rotary_dim) / static_cast<double>(model.head_dim));
@@ -133,6 +133,15 @@ void read_rope(const nlohmann::json& json, const JsonObject& config, const Archi
   }
   model.geometry = rope.geometry;
   model.scaling = std::move(rope.scaling);
+  model.warnings = std::move(rope.warnings);
+  model.assumption = std::move(rope.assumption);
+  constexpr const char* kDualChunk = "dual_chunk_attention_config";
+  if (config.has(kDualChunk)) {
+    model.warnings.push_back(fmt::format(
+        "{} is ignored, as in transformers and llama.cpp: every query sees the whole document; vLLM computes "
+        "dual chunk attention, without rope scaling",
+        config.where(kDualChunk)));
+  }
 }
 
 std::string weights_dtype(const JsonObject& config) {
@@ -168,7 +177,7 @@ std::int64_t ModelDescription::sliding_window() const {
   return sliding_windows.empty() ? 0 : *std::ranges::max_element(sliding_windows);
 }
 
-ModelDescription describe_model(const std::filesystem::path& directory) {
+ModelDescription describe_model(const std::filesystem::path& directory, std::optional<std::int64_t> reached_length) {
   const std::filesystem::path file = directory / "config.json";
   const nlohmann::json json = parse_strict_json(read_file(file, kMaxConfigBytes), file.native());
   const JsonObject config(json, file.native());
@@ -201,7 +210,7 @@ ModelDescription describe_model(const std::filesystem::path& directory) {
   model.tied_embeddings = config.optional_boolean("tie_word_embeddings").value_or(false);
   model.bos_token = config.optional_integer("bos_token_id", 0, model.vocabulary - 1);
   model.sliding_windows = sliding_windows(config, architecture, model.layers);
-  read_rope(json, config, architecture, model);
+  read_rope(json, config, architecture, reached_length, model);
   model.weights_dtype = weights_dtype(config);
   return model;
 }
@@ -243,8 +252,8 @@ std::string model_digest(const std::filesystem::path& directory, const FileDiges
 
 std::string model_digest(const std::filesystem::path& directory) { return model_digest(directory, sha256_of_file); }
 
-IdentifiedModel identify_model(const std::filesystem::path& directory) {
-  return {describe_model(directory), sha256_of_file};
+IdentifiedModel identify_model(const std::filesystem::path& directory, std::optional<std::int64_t> reached_length) {
+  return {describe_model(directory, reached_length), sha256_of_file};
 }
 
 }  // namespace longrope

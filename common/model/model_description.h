@@ -33,8 +33,10 @@ struct ModelDescription {
   bool fused_projections = false;
   std::vector<std::int64_t> sliding_windows;  // [layers] last tokens that a query sees, itself included; 0: all
   RotaryGeometry geometry;
-  RopeScaling scaling;        // rope scaling that the checkpoint carries
-  std::string weights_dtype;  // "bfloat16" as config.json says
+  RopeScaling scaling;                // rope scaling that the checkpoint carries
+  std::string weights_dtype;          // "bfloat16" as config.json says
+  std::vector<std::string> warnings;  // what config.json says that changes numbers of other engines and none here
+  std::string assumption;             // how far the model was taken to reach, where that is left open; else empty
 
   /// The factors of the model as it is, for a document of `length` tokens.
   [[nodiscard]] const RescaleFactors& own_factors(std::int64_t length) const;
@@ -51,8 +53,10 @@ struct ModelDescription {
 
 /// Reads config.json. Throws InputError naming file, key and value for a key that is missing, of the wrong type or out
 /// of range, an architecture that is not supported (common/model/architecture.h), and anything that the worker's
-/// forward pass does not do.
-[[nodiscard]] ModelDescription describe_model(const std::filesystem::path& directory);
+/// forward pass does not do. `reached_length`: tokens that the model is made for, where the user says it
+/// (parse_rope_parameters(), which also says what contradicts config.json).
+[[nodiscard]] ModelDescription describe_model(const std::filesystem::path& directory,
+                                              std::optional<std::int64_t> reached_length = std::nullopt);
 
 /// model.safetensors, or the shards that model.safetensors.index.json names (no path may leave the directory).
 /// Throws InputError naming a missing shard.
@@ -73,6 +77,7 @@ struct IdentifiedModel {
   [[nodiscard]] std::string digest() const { return model_digest(description.directory, file_digest); }
 };
 /// The model of `directory`; every call of digest() reads its weights.
-[[nodiscard]] IdentifiedModel identify_model(const std::filesystem::path& directory);
+[[nodiscard]] IdentifiedModel identify_model(const std::filesystem::path& directory,
+                                             std::optional<std::int64_t> reached_length = std::nullopt);
 
 }  // namespace longrope

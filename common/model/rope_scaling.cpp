@@ -3,9 +3,11 @@
 #include "common/error.h"
 #include "common/files/json_object.h"
 #include "common/model/head_dim.h"
+#include "common/model/rope_keys.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string_view>
@@ -153,14 +155,31 @@ RescaleFactors llama3_scaling(const JsonObject& rope, const RotaryGeometry& geom
   return exact_factors(llama3_factors(geometry, options), /*n_hat=*/0, {});
 }
 
+double ratio_of_lengths(std::int64_t longest, std::int64_t original) {
+  return static_cast<double>(longest) / static_cast<double>(original);
+}
+
 AttentionFactor longrope_attention(const RopeKeys& keys) {
   if (const auto given = given_attention(*keys.rope)) return *given;
   const std::int64_t original = keys.required_original_length();
-  // transformers 4 overwrites the factor where the original length is given.
-  const bool factor_decides = keys.config.has(kVersion5) && keys.rope->has("factor");
-  const double ratio = factor_decides ? keys.rope->number_between("factor", 1.0, kMaxFactor)
-                                      : static_cast<double>(keys.required_longest()) / static_cast<double>(original);
+  const double ratio = keys.rope->has("factor") ? keys.rope->number_between("factor", 1.0, kMaxFactor)
+                                                : ratio_of_lengths(keys.required_longest(), original);
   return attention_factor(AttentionPolicy::kSu, ratio, original);
+}
+
+/// What transformers 4 and vLLM compute otherwise: they take the ratio of the lengths, whatever the factor says.
+void warn_of_factor(const RopeKeys& keys, RopeParameters& parameters) {
+  if (keys.rope->has("attention_factor") || !keys.rope->has("factor")) return;
+  constexpr double kTolerance = 1e-6;  // relative; factors are written with few digits
+  const double factor = keys.rope->number("factor");
+  const std::int64_t original = keys.required_original_length();
+  const double ratio = ratio_of_lengths(keys.required_longest(), original);
+  if (std::abs(factor - ratio) <= kTolerance * ratio) return;
+  parameters.warnings.push_back(fmt::format(
+      "{} is {:g}, but max_position_embeddings / {} is {:g}: m is {:.6g} by the factor, as in transformers "
+      "5; transformers 4 and vLLM take the ratio of the lengths and m = {:.6g}",
+      keys.rope->where("factor"), factor, kOriginal, ratio, parameters.scaling.beyond_original.attention.value,
+      attention_factor(AttentionPolicy::kSu, ratio, original).value));
 }
 
 /// `rotary_dim`: nullopt where it is not known, so that the number of λ cannot be checked.
@@ -186,6 +205,29 @@ RescaleFactors scaling_by_factor(const RopeKeys& keys, const RotaryGeometry& geo
   return llama3_scaling(*keys.rope, geometry, factor);
 }
 
+/// Takes what the user says, where config.json leaves open how far a model with linear or yarn scaling reaches, or says
+/// what is assumed. Sets original and reached length.
+void settle_lengths(const RopeKeys& keys, double factor, std::optional<std::int64_t> said, RopeParameters& parameters) {
+  const std::int64_t longest = keys.required_longest();
+  std::int64_t& reached = parameters.scaling.reached_length;
+  reached = std::llround(factor * static_cast<double>(keys.original_length.value_or(longest)));
+  if (keys.original_length || reached == longest) return;
+  if (!said) {
+    parameters.assumption = fmt::format(
+        "the model is taken to reach {} tokens, {:g} times {}, because {} is not given; if {} is already the extended "
+        "length, say --reached-length {}, or reached_length = {} under [model] of a configuration ({})",
+        reached, factor, kMaximum, kOriginal, longest, longest, longest, keys.config.where());
+    return;
+  }
+  if (*said < longest || *said > reached) {
+    throw InputError(fmt::format("reached_length must lie between {}, {}, and {:g} times that, {}: {} ({})", kMaximum,
+                                 longest, factor, reached, *said, keys.config.where()));
+  }
+  reached = *said;
+  parameters.geometry.original_length =
+      std::max(kShortest, static_cast<std::int64_t>(std::llround(static_cast<double>(reached) / factor)));
+}
+
 RescaleFactors on_top_of(const RescaleFactors& own, const RescaleFactors& extension) {
   RescaleFactors total = compose(own, extension);
   total.attention = compose(own.attention, extension.attention);
@@ -198,7 +240,8 @@ const RescaleFactors& RopeScaling::own_factors(const RotaryGeometry& geometry, s
   return length > geometry.original_length ? beyond_original : up_to_original;
 }
 
-RopeParameters parse_rope_parameters(const nlohmann::json& document, const std::string& place, std::int64_t head_dim) {
+RopeParameters parse_rope_parameters(const nlohmann::json& document, const std::string& place, std::int64_t head_dim,
+                                     std::optional<std::int64_t> reached_length) {
   const RopeKeys keys(document, place);
   RopeParameters parameters;
   RotaryGeometry& geometry = parameters.geometry;
@@ -220,14 +263,21 @@ RopeParameters parse_rope_parameters(const nlohmann::json& document, const std::
     scaling.beyond_original = scaling.up_to_original;
   } else {
     const double factor = keys.rope->number_between("factor", 1.0, kMaxFactor);
-    if (!keys.original_length_divides()) {
-      scaling.reached_length = std::llround(factor * static_cast<double>(geometry.original_length));
-    }
     scaling.up_to_original = scaling_by_factor(keys, geometry, factor);
     scaling.beyond_original = scaling.up_to_original;
+    if (!keys.original_length_divides()) settle_lengths(keys, factor, reached_length, parameters);
+  }
+  if (reached_length && *reached_length != scaling.reached_length) {
+    throw InputError(
+        fmt::format("reached_length must be what config.json says of a model with rope type {}, {}: {} ({})",
+                    scaling.type, scaling.reached_length, *reached_length, place));
   }
   for (const RescaleFactors* const factors : {&scaling.up_to_original, &scaling.beyond_original}) {
     validate(*factors, geometry.pairs(), place);
+  }
+  if (keys.rope) {
+    parameters.warnings = ignored_rope_keys(*keys.rope, scaling.type, scaling.beyond_original.attention.value);
+    if (scaling.type == "longrope") warn_of_factor(keys, parameters);
   }
   return parameters;
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace longrope {
 
@@ -27,19 +28,27 @@ struct RopeScaling {
 struct RopeParameters {
   RotaryGeometry geometry;
   RopeScaling scaling;
+  std::vector<std::string> warnings;  // keys that change numbers of other engines and none here, with their place
+  std::string assumption;             // how far the model was taken to reach, where that is left open; else empty
 };
 
 /// Reads rope_theta, partial_rotary_factor, and rope_scaling (transformers 4) or rope_parameters (transformers 5) with
 /// the formulas of transformers 5; spec §2.1, §2.5 to §2.7, §8.1, §8.2. Lengths by type:
 /// - default: original_max_position_embeddings if given, else max_position_embeddings; reached is the same.
-/// - linear, yarn: original as above, as transformers means it; reached is factor times that.
+/// - linear, yarn: original as above; reached is factor times that. Without original_max_position_embeddings it is open
+///   whether max_position_embeddings is the length before the extension, as transformers takes it, or after it, as some
+///   trainers write it. `reached_length` decides; then original is reached / factor. Angles are those of transformers
+///   in both cases: yarn's ramp is that of max_position_embeddings.
 /// - llama3, longrope: original_max_position_embeddings, which must be given; reached is max_position_embeddings.
 /// The attention factor of longrope is `attention_factor` when given (policy value), else su for the extension ratio:
-/// `factor` where rope_parameters have it, else max_position_embeddings / original_max_position_embeddings.
+/// `factor` where it is given, else max_position_embeddings / original_max_position_embeddings.
+/// `reached_length`: tokens that the model is made for, as the user says it; nullopt: what config.json says.
 /// Throws InputError naming key, value and place: other types (dynamic among them, whose angles change with the
-/// length), parameters that differ by layer, values out of range, one key in two places with two values.
+/// length), parameters that differ by layer, values out of range, one key in two places with two values; a
+/// `reached_length` that contradicts config.json.
 [[nodiscard]] RopeParameters parse_rope_parameters(const nlohmann::json& config, const std::string& place,
-                                                   std::int64_t head_dim);
+                                                   std::int64_t head_dim,
+                                                   std::optional<std::int64_t> reached_length = std::nullopt);
 
 /// The two tables of a config of type "longrope", or "su", its old name.
 struct LongropeTables {

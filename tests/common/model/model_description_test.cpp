@@ -16,8 +16,10 @@
 namespace longrope {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 class ModelDescriptionTest : public ::testing::Test {
  protected:
@@ -197,6 +199,32 @@ TEST_F(ModelDescriptionTest, FactorsOfItsConfigFitTheHeadsOfTheModel) {
   const nlohmann::json config = nlohmann::json::parse(std::ifstream(directory_ / "config.json"));
   EXPECT_EQ(parse_longrope_tables(config, "config.json").long_factors, model.own_factors(129));
   EXPECT_EQ(parse_longrope_tables(config, "config.json").short_factors, model.own_factors(128));
+}
+
+TEST_F(ModelDescriptionTest, ReachedLengthIsTakenWhereTheConfigLeavesItOpen) {
+  EXPECT_THAT(describe({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}}).assumption,
+              HasSubstr("--reached-length 512"));
+  const ModelDescription model = describe_model(directory_, 512);
+  EXPECT_EQ(model.scaling.reached_length, 512);
+  EXPECT_EQ(model.geometry.original_length, 128);
+  EXPECT_EQ(model.assumption, "");
+  EXPECT_EQ(identify_model(directory_, 512).description.scaling.reached_length, 512);
+  EXPECT_THROW((void)describe_model(directory_, 4096), InputError);
+}
+
+TEST_F(ModelDescriptionTest, WhatOtherEnginesWouldComputeOtherwiseIsWarnedOf) {
+  EXPECT_THAT(describe(nlohmann::json::object()).warnings, IsEmpty());
+  EXPECT_THAT(
+      describe({{"rope_scaling",
+                 {{"rope_type", "yarn"},
+                  {"factor", 4.0},
+                  {"original_max_position_embeddings", 128},
+                  {"attn_factor", 0.8782488562869419}}},
+                {"dual_chunk_attention_config", {{"chunk_size", 256}}}})
+          .warnings,
+      ElementsAre(
+          AllOf(HasSubstr("rope_scaling.attn_factor"), HasSubstr("config.json"), HasSubstr("vLLM serves m = 1")),
+          AllOf(HasSubstr("dual_chunk_attention_config"), HasSubstr("vLLM computes dual chunk attention"))));
 }
 
 TEST_F(ModelDescriptionTest, NullKeyValueHeadsAreAsManyAsQueryHeads) {

@@ -2,6 +2,7 @@
 
 #include "tests/support/factor_fixtures.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -142,8 +143,10 @@ TEST(RopeScalingTest, WhatItDoesNotReadIsRefusedByName) {
 }
 
 TEST(RopeScalingTest, DynamicNtkMultipliesWhatTheModelCarriesFromTheLengthItReaches) {
-  const auto [geometry, scaling] = parse(
+  const RopeParameters rope = parse(
       {{"max_position_embeddings", 4096}, {"rope_theta", 1e4}, {"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}}}});
+  const RotaryGeometry& geometry = rope.geometry;
+  const RopeScaling& scaling = rope.scaling;
   ASSERT_EQ(scaling.reached_length, 16384);
   for (const std::int64_t length : {1000, 4096, 4097, 16384}) {
     EXPECT_EQ(extended_dynamic_ntk(geometry, scaling, 2.5, length), scaling.own_factors(geometry, length)) << length;
@@ -158,7 +161,9 @@ TEST(RopeScalingTest, DynamicNtkMultipliesWhatTheModelCarriesFromTheLengthItReac
 }
 
 TEST(RopeScalingTest, DynamicNtkOfAPlainModelIsTheClosedForm) {
-  const auto [geometry, scaling] = parse({{"max_position_embeddings", 4096}, {"rope_theta", 1e4}});
+  const RopeParameters rope = parse({{"max_position_embeddings", 4096}, {"rope_theta", 1e4}});
+  const RotaryGeometry& geometry = rope.geometry;
+  const RopeScaling& scaling = rope.scaling;
   EXPECT_EQ(extended_dynamic_ntk(geometry, scaling, 2.5, 10000).lambda, dynamic_ntk_factors(geometry, 2.5, 10000));
   EXPECT_EQ(extended_dynamic_ntk(geometry, scaling, 2.5, 10000).attention.value, 1.0);
 }
@@ -308,10 +313,95 @@ TEST(RopeScalingTest, LongropeHasTheAttentionFactorOfTransformers) {
   const Json given = with(longrope_5(), "/rope_parameters/factor", 2.0);
   EXPECT_EQ(attention(with(given, "/rope_parameters/attention_factor", 1.25)),
             (AttentionFactor{AttentionPolicy::kValue, 1.25}));
-  // transformers 4 overwrites the factor.
-  EXPECT_EQ(attention(with(longrope_5(), "/rope_parameters/factor", 8.0)),
-            attention_factor(AttentionPolicy::kSu, 8.0, 4096));
-  EXPECT_NEAR(attention(with(longrope_4(), "/rope_scaling/factor", 8.0)).value, kSuOf32.value, 1e-15);
+}
+
+TEST(RopeScalingTest, FactorOfLongropeDecidesAsInTransformers5AndOthersAreNamed) {
+  // LlamaRotaryEmbedding.attention_scaling of transformers 5.24 for the same files; transformers 4.57 takes 32 for 8.
+  constexpr double kOf8 = 1.118033988749895;
+  for (const Json& config :
+       {with(longrope_4(), "/rope_scaling/factor", 8.0),
+        with(with(longrope_4(), "/rope_scaling/factor", 8.0), "/rope_scaling/original_max_position_embeddings", 4096),
+        with(longrope_5(), "/rope_parameters/factor", 8.0)}) {
+    SCOPED_TRACE(config.dump());
+    const RopeParameters rope = parse(config, 8);
+    EXPECT_NEAR(rope.scaling.beyond_original.attention.value, kOf8, 1e-15);
+    EXPECT_EQ(tables_of(config).long_factors.attention, rope.scaling.beyond_original.attention);
+    ASSERT_EQ(rope.warnings.size(), 1U);
+    EXPECT_THAT(
+        rope.warnings.front(),
+        HasSubstr("factor (config.json) is 8, but max_position_embeddings / original_max_position_embeddings is "
+                  "32: m is 1.11803 by the factor, as in transformers 5; transformers 4 and vLLM take the ratio "
+                  "of the lengths and m = 1.19024"));
+  }
+  EXPECT_EQ(parse(with(longrope_4(), "/rope_scaling/factor", 1.0), 8).scaling.beyond_original.attention.value, 1.0);
+  for (const Json& config :
+       {longrope_4(), with(longrope_4(), "/rope_scaling/factor", 32.0),
+        with(with(longrope_5(), "/rope_parameters/factor", 8.0), "/rope_parameters/attention_factor", 1.25)}) {
+    EXPECT_TRUE(parse(config, 8).warnings.empty()) << config.dump();
+  }
+}
+
+Json open_length(const char* type) {
+  return {{"max_position_embeddings", 256}, {"rope_theta", 1e5}, {"rope_scaling", {{"type", type}, {"factor", 4.0}}}};
+}
+
+TEST(RopeScalingTest, OpenReachedLengthIsAssumedAloud) {
+  for (const char* const type : {"linear", "yarn"}) {
+    const RopeParameters rope = parse(open_length(type));
+    EXPECT_EQ(rope.geometry.original_length, 256);
+    EXPECT_EQ(rope.scaling.reached_length, 1024);
+    EXPECT_EQ(rope.assumption,
+              "the model is taken to reach 1024 tokens, 4 times max_position_embeddings, because "
+              "original_max_position_embeddings is not given; if 256 is already the extended length, say "
+              "--reached-length 256, or reached_length = 256 under [model] of a configuration (config.json)");
+  }
+  for (const Json& config : {with(open_length("linear"), "/original_max_position_embeddings", 64),
+                             with(open_length("linear"), "/rope_scaling/factor", 1.0), longrope_4(),
+                             Json{{"max_position_embeddings", 4096}}}) {
+    EXPECT_EQ(parse(config, 8).assumption, "") << config.dump();
+  }
+}
+
+TEST(RopeScalingTest, ReachedLengthThatIsSaidSettlesTheOriginalOne) {
+  const auto said = [](const Json& config, std::int64_t reached) {
+    return parse_rope_parameters(config, "config.json", kHeadDim, reached);
+  };
+  // The same model as one whose config.json says both lengths.
+  const RopeParameters stated = parse(with(open_length("linear"), "/original_max_position_embeddings", 64));
+  const RopeParameters linear = said(open_length("linear"), 256);
+  EXPECT_EQ(linear.geometry.original_length, 64);
+  EXPECT_EQ(linear.scaling.reached_length, 256);
+  EXPECT_EQ(linear.scaling.beyond_original, stated.scaling.beyond_original);
+  EXPECT_EQ(linear.geometry.original_length, stated.geometry.original_length);
+  EXPECT_EQ(linear.assumption, "");
+  EXPECT_EQ(said(open_length("linear"), 1024).geometry.original_length, 256);
+  EXPECT_EQ(said(with(open_length("linear"), "/rope_scaling/factor", 3.0), 256).geometry.original_length, 85);
+  // Angles stay those of transformers, whose ramp is that of max_position_embeddings.
+  const RopeParameters yarn = said(open_length("yarn"), 256);
+  EXPECT_EQ(yarn.geometry.original_length, 64);
+  EXPECT_EQ(yarn.scaling.beyond_original, parse(open_length("yarn")).scaling.beyond_original);
+  EXPECT_NE(yarn.scaling.beyond_original,
+            parse(with(open_length("yarn"), "/original_max_position_embeddings", 64)).scaling.beyond_original);
+}
+
+TEST(RopeScalingTest, ReachedLengthThatContradictsTheConfigIsRefusedWithBothNumbers) {
+  const auto refused = [](const Json& config, std::int64_t reached) {
+    return refusal([&] { (void)parse_rope_parameters(config, "config.json", 8, reached); });
+  };
+  EXPECT_EQ(refused(with(open_length("linear"), "/original_max_position_embeddings", 64), 1024),
+            "reached_length must be what config.json says of a model with rope type linear, 256: 1024 (config.json)");
+  EXPECT_EQ(refused(longrope_4(), 4096),
+            "reached_length must be what config.json says of a model with rope type longrope, 131072: 4096 "
+            "(config.json)");
+  EXPECT_EQ(refused({{"max_position_embeddings", 4096}}, 8192),
+            "reached_length must be what config.json says of a model with rope type default, 4096: 8192 (config.json)");
+  for (const std::int64_t reached : {255, 1025}) {
+    EXPECT_EQ(refused(open_length("yarn"), reached),
+              fmt::format("reached_length must lie between max_position_embeddings, 256, and 4 times that, 1024: {} "
+                          "(config.json)",
+                          reached));
+  }
+  EXPECT_EQ(parse_rope_parameters(longrope_4(), "config.json", 8, 131072).scaling.reached_length, 131072);
 }
 
 TEST(RopeScalingTest, TablesAreReadFromAPartOfAConfig) {

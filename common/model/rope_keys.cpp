@@ -1,0 +1,102 @@
+#include "common/model/rope_keys.h"
+
+#include "common/error.h"
+#include "common/suggestion.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+namespace longrope {
+namespace {
+
+// Engines as they were read: transformers 4.57 and 5.24 (modeling_rope_utils.py), vLLM up to 0.25 (rotary_embedding/)
+// and conversion/ of llama.cpp of 2026.
+
+/// Keys that the rope types read. Those of files only, which change no angle of a text, belong to all types.
+constexpr std::array<std::string_view, 8> kOfEveryType = {"rope_type",
+                                                          "type",
+                                                          "rope_theta",
+                                                          "partial_rotary_factor",
+                                                          "original_max_position_embeddings",
+                                                          "mrope_section",
+                                                          "mrope_interleaved",
+                                                          "finetuned"};
+constexpr std::array<std::string_view, 1> kLinear = {"factor"};
+constexpr std::array<std::string_view, 7> kYarn = {"factor", "attention_factor", "beta_fast", "beta_slow",
+                                                   "mscale", "mscale_all_dim",   "truncate"};
+constexpr std::array<std::string_view, 3> kLlama3 = {"factor", "low_freq_factor", "high_freq_factor"};
+constexpr std::array<std::string_view, 4> kLongrope = {"factor", "attention_factor", "short_factor", "long_factor"};
+
+std::vector<std::string_view> known_keys(std::string_view type) {
+  std::vector<std::string_view> known(kOfEveryType.begin(), kOfEveryType.end());
+  const auto add = [&](const auto& keys) { known.insert(known.end(), keys.begin(), keys.end()); };
+  if (type == "linear") add(kLinear);
+  if (type == "yarn") add(kYarn);
+  if (type == "llama3") add(kLlama3);
+  if (type == "longrope") add(kLongrope);
+  return known;
+}
+
+/// A key that engines use and transformers ignores.
+struct EngineKey {
+  std::string_view name;
+  std::string_view type;     // rope type with which they do
+  std::string_view engines;  // what they do with it
+  bool one_is_none = false;  // the value 1 changes nothing there
+};
+constexpr std::array<EngineKey, 5> kEngineKeys = {{
+    {"attn_factor", "yarn",
+     "vLLM up to 0.25 multiplies m by it, and llama.cpp's converter writes it into the GGUF as yarn_attn_factor", true},
+    {"extrapolation_factor", "yarn",
+     "vLLM up to 0.25 multiplies by it the share by which a pair keeps its angle, and llama.cpp's converter writes it "
+     "into the GGUF as yarn_ext_factor",
+     true},
+    {"apply_yarn_scaling", "yarn",
+     "with false, vLLM up to 0.25 leaves out yarn's part of m; llama.cpp's converter does not read it"},
+    {"short_mscale", "longrope",
+     "vLLM takes it for m up to the original length; llama.cpp's converter does not read it"},
+    {"long_mscale", "longrope",
+     "vLLM takes it for m beyond the original length; llama.cpp's converter does not read it"},
+}};
+
+std::string engine_sentence(const EngineKey& key, const JsonObject& rope, double attention_factor) {
+  std::string sentence = fmt::format("{} is ignored, as in transformers 4 and 5: m is {:.6g}; {}", rope.where(key.name),
+                                     attention_factor, key.engines);
+  if (key.name == "attn_factor" && rope.is_number(key.name)) {
+    sentence += fmt::format(" (vLLM serves m = {:.6g})", attention_factor * rope.number(key.name));
+  }
+  return sentence;
+}
+
+}  // namespace
+
+std::vector<std::string> ignored_rope_keys(const JsonObject& rope, std::string_view type, double attention_factor) {
+  constexpr std::size_t kMostSentences = 8;
+  constexpr std::size_t kLongestKey = 80;
+  const std::vector<std::string_view> known = known_keys(type);
+  std::vector<std::string> sentences;
+  std::size_t left_out = 0;
+  for (const std::string& key : rope.keys()) {
+    if (!rope.has(key) || std::ranges::find(known, key) != known.end()) continue;
+    const auto* const engine = std::ranges::find_if(
+        kEngineKeys, [&](const EngineKey& candidate) { return candidate.name == key && candidate.type == type; });
+    const bool used_by_engines = engine != kEngineKeys.end();
+    if (used_by_engines && engine->one_is_none && rope.is_number(key) && rope.number(key) == 1.0) continue;
+    if (sentences.size() == kMostSentences) {
+      ++left_out;
+      continue;
+    }
+    sentences.push_back(used_by_engines
+                            ? engine_sentence(*engine, rope, attention_factor)
+                            : fmt::format("{} is ignored, as in transformers: rope type {} has no such key{}",
+                                          printable_text(rope.where(key.substr(0, kLongestKey))), type,
+                                          suggestion(key, known)));
+  }
+  if (left_out > 0) sentences.push_back(fmt::format("{} more keys of {} are ignored", left_out, rope.where()));
+  return sentences;
+}
+
+}  // namespace longrope
