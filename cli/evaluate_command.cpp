@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "cli/scoring_arguments.h"
 #include "common/documents/documents.h"
 #include "common/error.h"
@@ -69,7 +70,7 @@ void evaluate(const EvaluateArguments& arguments) {
   std::ranges::sort(plan.lengths);
   if (!arguments.sliding.empty()) plan.sliding = parse_sliding(arguments.sliding, plan.lengths.back());
   plan.methods = evaluated_methods(arguments.factors);
-  const ModelDescription model = describe_model(scoring.model);
+  const ModelDescription model = described_model(scoring.model, scoring.reached_length);
   plan.documents = documents_to_score(scoring);
   for (const std::int64_t length : plan.lengths) {
     require_measurable({}, plan.documents, scoring.documents, length, model.vocabulary);

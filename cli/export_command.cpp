@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "common/error.h"
 #include "common/files/write_file.h"
 #include "common/formats/engine_config.h"
@@ -6,7 +7,8 @@
 #include "common/formats/factors_file.h"
 #include "common/formats/hugging_face_export.h"
 #include "common/formats/model_factors.h"
-#include "common/model/model_description.h"
+#include "common/sha256.h"
+#include "coordinator/store/store_reader.h"
 #include "coordinator/winner_file.h"
 #include "pipeline/pipeline_places.h"
 
@@ -28,6 +30,7 @@ struct ExportArguments {
   std::string factors;
   std::string short_factors;
   std::string model;
+  std::optional<std::int64_t> reached_length;
   std::string format;
   std::string out;
   std::string target = "hf5";
@@ -37,10 +40,21 @@ struct ExportArguments {
 
 void warn(const std::string& message) { std::cerr << "longrope: warning: " << message << "\n"; }
 
+/// How far the model reaches: what the search was told, or --reached-length.
+std::optional<std::int64_t> reached_length(const ExportArguments& arguments) {
+  if (arguments.database.empty()) return arguments.reached_length;
+  const auto searched = StoreReader(search_database_of(arguments.database, arguments.stage)).run().reached_length;
+  if (searched && arguments.reached_length.value_or(*searched) != *searched) {
+    throw InputError(fmt::format("--reached-length must be that of the search, {}: {} ({})", *searched,
+                                 *arguments.reached_length, arguments.database));
+  }
+  return searched ? searched : arguments.reached_length;
+}
+
 /// The best factors of a search, or of a stage of a pipeline.
-FactorsFile best_factors(const ExportArguments& arguments) {
+FactorsFile best_factors(const ExportArguments& arguments, const ModelDescription& model) {
   Winner winner = winner_of_search(search_database_of(arguments.database, arguments.stage), arguments.stage,
-                                   identify_model(arguments.model));
+                                   {model, [](const std::filesystem::path& file) { return sha256_of_file(file); }});
   if (!winner.best.final) std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
   return std::move(winner.file);
 }
@@ -70,9 +84,9 @@ void export_factors(const ExportArguments& arguments) {
   if (!arguments.layers.empty() && arguments.format != "csv") {
     throw InputError(fmt::format("--layers belongs to --format csv: {}", arguments.format));
   }
-  const ModelDescription model = describe_model(arguments.model);
+  const ModelDescription model = described_model(arguments.model, reached_length(arguments));
   FactorsFile file =
-      arguments.factors.empty() ? best_factors(arguments) : read_factors_with_warnings(arguments.factors, model);
+      arguments.factors.empty() ? best_factors(arguments, model) : read_factors_with_warnings(arguments.factors, model);
   if (!arguments.short_factors.empty()) {
     add_short_table(file, read_factors_with_warnings(arguments.short_factors, model),
                     "--short-factors " + arguments.short_factors);
@@ -96,11 +110,11 @@ void export_factors(const ExportArguments& arguments) {
   if (const auto sentence = tables_left_out(file, original_length)) warn(*sentence);
   const HuggingFaceTarget target = parse_hugging_face_target(arguments.target);
   if (arguments.format == "vllm") {
-    write_file_atomically(arguments.out, vllm_config(arguments.model, tables, target));
+    write_file_atomically(arguments.out, vllm_config(model, tables, target));
   } else if (arguments.format == "axolotl") {
-    write_file_atomically(arguments.out, axolotl_config(arguments.model, tables, target));
+    write_file_atomically(arguments.out, axolotl_config(model, tables, target));
   } else {
-    export_hugging_face(arguments.model, tables, arguments.out, target);
+    export_hugging_face(model, tables, arguments.out, target);
   }
   fmt::print("{}\n", arguments.out);
 }
@@ -118,6 +132,7 @@ void add_export_command(CLI::App& app) {
       "--short-factors", arguments->short_factors,
       "Canonical JSON with a second table, used for texts up to its target_len (short-context recovery)");
   add_model(*command, arguments->model, "Hugging Face directory of the model that the factors are for");
+  add_reached_length(*command, arguments->reached_length);
   command
       ->add_option(
           "--format", arguments->format,

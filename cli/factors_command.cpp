@@ -1,6 +1,6 @@
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "common/formats/named_factors.h"
-#include "common/model/model_description.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ namespace {
 
 struct FactorsArguments {
   std::string model;
+  std::optional<std::int64_t> reached_length;
   std::int64_t length = 0;
   std::string method = "yarn";
   std::string attention_factor;
@@ -24,7 +26,7 @@ struct FactorsArguments {
 };
 
 void print_factors(const FactorsArguments& arguments) {
-  const ModelDescription model = describe_model(arguments.model);
+  const ModelDescription model = described_model(arguments.model, arguments.reached_length);
   const RescaleFactors factors = named_factors(arguments.method, arguments.attention_factor, model, arguments.length);
   if (arguments.json) {
     const nlohmann::ordered_json report = {{"lambda", factors.lambda},
@@ -52,6 +54,7 @@ void add_factors_command(CLI::App& app) {
       "factors", "Print the factors of a closed form (PI, NTK, YaRN, …) or a file, for a model and a length");
   auto arguments = std::make_shared<FactorsArguments>();
   add_model(*command, arguments->model);
+  add_reached_length(*command, arguments->reached_length);
   in_tokens(command->add_option("--length", arguments->length, "Tokens to extend the model to, as in 8192 or 8k"))
       ->required();
   command->add_option("--method", arguments->method, kFactorsHelp)->capture_default_str();

@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "common/duration.h"
 #include "common/formats/named_factors.h"
 #include "common/stop_signals.h"
@@ -91,11 +92,12 @@ void finetune(FinetuneArguments arguments) {
   options.model = arguments.model;
   if (arguments.init == "random") options.random_weights = arguments.initializer_range;
   if (options.target_length == 0) options.target_length = options.length;
-  if (!arguments.factors.empty()) {
-    options.factors = named_factors(arguments.factors, arguments.attention_factor, describe_model(options.model),
-                                    options.target_length);
-  }
   options.place = process_place_from_environment();
+  const ModelDescription model = describe_model(options.model, options.reached_length);
+  if (options.place.rank == 0) warn_about(model);
+  if (!arguments.factors.empty()) {
+    options.factors = named_factors(arguments.factors, arguments.attention_factor, model, options.target_length);
+  }
   stop_on_signals();
   TrainingProgress progress(options);
   const TrainingObserver observer{
@@ -116,6 +118,7 @@ void add_finetune_command(CLI::App& app) {
   TrainingOptions& options = arguments->training;
   const auto tokens = CLI::Range(std::int64_t{2}, std::int64_t{1} << 31);
   add_model(*command, arguments->model);
+  add_reached_length(*command, options.reached_length);
   command
       ->add_option("--documents", options.documents, "Documents file; the first --length tokens of each are a sample")
       ->required();

@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "common/formats/model_factors.h"
 #include "common/formats/named_factors.h"
 
@@ -7,6 +8,7 @@
 #include <cstdint>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace longrope {
@@ -17,12 +19,14 @@ struct ImportArguments {
   std::string model;
   std::string out;
   std::string attention_factor;
+  std::optional<std::int64_t> reached_length;
   std::int64_t length = 0;
 };
 
 void import_into_file(const ImportArguments& arguments) {
   const ModelFactors imported =
-      import_factors(arguments.file, arguments.attention_factor, describe_model(arguments.model), arguments.length);
+      import_factors(arguments.file, arguments.attention_factor,
+                     described_model(arguments.model, arguments.reached_length), arguments.length);
   for (const std::string& warning : imported.warnings) std::cerr << "longrope: warning: " << warning << "\n";
   write_factors_json(imported.file, arguments.out);
   fmt::print("{}\n", arguments.out);
@@ -40,6 +44,7 @@ void add_import_command(CLI::App& app) {
           "canonical JSON (its table for --length)")
       ->required();
   command->add_option("--model", arguments->model, "Hugging Face model directory that the factors are for")->required();
+  add_reached_length(*command, arguments->reached_length);
   in_tokens(command->add_option("--length", arguments->length, "Tokens that the factors extend the model to"))
       ->required();
   command->add_option("--attention-factor", arguments->attention_factor, kAttentionFactorHelp);

@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "common/error.h"
 #include "common/model/model_description.h"
 #include "config/config.h"
@@ -26,6 +27,7 @@ std::string biases(const ModelDescription& model) {
 
 struct InspectArguments {
   std::string directory;
+  std::optional<std::int64_t> reached_length;
   std::optional<std::int64_t> length;
   std::string dtype = "fp32";
   std::int64_t memory_budget = 0;
@@ -61,7 +63,7 @@ void print_memory(const ModelDescription& model, const InspectArguments& argumen
 
 void inspect_model(const InspectArguments& arguments) {
   const std::string& directory = arguments.directory;
-  const ModelDescription model = describe_model(directory);
+  const ModelDescription model = described_model(directory, arguments.reached_length);
   row("model", model.name);
   row("architecture", model.architecture);
   row("digest", model_digest(directory));
@@ -102,6 +104,7 @@ void add_inspect_model_command(CLI::App& app) {
   auto* command = app.add_subcommand("inspect-model", "Print what a Hugging Face model directory holds");
   auto arguments = std::make_shared<InspectArguments>();
   add_model(*command, arguments->directory);
+  add_reached_length(*command, arguments->reached_length);
   auto* length =
       in_tokens(command->add_option("--length", arguments->length,
                                     "Also estimate the memory that scoring a document of this many tokens takes"))

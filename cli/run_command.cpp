@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "cli/plan_table.h"
 #include "cli/progress_display.h"
 #include "common/error.h"
@@ -70,9 +71,11 @@ void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) 
   const Config config = configured(arguments);
   const std::filesystem::path database = database_of(arguments, config);
   if (!config.is_pipeline()) {
-    const IdentifiedModel model = identify_model(config.model);
+    const IdentifiedModel model = identify_model(config.model, config.reached_length);
+    warn_about(model.description);
     return search_shown({config, model, database, workers}) ? report_end(database) : say(kStopped);
   }
+  warn_about(describe_model(config.model, config.reached_length));
   const PipelineTools tools = {.search = [&](const Config& searched, const IdentifiedModel& model,
                                              const std::filesystem::path& file) -> std::optional<FactorsFile> {
                                  if (!search_shown({searched, model, file, workers})) return std::nullopt;
@@ -113,7 +116,9 @@ void coordinate(const SearchArguments& arguments, const std::string& bind, bool 
   }
   const std::filesystem::path database = database_of(arguments, config);
   ProgressDisplay display;
-  PreparedSearch prepared = prepare_search(config);
+  const IdentifiedModel model = identify_model(config.model, config.reached_length);
+  warn_about(model.description);
+  PreparedSearch prepared = prepare_search(config, model);
   stop_on_signals();
   ZmqServer transport(bind);  // before the database is made: an endpoint may be refused
   Coordinator coordinator(std::move(prepared), database, display.reports());
@@ -160,7 +165,9 @@ void add_run_command(CLI::App& app) {
       "Example:\n  longrope run configs/byte-llama-demo.toml --db demo.db --workers 2");
   command->callback([=] {
     if (*dry) {
-      write_plan(plan_run(configured(*arguments)), *plan, std::cout);
+      const Config config = configured(*arguments);
+      warn_about(describe_model(config.model, config.reached_length));
+      write_plan(plan_run(config), *plan, std::cout);
     } else {
       run(*arguments, *workers);
     }

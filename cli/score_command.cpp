@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "cli/scoring_arguments.h"
 #include "common/documents/documents.h"
 #include "common/error.h"
@@ -105,8 +106,9 @@ void score(const ScoreArguments& arguments) {
   ScorerOptions options = scorer_options(arguments.scoring);
   options.sliding_window = arguments.sliding_window;
   options.time_phases = arguments.timings;
+  const ModelDescription model = described_model(arguments.scoring.model, arguments.scoring.reached_length);
   PerplexityScorer scorer(arguments.scoring.model, options);
-  const ScorePlan plan = score_plan(arguments, fitness, scorer.model());
+  const ScorePlan plan = score_plan(arguments, fitness, model);
   const std::vector<ScoringTask> tasks = scoring_tasks(plan);
   const std::int64_t expected = expected_progress(scorer, tasks);
   if (!arguments.logits_out.empty()) {

@@ -1,6 +1,7 @@
 #include "cli/scoring_arguments.h"
 
 #include "cli/command.h"
+#include "cli/model_argument.h"
 #include "cli/score_progress.h"
 
 #include <atomic>
@@ -9,6 +10,7 @@ namespace longrope {
 
 void add_scoring_options(CLI::App& command, ScoringArguments& arguments) {
   add_model(command, arguments.model);
+  add_reached_length(command, arguments.reached_length);
   command
       .add_option("--documents", arguments.documents,
                   "Documents file, written by longrope documents or tools/prepare_documents.py")

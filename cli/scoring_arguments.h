@@ -21,6 +21,7 @@ namespace longrope {
 /// What `score` and `evaluate` have in common: both measure documents without a coordinator.
 struct ScoringArguments {
   std::string model;
+  std::optional<std::int64_t> reached_length;
   std::string documents;
   std::optional<std::int64_t> count;
   std::string dtype = "fp32";

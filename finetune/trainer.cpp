@@ -35,8 +35,12 @@ constexpr const char* kLogFile = "training_log.jsonl";
 fs::path training_folder(const fs::path& out) { return plain_folder(out).string() + ".training"; }
 
 FineTunedModel fine_tuned_model(const TrainingOptions& options) {
-  return {options.model, options.factors, /*mixed_windows=*/short_samples(options.settings).has_value(),
-          options.target_length, options.settings.target};
+  return {options.model,
+          options.factors,
+          /*mixed_windows=*/short_samples(options.settings).has_value(),
+          options.target_length,
+          options.settings.target,
+          options.reached_length};
 }
 
 /// The device of this process. "cuda" means, for each of several processes, the GPU of its place on its machine.
@@ -55,7 +59,7 @@ class Training {
  public:
   explicit Training(const TrainingOptions& options)
       : options_(options),
-        model_(describe_model(options.model)),
+        model_(describe_model(options.model, options.reached_length)),
         placement_(choose_placement(
             {device_of(options), options.settings.dtype, options.settings.angles, options.settings.threads})),
         long_(long_samples(options, model_)),

@@ -20,6 +20,9 @@ struct TrainingOptions {
   /// Hugging Face directory of the model to train. Of `random_weights` it needs config.json alone.
   std::filesystem::path model;
 
+  /// Tokens that `model` is made for, where the user says it (describe_model()). Default: what its config.json says.
+  std::optional<std::int64_t> reached_length;
+
   /// Standard deviation of the random matrices to begin with. Default nullopt: the weights of `model`.
   std::optional<double> random_weights;
 

@@ -74,6 +74,8 @@ nlohmann::json state_settings(const TrainingOptions& options, const TrainingSamp
   settings["factors"] = options.factors ? digest(*options.factors) : "the model's";
   settings["target_length"] = options.factors ? options.target_length : 0;
   settings["length"] = options.length;
+  // Not where it is not said, so that earlier states go on.
+  if (options.reached_length) settings["reached_length"] = *options.reached_length;
   settings["processes"] = options.place.count;
   settings["arithmetic"] = arithmetic;
   return settings;

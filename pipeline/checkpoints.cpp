@@ -10,6 +10,9 @@
 
 namespace longrope {
 
+Checkpoints::Checkpoints(std::filesystem::path model, std::optional<std::int64_t> reached_length)
+    : model_(std::move(model)), reached_length_(reached_length) {}
+
 const std::string& Checkpoints::file_digest(const std::filesystem::path& file) {
   struct stat status = {};
   // What is not there has no identity; sha256_of_file() says so.
@@ -42,11 +45,15 @@ std::string Checkpoints::output_digest(const std::filesystem::path& output) {
   return hash.hex();
 }
 
+std::optional<std::int64_t> Checkpoints::reached_length(const std::filesystem::path& directory) const {
+  return directory == model_ ? reached_length_ : std::nullopt;
+}
+
 const ModelDescription& Checkpoints::description(const std::filesystem::path& directory) {
   const std::string config = file_digest(directory / "config.json");
   auto& [known, model] = descriptions_[directory];
   if (known != config) {
-    model = describe_model(directory);
+    model = describe_model(directory, reached_length(directory));
     known = config;
   }
   return model;

@@ -113,6 +113,7 @@ bool EvaluateDriver::evaluate(const PipelineStageRecord& record, const PipelineC
     add(option, fs::absolute(file).string());
   };
   add_file("model", model);
+  if (const auto reached = context.checkpoints.reached_length(model)) add("reached-length", std::to_string(*reached));
   add_file("documents", evaluate_.documents);
   add("lengths", fmt::format("{}", fmt::join(evaluate_.lengths, ",")));
   if (evaluate_.count) add("count", std::to_string(*evaluate_.count));

@@ -54,7 +54,7 @@ class ExportDriver final : public StageDriver {
         (tables.short_table->factors == own.up_to_original || tables.short_table->factors == own.beyond_original)) {
       share_attention_factor(tables, context);
     }
-    export_hugging_face(checkpoint, tables, out, parse_hugging_face_target(export_.target));
+    export_hugging_face(model, tables, out, parse_hugging_face_target(export_.target));
     return {WorkEnd::kDone, out, ""};
   }
 

@@ -114,6 +114,9 @@ Child FinetuneDriver::built_in_training(const PipelineStageRecord& record, const
                                       std::to_string(sample_length(context.config.stages, stage_)),
                                       "--out",
                                       out.string()};
+  if (const auto reached = context.checkpoints.reached_length(context.places.checkpoint(record.model))) {
+    command.insert(command.end(), {"--reached-length", std::to_string(*reached)});
+  }
   const std::vector<std::string> options = command_line(settings(context));
   command.insert(command.end(), options.begin(), options.end());
   return {.command = std::move(command), .folder = ".", .log = context.places.log(record.name)};

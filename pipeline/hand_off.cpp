@@ -151,7 +151,8 @@ void write_hand_off(const HandOff& hand_off, const fs::path& out, Checkpoints& c
                                .factors = hand_off.factors,
                                .mixed_windows = false,
                                .target_length = hand_off.target_length,
-                               .target = hand_off.settings.target};
+                               .target = hand_off.settings.target,
+                               .reached_length = checkpoints.reached_length(hand_off.model)};
     export_fine_tuned(
         model, [&](const fs::path& weights) { link_weights(hand_off.model, weights); }, folder / kModelFolder);
     write_factor_files(hand_off, folder, checkpoints);

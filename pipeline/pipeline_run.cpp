@@ -167,7 +167,7 @@ PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints) {
 
 PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& database, const PipelineTools& tools) {
   require_feasible(config, stages_over(database));
-  Checkpoints checkpoints;
+  Checkpoints checkpoints(config.model, config.reached_length);
   PipelineStore store(database, pipeline_record(config, checkpoints));
   const PipelinePlaces places(database, config.model, store.stages());
   const PipelineContext context{config, database, places, checkpoints, tools};

@@ -18,7 +18,7 @@ std::string place_of(const Document& document, const std::filesystem::path& file
 }  // namespace
 
 Preflight::Preflight(const Config& config, const StagesOver& over)
-    : config_(config), over_(over), model_(describe_model(config.model)) {}
+    : config_(config), over_(over), model_(describe_model(config.model, config.reached_length)) {}
 
 void Preflight::check(const PipelineStage& stage) {
   if (over_.skipped.contains(stage.name)) return;

@@ -44,7 +44,7 @@ std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::
 }
 
 std::vector<StageCost> plan_run(const Config& config) {
-  const ModelDescription model = describe_model(config.model);
+  const ModelDescription model = describe_model(config.model, config.reached_length);
   std::vector<StageCost> stages;
   for (const PipelineStage& stage : config.stages) {
     StageCost& cost = stages.emplace_back(StageCost{.name = stage.name, .kind = std::string(to_string(stage.kind))});

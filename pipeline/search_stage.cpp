@@ -149,6 +149,7 @@ fs::path SearchDriver::write_seed(const std::string& seed_stage, const PipelineS
 Config SearchDriver::search_config(const PipelineStageRecord& record, const PipelineContext& context) const {
   Config config = context.config;
   config.model = context.places.checkpoint(record.model);
+  config.reached_length = context.checkpoints.reached_length(config.model);
   config.stages = {stage_};
   SearchStage& search = std::get<SearchStage>(config.stages.front().work);
   if (search.recovery) {

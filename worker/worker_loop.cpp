@@ -91,6 +91,7 @@ class Compute {
       scorer.threads = session.threads;
       scorer.memory_budget = options_.memory_budget;
       scorer_ = std::make_unique<PerplexityScorer>(directory, scorer);
+      for (const std::string& warning : scorer_->model().warnings) spdlog::warn("{}", printable_text(warning));
       return Loaded{std::move(model), scorer_->device_description(), session.threads};
     } catch (const std::exception& error) {
       return LoadFailed{error.what()};

@@ -16,9 +16,8 @@ std::string head(HuggingFaceTarget target) {
 
 }  // namespace
 
-std::string vllm_config(const std::filesystem::path& model_directory, const EngineTables& tables,
-                        HuggingFaceTarget target) {
-  nlohmann::ordered_json overrides = config_overrides(model_directory, tables, target);
+std::string vllm_config(const ModelDescription& model, const EngineTables& tables, HuggingFaceTarget target) {
+  nlohmann::ordered_json overrides = config_overrides(model, tables, target);
   nlohmann::ordered_json& rope = overrides[rope_key(target)];
   // A Phi-3 of transformers 4 may have three keys only and no attention factor: then the su rule holds.
   if (rope.contains("attention_factor")) {
@@ -29,12 +28,11 @@ std::string vllm_config(const std::filesystem::path& model_directory, const Engi
   // JSON of numbers and plain names has no single quote, the only character that must not stand in a text of YAML
   // between single quotes.
   return fmt::format("{}# vllm serve {} --config THIS\nmax-model-len: {}\nhf-overrides: '{}'\n", head(target),
-                     model_directory.filename().string(), tables.target_length, overrides.dump());
+                     model.directory.filename().string(), tables.target_length, overrides.dump());
 }
 
-std::string axolotl_config(const std::filesystem::path& model_directory, const EngineTables& tables,
-                           HuggingFaceTarget target) {
-  nlohmann::ordered_json overrides = config_overrides(model_directory, tables, target);
+std::string axolotl_config(const ModelDescription& model, const EngineTables& tables, HuggingFaceTarget target) {
+  nlohmann::ordered_json overrides = config_overrides(model, tables, target);
   require_one_attention_factor(tables);
   nlohmann::ordered_json& rope = overrides[rope_key(target)];
   if (!tables.short_table) rope["short_factor"] = rope["long_factor"];

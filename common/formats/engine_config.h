@@ -3,7 +3,6 @@
 #include "common/formats/engine_tables.h"
 #include "common/formats/hugging_face_export.h"
 
-#include <filesystem>
 #include <string>
 
 namespace longrope {
@@ -16,13 +15,13 @@ namespace longrope {
 /// long_mscale in place of attention_factor, so each table may have an attention factor of its own (without a short
 /// table both are the long one's). It takes the long factors for every sequence when max-model-len is above the
 /// original length (spec §8.3).
-[[nodiscard]] std::string vllm_config(const std::filesystem::path& model_directory, const EngineTables& tables,
+[[nodiscard]] std::string vllm_config(const ModelDescription& model, const EngineTables& tables,
                                       HuggingFaceTarget target);
 
 /// Keys for an axolotl configuration: overrides_of_model_config and sequence_len (spec §10). Without a short table
 /// short_factor is λ too, because samples up to the original length would be trained with another table otherwise. With
 /// a short table they are, as in mixed windows (spec §7.5), and two different attention factors are refused.
-[[nodiscard]] std::string axolotl_config(const std::filesystem::path& model_directory, const EngineTables& tables,
+[[nodiscard]] std::string axolotl_config(const ModelDescription& model, const EngineTables& tables,
                                          HuggingFaceTarget target);
 
 }  // namespace longrope

@@ -190,27 +190,25 @@ HuggingFaceTarget parse_hugging_face_target(std::string_view name) {
   throw InputError(fmt::format("target must be hf5 or hf4: {}", name));
 }
 
-void export_hugging_face(const fs::path& model_directory, const EngineTables& tables, const fs::path& out,
+void export_hugging_face(const ModelDescription& model, const EngineTables& tables, const fs::path& out,
                          HuggingFaceTarget target) {
-  const ModelDescription model = describe_model(model_directory);
   const OrderedJson config = searched_config(model, tables, target);
   require_one_attention_factor(tables);
   write_folder_atomically(out, [&](const fs::path& folder) {
-    link_other_files(model_directory, /*with_weights=*/true, folder);
+    link_other_files(model.directory, /*with_weights=*/true, folder);
     write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
-    write_canonical_factors(folder / kFactorsFile, model, model_digest(model_directory), tables);
+    write_canonical_factors(folder / kFactorsFile, model, model_digest(model.directory), tables);
   });
 }
 
-void export_hugging_face(const fs::path& model_directory, const RescaleFactors& factors, std::int64_t target_length,
+void export_hugging_face(const ModelDescription& model, const RescaleFactors& factors, std::int64_t target_length,
                          const fs::path& out, HuggingFaceTarget target) {
-  export_hugging_face(model_directory, {.factors = factors, .target_length = target_length, .short_table = {}}, out,
-                      target);
+  export_hugging_face(model, {.factors = factors, .target_length = target_length, .short_table = {}}, out, target);
 }
 
-OrderedJson config_overrides(const fs::path& model_directory, const EngineTables& tables, HuggingFaceTarget target) {
-  const OrderedJson untouched = read_config(model_directory / kConfigFile);
-  const OrderedJson config = searched_config(describe_model(model_directory), tables, target);
+OrderedJson config_overrides(const ModelDescription& model, const EngineTables& tables, HuggingFaceTarget target) {
+  const OrderedJson untouched = read_config(model.directory / kConfigFile);
+  const OrderedJson config = searched_config(model, tables, target);
   OrderedJson overrides = OrderedJson::object();
   const auto old = untouched.find("rope_scaling");
   if (target == HuggingFaceTarget::k5 && old != untouched.end() && !old->is_null()) overrides["rope_scaling"] = nullptr;
@@ -221,12 +219,12 @@ OrderedJson config_overrides(const fs::path& model_directory, const EngineTables
 }
 
 void require_exportable(const FineTunedModel& model) {
-  static_cast<void>(fine_tuned_config(model, describe_model(model.model_directory)));
+  static_cast<void>(fine_tuned_config(model, describe_model(model.model_directory, model.reached_length)));
 }
 
 void export_fine_tuned(const FineTunedModel& fine_tuned, const std::function<void(const fs::path&)>& write_files,
                        const fs::path& out) {
-  const ModelDescription model = describe_model(fine_tuned.model_directory);
+  const ModelDescription model = describe_model(fine_tuned.model_directory, fine_tuned.reached_length);
   const OrderedJson config = fine_tuned_config(fine_tuned, model);
   write_folder_atomically(out, [&](const fs::path& folder) {
     link_other_files(fine_tuned.model_directory, /*with_weights=*/false, folder);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/formats/engine_tables.h"
+#include "common/model/model_description.h"
 #include "common/rope/rescale_factors.h"
 
 #include <nlohmann/json.hpp>
@@ -32,7 +33,7 @@ enum class HuggingFaceTarget { k4, k5 };
 /// - `longrope_factors.json` beside config.json is the canonical factors file, with the model's digest, and with a
 ///   schedule if there are two tables.
 ///
-/// All other regular files of `model_directory` are hard links, or copies where the file system cannot link, never
+/// All other regular files of the model's directory are hard links, or copies where the file system cannot link, never
 /// symbolic links: `out` outlives the model's directory. Linked files share their content, so do not edit them in
 /// place. Hidden files and subdirectories are left out.
 ///
@@ -40,18 +41,18 @@ enum class HuggingFaceTarget { k4, k5 };
 /// require_expressible() and require_one_attention_factor() refuse (engine_tables.h), for an attention factor other
 /// than su with Phi-3 and k4 (which computes it itself, from the two lengths above), and when `out` exists and is not
 /// empty; Error when writing fails.
-void export_hugging_face(const std::filesystem::path& model_directory, const EngineTables& tables,
-                         const std::filesystem::path& out, HuggingFaceTarget target);
+void export_hugging_face(const ModelDescription& model, const EngineTables& tables, const std::filesystem::path& out,
+                         HuggingFaceTarget target);
 /// The same without a short table.
-void export_hugging_face(const std::filesystem::path& model_directory, const RescaleFactors& factors,
-                         std::int64_t target_length, const std::filesystem::path& out, HuggingFaceTarget target);
+void export_hugging_face(const ModelDescription& model, const RescaleFactors& factors, std::int64_t target_length,
+                         const std::filesystem::path& out, HuggingFaceTarget target);
 
 /// The keys of config.json that such a directory adds or changes, in the form of `target`: what engines take as
 /// overrides of the untouched model's config.json. Where that has rope_scaling, which transformers 5 would prefer,
 /// rope_scaling comes first and is null. attention_factor is the long table's. Throws InputError for what
 /// require_expressible() refuses.
-[[nodiscard]] nlohmann::ordered_json config_overrides(const std::filesystem::path& model_directory,
-                                                      const EngineTables& tables, HuggingFaceTarget target);
+[[nodiscard]] nlohmann::ordered_json config_overrides(const ModelDescription& model, const EngineTables& tables,
+                                                      HuggingFaceTarget target);
 
 /// A checkpoint whose new weights were trained from those of `model_directory`.
 struct FineTunedModel {
@@ -60,6 +61,7 @@ struct FineTunedModel {
   bool mixed_windows = false;             // up to the original length it was trained with the angles it had before
   std::int64_t target_length = 0;         // tokens that `factors` are for
   HuggingFaceTarget target = HuggingFaceTarget::k5;
+  std::optional<std::int64_t> reached_length;  // of `model_directory`, where the user says it (describe_model())
 };
 
 /// Writes such a model as export_hugging_face() does, with these differences, so that documents of every length get the

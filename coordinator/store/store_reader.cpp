@@ -11,6 +11,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -22,6 +23,13 @@ namespace {
 
 std::optional<double> perplexity(std::optional<double> mean_nll) {
   return mean_nll ? std::optional(std::exp(*mean_nll)) : std::nullopt;
+}
+
+/// [model] reached_length in the settings of a run; they are whatever a database holds.
+std::optional<std::int64_t> reached_length_of(const std::string& settings) {
+  const nlohmann::json json = nlohmann::json::parse(settings, nullptr, /*allow_exceptions=*/false);
+  const auto found = json.is_object() ? json.find("reached_length") : json.end();
+  return found != json.end() && found->is_number_integer() ? std::optional(found->get<std::int64_t>()) : std::nullopt;
 }
 
 struct Timing {
@@ -137,7 +145,7 @@ RunInfo StoreReader::run() const {
   return implementation_->consistently([this](const SQLite::Database& database) {
     RowReader row(database,
                   "SELECT name, seed, model_name, model_digest, dtype, angles, threads_per_worker, config_file,"
-                  " software_version FROM run");
+                  " software_version, trajectory_settings FROM run");
     if (!row.next()) {
       throw InputError(fmt::format("the database holds no search yet: {}", implementation_->file.string()));
     }
@@ -151,6 +159,7 @@ RunInfo StoreReader::run() const {
     run.threads_per_worker = row.integer();
     run.config_file = row.text();
     run.software_version = row.text();
+    run.reached_length = reached_length_of(row.text());
     return run;
   });
 }

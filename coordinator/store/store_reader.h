@@ -24,7 +24,8 @@ struct RunInfo {
   std::string angles;  // "fp64", "hf_fp32"
   std::int64_t threads_per_worker = 0;
   std::string config_file;
-  std::string software_version;  // that created the database
+  std::string software_version;                // that created the database
+  std::optional<std::int64_t> reached_length;  // [model] reached_length of the configuration
 };
 
 struct StageProgress {

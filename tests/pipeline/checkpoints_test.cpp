@@ -28,6 +28,23 @@ TEST_F(CheckpointsTest, FileIsReadOnceWhateverItsName) {
   EXPECT_EQ(&checkpoints_.file_digest(search_), &checkpoints_.file_digest(link));
 }
 
+TEST_F(CheckpointsTest, ReachedLengthIsThatOfTheUntouchedModelAlone) {
+  const std::filesystem::path trained = directory_ / "trained";
+  std::filesystem::copy(model_, trained);
+  for (const std::filesystem::path& model : {model_, trained}) {
+    nlohmann::json config = nlohmann::json::parse(std::ifstream(model / "config.json"));
+    config.erase("rope_parameters");
+    config["max_position_embeddings"] = 512;
+    config["rope_scaling"] = {{"type", "linear"}, {"factor", 4.0}};
+    std::ofstream(model / "config.json") << config;
+  }
+  Checkpoints checkpoints(model_, 512);
+  EXPECT_EQ(checkpoints.description(model_).scaling.reached_length, 512);
+  EXPECT_EQ(checkpoints.identified(model_).description.scaling.reached_length, 512);
+  EXPECT_EQ(checkpoints.description(trained).scaling.reached_length, 2048);
+  EXPECT_EQ(checkpoints.reached_length(trained), std::nullopt);
+}
+
 TEST_F(CheckpointsTest, FileThatChangedIsReadAgain) {
   const std::string before = checkpoints_.digest(model_);
   write_weights(model_, 9.0F);  // another file under the same name

@@ -48,7 +48,7 @@ std::string between(const std::string& text, const std::string& begin, const std
 }
 
 TEST(EngineConfigTest, VllmGetsFactorsLengthsAndTheAttentionFactorUnderItsOwnNames) {
-  const std::string text = vllm_config(kModel, sample_tables(), HuggingFaceTarget::k5);
+  const std::string text = vllm_config(describe_model(kModel), sample_tables(), HuggingFaceTarget::k5);
   EXPECT_THAT(text, HasSubstr("\nmax-model-len: 4096\n"));
   const auto overrides = nlohmann::json::parse(between(text, "hf-overrides: '", "'\n"));
   EXPECT_EQ(overrides.at("max_position_embeddings"), kTarget);
@@ -64,7 +64,7 @@ TEST(EngineConfigTest, VllmGetsFactorsLengthsAndTheAttentionFactorUnderItsOwnNam
 }
 
 TEST(EngineConfigTest, AxolotlTrainsEveryLengthWithTheFactors) {
-  const std::string text = axolotl_config(kModel, sample_tables(), HuggingFaceTarget::k5);
+  const std::string text = axolotl_config(describe_model(kModel), sample_tables(), HuggingFaceTarget::k5);
   EXPECT_THAT(text, HasSubstr("sequence_len: 4096\noverrides_of_model_config:\n"));
   EXPECT_THAT(text, HasSubstr("\n  max_position_embeddings: 4096\n"));
   const auto rope = nlohmann::json::parse(between(text, "  rope_parameters: ", "\n"));
@@ -74,7 +74,7 @@ TEST(EngineConfigTest, AxolotlTrainsEveryLengthWithTheFactors) {
 }
 
 TEST(EngineConfigTest, VllmGetsBothTablesWithAnAttentionFactorEach) {
-  const std::string text = vllm_config(kModel, two_tables(1.0), HuggingFaceTarget::k5);
+  const std::string text = vllm_config(describe_model(kModel), two_tables(1.0), HuggingFaceTarget::k5);
   const auto rope = nlohmann::json::parse(between(text, "hf-overrides: '", "'\n")).at("rope_parameters");
   EXPECT_EQ(rope.at("short_factor").get<std::vector<double>>(), std::vector<double>(32, 1.5));
   EXPECT_EQ(rope.at("long_factor").get<std::vector<double>>(), sample_factors().lambda);
@@ -84,12 +84,12 @@ TEST(EngineConfigTest, VllmGetsBothTablesWithAnAttentionFactorEach) {
 }
 
 TEST(EngineConfigTest, Transformers4GetsItsOwnKeys) {
-  const std::string vllm = vllm_config(kModel, sample_tables(), HuggingFaceTarget::k4);
+  const std::string vllm = vllm_config(describe_model(kModel), sample_tables(), HuggingFaceTarget::k4);
   EXPECT_THAT(vllm, HasSubstr("# For transformers 4.\n"));
   const auto overrides = nlohmann::json::parse(between(vllm, "hf-overrides: '", "'\n"));
   EXPECT_EQ(overrides.at("rope_scaling").at("long_mscale"), 1.125);
   EXPECT_FALSE(overrides.contains("rope_parameters"));
-  const std::string axolotl = axolotl_config(kModel, sample_tables(), HuggingFaceTarget::k4);
+  const std::string axolotl = axolotl_config(describe_model(kModel), sample_tables(), HuggingFaceTarget::k4);
   const auto rope = nlohmann::json::parse(between(axolotl, "  rope_scaling: ", "\n"));
   EXPECT_EQ(rope.at("short_factor"), rope.at("long_factor"));
 }
@@ -102,16 +102,16 @@ TEST(EngineConfigTest, ScalingThatTheModelCarriesIsTakenOutFirst) {
   config.erase("rope_parameters");
   config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 2.0}};
   std::ofstream(model / "config.json") << config;
-  const std::string text = axolotl_config(model, sample_tables(), HuggingFaceTarget::k5);
+  const std::string text = axolotl_config(describe_model(model), sample_tables(), HuggingFaceTarget::k5);
   EXPECT_LT(text.find("  rope_scaling: null\n"), text.find("  rope_parameters: {")) << "the first wipes the second out";
 }
 
 TEST(EngineConfigTest, AxolotlTrainsShortSamplesWithTheShortTableThatIsGiven) {
-  const std::string text = axolotl_config(kModel, two_tables(1.125), HuggingFaceTarget::k5);
+  const std::string text = axolotl_config(describe_model(kModel), two_tables(1.125), HuggingFaceTarget::k5);
   const auto rope = nlohmann::json::parse(between(text, "  rope_parameters: ", "\n"));
   EXPECT_EQ(rope.at("short_factor").get<std::vector<double>>(), std::vector<double>(32, 1.5));
   EXPECT_THAT(
-      [] { static_cast<void>(axolotl_config(kModel, two_tables(1.0), HuggingFaceTarget::k5)); },
+      [] { static_cast<void>(axolotl_config(describe_model(kModel), two_tables(1.0), HuggingFaceTarget::k5)); },
       ThrowsMessage<InputError>(HasSubstr("attention factor of the short table must be the long one's, 1.125")));
 }
 
@@ -121,9 +121,9 @@ TEST(EngineConfigTest, WhatNoEngineCanExpressIsRefused) {
   EngineTables too_short = sample_tables();
   too_short.target_length = 512;
   for (const auto& config : {vllm_config, axolotl_config}) {
-    EXPECT_THAT([&] { static_cast<void>(config(kModel, kept_positions, HuggingFaceTarget::k5)); },
+    EXPECT_THAT([&] { static_cast<void>(config(describe_model(kModel), kept_positions, HuggingFaceTarget::k5)); },
                 ThrowsMessage<InputError>(HasSubstr("n_hat must be 0")));
-    EXPECT_THAT([&] { static_cast<void>(config(kModel, too_short, HuggingFaceTarget::k5)); },
+    EXPECT_THAT([&] { static_cast<void>(config(describe_model(kModel), too_short, HuggingFaceTarget::k5)); },
                 ThrowsMessage<InputError>(HasSubstr("above the 512 tokens")));
   }
 }

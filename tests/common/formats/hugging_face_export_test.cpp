@@ -12,6 +12,7 @@
 #include <functional>
 #include <iterator>
 #include <string>
+#include <vector>
 
 namespace longrope {
 namespace {
@@ -64,7 +65,7 @@ class HuggingFaceExportTest : public testing::Test {
     std::ofstream(model_ / "tokenizer.json") << "{}";
   }
   [[nodiscard]] nlohmann::json exported(HuggingFaceTarget target) const {
-    export_hugging_face(model_, factors_, kTargetLength, out_, target);
+    export_hugging_face(describe_model(model_), factors_, kTargetLength, out_, target);
     return nlohmann::json::parse(content(out_ / "config.json"));
   }
   void change_config(const nlohmann::json& changes) const {
@@ -211,7 +212,7 @@ TEST_F(HuggingFaceExportTest, GivenShortTableReplacesTheFineTunedOneUpToItsLengt
                                .short_table = {{.factors = recovered, .max_length = kOriginalLength}}};
   for (const HuggingFaceTarget target : {HuggingFaceTarget::k4, HuggingFaceTarget::k5}) {
     fs::remove_all(out_);
-    export_hugging_face(model_, tables, out_, target);
+    export_hugging_face(describe_model(model_), tables, out_, target);
     const RopeParameters read =
         parse_rope_parameters(nlohmann::json::parse(content(out_ / "config.json")), "config.json", 8);
     EXPECT_EQ(read.geometry.original_length, kOriginalLength);
@@ -229,7 +230,7 @@ TEST_F(HuggingFaceExportTest, ShortTableWithAnotherAttentionFactorIsRefused) {
       .factors = factors_,
       .target_length = kTargetLength,
       .short_table = {{.factors = exact_factors({1.0, 1.0, 1.0, 1.0}, 0, {}), .max_length = kOriginalLength}}};
-  EXPECT_THAT(refusal([&] { export_hugging_face(model_, tables, out_, HuggingFaceTarget::k5); }),
+  EXPECT_THAT(refusal([&] { export_hugging_face(describe_model(model_), tables, out_, HuggingFaceTarget::k5); }),
               HasSubstr("attention factor of the short table must be the long one's"));
   EXPECT_EQ(entries(), 1U);
 }
@@ -238,6 +239,31 @@ TEST_F(HuggingFaceExportTest, TargetThatScaledModelReachesAlreadyIsRefused) {
   change_config({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}});
   EXPECT_THAT(refusal([&] { static_cast<void>(exported(HuggingFaceTarget::k5)); }),
               HasSubstr("above the 4096 tokens that the model reaches: 4096"));
+}
+
+TEST_F(HuggingFaceExportTest, ReachedLengthThatIsSaidIsWhereTheTablesChange) {
+  change_config({{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}});  // 1,024 tokens are 4 times 256
+  const ModelDescription model = describe_model(model_, 1024);
+  for (const HuggingFaceTarget target : {HuggingFaceTarget::k4, HuggingFaceTarget::k5}) {
+    fs::remove_all(out_);
+    export_hugging_face(model, factors_, kTargetLength, out_, target);
+    const auto config = nlohmann::json::parse(content(out_ / "config.json"));
+    EXPECT_EQ(config.at("original_max_position_embeddings"), 1024);
+    EXPECT_EQ(config.at("max_position_embeddings"), kTargetLength);
+    const RopeParameters read = parse_rope_parameters(config, "config.json", 8);
+    EXPECT_EQ(read.scaling.up_to_original.lambda, (std::vector<double>{4.0, 4.0, 4.0, 4.0}));
+    EXPECT_EQ(read.scaling.beyond_original.lambda, factors_.lambda);
+    EXPECT_EQ(read.scaling.reached_length, kTargetLength);
+  }
+  FineTunedModel trained = {.model_directory = model_, .factors = factors_, .target_length = 2048};
+  EXPECT_THAT(refusal([&] { require_exportable(trained); }), HasSubstr("at least the 4096 tokens"));
+  trained.reached_length = 1024;
+  fs::remove_all(out_);
+  export_fine_tuned(
+      trained, [](const fs::path& folder) { std::ofstream(folder / "model.safetensors") << "new"; }, out_);
+  const auto config = nlohmann::json::parse(content(out_ / "config.json"));
+  EXPECT_EQ(config.at("original_max_position_embeddings"), 256);
+  EXPECT_EQ(config.at("max_position_embeddings"), 2048);
 }
 
 TEST_F(HuggingFaceExportTest, ExportedFactorsReadBackBitExactly) {
@@ -300,7 +326,7 @@ TEST_F(HuggingFaceExportTest, FactorsOfAnotherModelAreRefused) {
 
 TEST_F(HuggingFaceExportTest, TargetNotAboveTheOriginalLengthIsRefused) {
   const auto export_to = [&](std::int64_t target) {
-    export_hugging_face(model_, factors_, target, out_, HuggingFaceTarget::k5);
+    export_hugging_face(describe_model(model_), factors_, target, out_, HuggingFaceTarget::k5);
   };
   EXPECT_THAT(refusal([&] { export_to(kOriginalLength); }), HasSubstr("1024"));
   EXPECT_FALSE(fs::exists(out_));
