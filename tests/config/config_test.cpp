@@ -436,6 +436,14 @@ TEST_F(ConfigTest, EverySearchKeyChangesTheTrajectorySettings) {
   EXPECT_EQ(settings.size(), keys.size() + 1);
 }
 
+TEST_F(ConfigTest, ReachedLengthThatIsNotGivenIsNoPartOfTheIdentity) {
+  EXPECT_EQ(load(kMinimal).reached_length, std::nullopt);
+  EXPECT_EQ(trajectory_settings(load(kMinimal)).find("reached_length"), std::string::npos)
+      << "searches that were begun without the key go on";
+  EXPECT_EQ(load(replaced(kMinimal, "[model]", "[model]\nreached_length = 512")).reached_length, 512);
+  EXPECT_THROW((void)load(replaced(kMinimal, "[model]", "[model]\nreached_length = 1")), InputError);
+}
+
 TEST_F(ConfigTest, SeedFilesCountByContent) {
   const auto with_file = [&](const std::string& name, const std::string& content) {
     std::ofstream(directory_ / name) << content;
@@ -452,6 +460,7 @@ TEST_F(ConfigTest, OtherKeysOfTheTrajectoryChangeItsSettings) {
       {"name = \"demo\"", "name = \"demo\"\nseed = 1"},
       {"[model]", "[model]\ndtype = \"bf16\""},
       {"[model]", "[model]\nangles = \"hf_fp32\""},
+      {"[model]", "[model]\nreached_length = 512"},
       {"[model]", "[worker]\nthreads = 2\n[model]"},
       {"4k", "5k"},
       {"4096", "5120"},

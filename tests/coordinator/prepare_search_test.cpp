@@ -91,6 +91,21 @@ TEST_F(PrepareSearchTest, ScaledModelIsSearchedFromTheLengthThatItReaches) {
   EXPECT_DOUBLE_EQ(space.grid.upper_bound, 1.25 * 600.0 / 512.0);
 }
 
+TEST_F(PrepareSearchTest, ScaledModelIsSearchedFromTheLengthThatTheConfigurationSays) {
+  carry_linear_scaling();
+  config_.reached_length = 256;
+  stage_.target_length = 512;
+  const PreparedSearch prepared = prepare_search(config_);
+  const SearchSpace& space = prepared.plan.stages.front().space;
+  EXPECT_EQ(space.geometry.original_length, 128);
+  EXPECT_EQ(space.reached_length(), 256);
+  EXPECT_DOUBLE_EQ(space.grid.upper_bound, 1.25 * 512.0 / 256.0);
+  EXPECT_NE(prepared.run.trajectory_settings.find("\"reached_length\":256"), std::string::npos);
+  config_.reached_length = 1024;
+  expect_refused(config_, {"reached_length must lie between max_position_embeddings, 256, and 2 times that, 512: 1024",
+                           "config.json"});
+}
+
 TEST_F(PrepareSearchTest, TargetThatScaledModelReachesAlreadyIsRefused) {
   carry_linear_scaling();
   stage_.target_length = 512;

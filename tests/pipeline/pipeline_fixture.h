@@ -87,6 +87,7 @@ class PipelineFixture : public testing::Test {
         .search = [this](const Config& config, const IdentifiedModel&,
                          const std::filesystem::path& database) -> std::optional<FactorsFile> {
           calls_.push_back("search " + config.stages.front().name);
+          searched_.push_back(config);
           if (stop_) return std::nullopt;
           std::ofstream(database) << "searched";
           FactorsFile::Entry entry;
@@ -105,6 +106,7 @@ class PipelineFixture : public testing::Test {
 
   ChildEnd run_child(const Child& child) {
     calls_.push_back(child.command.size() > 1 ? child.command[1] : child.command[0]);
+    commands_.push_back(child.command);
     if (stop_) return {.stopped = true};
     if (!failure_.empty()) return {.last_line = failure_};
     const auto option = [&](const std::string& name) {
@@ -151,6 +153,8 @@ class PipelineFixture : public testing::Test {
   std::filesystem::path final_ = directory_ / "final.safetensors";
   Config config_;
   std::vector<std::string> calls_;  // what the fakes were called for
+  std::vector<Config> searched_;                    // the configuration of each search
+  std::vector<std::vector<std::string>> commands_;  // the command line of each child
   std::vector<std::string> said_;
   bool stop_ = false;              // a signal has come
   std::string failure_;            // why children fail; empty: they do not

@@ -14,6 +14,8 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::IsSupersetOf;
+using testing::Not;
 
 class PipelineRunTest : public PipelineFixture {
  protected:
@@ -42,6 +44,25 @@ TEST_F(PipelineRunTest, EveryStageRunsOnceInTheOrderOfTheFile) {
   for (const PipelineStage& stage : config_.stages) EXPECT_EQ(state(stage.name), PipelineStageState::kFinished);
   EXPECT_TRUE(std::filesystem::exists(folder("out") / "small-out" / "config.json"));
   EXPECT_EQ(row("tune").inputs.size(), 3U) << "model, factors, documents";
+}
+
+TEST_F(PipelineRunTest, ReachedLengthIsPassedOnWithTheUntouchedModelAlone) {
+  std::ofstream(model_ / "config.json")
+      << R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 258, "hidden_size": 8, "intermediate_size": 8,)"
+      << R"( "num_hidden_layers": 1, "num_attention_heads": 1, "head_dim": 8, "max_position_embeddings": 64,)"
+      << R"( "rope_theta": 10000.0, "rope_scaling": {"type": "linear", "factor": 4.0}})";
+  EXPECT_THAT(refusal(), HasSubstr("must exceed the 256 tokens that the checkpoint reaches: 128"));
+  config_.reached_length = kOriginalLength;
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  ASSERT_EQ(searched_.size(), 3U);
+  EXPECT_EQ(searched_[0].reached_length, kOriginalLength);
+  EXPECT_EQ(searched_[1].reached_length, std::nullopt) << "its checkpoint was trained";
+  ASSERT_EQ(commands_.size(), 3U);
+  EXPECT_THAT(commands_[0], IsSupersetOf({"finetune", "--reached-length", "64"}));
+  EXPECT_THAT(commands_[1], Not(Contains("--reached-length"))) << "evaluates the trained checkpoint";
+  EXPECT_THAT(commands_[2], IsSupersetOf({"evaluate", "--reached-length", "64"})) << "evaluates the untouched model";
+  config_.reached_length.reset();
+  EXPECT_NE(refusal(), "(not refused)") << "another pipeline";
 }
 
 TEST_F(PipelineRunTest, FinishedPipelineDoesNothingAgain) {
