@@ -91,6 +91,19 @@ TEST_F(StoreReaderTest, ReadsWhileTheWriterIsOpenAndWriting) {
   EXPECT_EQ(run.model_digest, "model-digest");
 }
 
+TEST_F(StoreReaderTest, ReachedLengthIsThatOfTheSettings) {
+  RunRecord record = sample::run();
+  const auto reached = [&](const std::string& name) {
+    const Store store(directory_ / name, record);
+    return StoreReader(directory_ / name).run().reached_length;
+  };
+  EXPECT_EQ(reached("without.db"), std::nullopt);
+  record.trajectory_settings = R"({"reached_length":256,"seed":7})";
+  EXPECT_EQ(reached("with.db"), 256);
+  record.trajectory_settings = R"({"reached_length":"far"})";
+  EXPECT_EQ(reached("hostile.db"), std::nullopt);
+}
+
 TEST_F(StoreReaderTest, ProgressCountsCandidatesEvaluationsAndPasses) {
   Store store(file_, sample::run());
   store.apply(sample_results(false));
