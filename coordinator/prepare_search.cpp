@@ -1,6 +1,7 @@
 #include "coordinator/prepare_search.h"
 
 #include "common/error.h"
+#include "common/model/expected_tensors.h"
 #include "common/model/model_description.h"
 #include "common/software_version.h"
 #include "coordinator/search_space.h"
@@ -115,6 +116,7 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
     spaces.push_back(
         search_space(std::get<SearchStage>(stage.work), model, "stage " + stage.name + ", " + config.file.string()));
   }
+  require_usable_weights(model);
   SearchPlan& plan = prepared.plan;
   plan.seed = config.seed;
   plan.model_name = model.name;

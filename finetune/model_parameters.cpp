@@ -1,5 +1,6 @@
 #include "finetune/model_parameters.h"
 
+#include "common/model/expected_tensors.h"
 #include "finetune/tensor_file.h"
 
 #include <ATen/ATen.h>
@@ -31,6 +32,7 @@ ModelParameters parameters_from(const ModelDescription& model, const TensorSourc
 }  // namespace
 
 ModelParameters load_parameters(const ModelDescription& model, at::Device device) {
+  require_usable_weights(model);
   Checkpoint checkpoint(model.directory);
   ModelParameters parameters =
       parameters_from(model, [&](const std::string& name, const std::vector<std::int64_t>& shape) {

@@ -6,6 +6,7 @@
 #include "common/files/write_folder.h"
 #include "common/formats/factors_file.h"
 #include "common/formats/hugging_face_export.h"
+#include "common/model/expected_tensors.h"
 #include "common/model/model_description.h"
 #include "common/sha256.h"
 
@@ -168,6 +169,7 @@ void require_trained_from(const fs::path& folder, const fs::path& checkpoint, Ch
   require_same_factors(wanted, found);
   require_same_numbers(wanted, found);
   require_same_tensors(wanted, found);
+  require_usable_weights(found);
   const auto weights = [&](const fs::path& model) {
     std::vector<std::string> digests;
     for (const fs::path& file : weight_files(model)) digests.push_back(checkpoints.file_digest(file));

@@ -1,6 +1,7 @@
 #include "pipeline/preflight.h"
 
 #include "common/error.h"
+#include "common/model/expected_tensors.h"
 #include "pipeline/stage.h"
 
 #include <fmt/format.h>
@@ -74,6 +75,7 @@ void Preflight::train(const std::filesystem::path& file, const std::vector<Docum
 
 void require_feasible(const Config& config, const StagesOver& over) {
   Preflight preflight(config, over);
+  require_usable_weights(preflight.model());
   for (const bool trains : {false, true}) {  // what judges comes first, to be looked for in what is trained on
     for (const PipelineStage& stage : config.stages) {
       if ((stage.kind == StageKind::kFinetune) != trains) continue;

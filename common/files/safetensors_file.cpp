@@ -31,6 +31,7 @@ constexpr std::size_t kLengthBytes = sizeof(std::uint64_t);
 constexpr std::size_t kHeaderDepth = 3;  // header → tensor → shape
 constexpr std::size_t kAlignment = 8;    // the written data section starts at a multiple of this
 constexpr std::string_view kMetadataKey = "__metadata__";
+constexpr std::string_view kLargeFilePointer = "version https://git-lfs.github.com/spec/";
 
 constexpr std::array<std::pair<std::string_view, std::uint64_t>, 15> kBytesPerElement = {{{"BOOL", 1},
                                                                                           {"U8", 1},
@@ -157,6 +158,10 @@ struct SafetensorsFile::Mapping {
 
   void read_header(const std::string& file) {
     const std::span<const std::byte> whole(static_cast<const std::byte*>(address), size);
+    const std::string_view text(static_cast<const char*>(address), size);
+    if (text.starts_with(kLargeFilePointer)) {
+      refuse("file must hold tensors: it is a Git LFS pointer, not yet the file; fetch it with git lfs pull", file);
+    }
     std::uint64_t header_bytes = 0;
     std::memcpy(&header_bytes, whole.data(), kLengthBytes);  // little-endian, as every platform we build for
     if (header_bytes > kMaxHeaderBytes || header_bytes > size - kLengthBytes) {

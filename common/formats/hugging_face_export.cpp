@@ -64,6 +64,15 @@ OrderedJson phi3_rope_scaling(const RopeTables& tables) {
   return {{"type", "longrope"}, {"short_factor", tables.short_lambda}, {"long_factor", tables.factors.lambda}};
 }
 
+/// config.json of the model. Where its lm_head is not the embedding although config.json says so, the copy says what
+/// the weights are: transformers 4 and other engines follow the key.
+OrderedJson config_of(const ModelDescription& model) {
+  OrderedJson config = read_config(model.directory / kConfigFile);
+  const auto tied = config.find("tie_word_embeddings");
+  if (tied != config.end() && *tied == true && !model.tied_embeddings) *tied = false;
+  return config;
+}
+
 /// The model was scored without its sliding windows; transformers must not apply them either.
 void disable_sliding_window(OrderedJson& config, const ModelDescription& model) {
   if (model.sliding_window() == 0) return;
@@ -155,7 +164,7 @@ void write_canonical_factors(const fs::path& file, const ModelDescription& model
 /// config.json of the model with searched tables in place of its own.
 OrderedJson searched_config(const ModelDescription& model, const EngineTables& tables, HuggingFaceTarget target) {
   require_expressible(tables, model);
-  OrderedJson config = read_config(model.directory / kConfigFile);
+  OrderedJson config = config_of(model);
   const bool has_short = tables.short_table.has_value();
   // Without a short table the model is as it was before the search, up to the length that it reached then.
   const std::vector<double>& short_lambda =
@@ -167,7 +176,7 @@ OrderedJson searched_config(const ModelDescription& model, const EngineTables& t
 
 /// config.json of a model that was trained with its factors.
 OrderedJson fine_tuned_config(const FineTunedModel& fine_tuned, const ModelDescription& model) {
-  OrderedJson config = read_config(model.directory / kConfigFile);
+  OrderedJson config = config_of(model);
   if (!fine_tuned.factors) return config;
   const RescaleFactors& factors = *fine_tuned.factors;
   require_expressible(factors, model);

@@ -5,7 +5,9 @@
 #include "common/files/read_file.h"
 #include "common/files/strict_json.h"
 #include "common/model/architecture.h"
+#include "common/model/expected_tensors.h"
 #include "common/model/head_dim.h"
+#include "common/model/model_directory.h"
 #include "common/sha256.h"
 
 #include <fmt/format.h>
@@ -21,6 +23,8 @@
 namespace longrope {
 namespace {
 
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr std::size_t kMaxConfigBytes = 16U << 20U;
 constexpr std::size_t kMaxIndexBytes = 64U << 20U;
 // Far above any published model, as the limits in head_dim.h.
@@ -156,6 +160,29 @@ std::string weights_dtype(const JsonObject& config) {
   return "float32";  // Hugging Face's default
 }
 
+/// As transformers 5 (tie_weights): values that differ are kept apart, whatever config.json says.
+void read_tie(const JsonObject& config, ModelDescription& model) {
+  model.tied_embeddings = config.optional_boolean("tie_word_embeddings").value_or(false);
+  if (!model.tied_embeddings || !has_own_output_embedding(model.directory)) return;
+  model.tied_embeddings = false;
+  model.warnings.push_back(
+      fmt::format("tie_word_embeddings is true, but the checkpoint has an lm_head that differs from its embedding: the "
+                  "two are kept apart, as transformers 5 does; engines that follow the key, transformers 4 among them, "
+                  "use the embedding until it is set to false ({})",
+                  config.where()));
+}
+
+/// transformers with peft applies an adapter that it finds beside a model; without the model it is refused with the
+/// weights.
+void warn_of_adapter(ModelDescription& model) {
+  const auto exists = [&](const char* name) { return std::filesystem::exists(model.directory / name); };
+  if (!exists("adapter_config.json") || !(exists(kSingleFile) || exists(kIndexFile))) return;
+  model.warnings.push_back(
+      fmt::format("an adapter lies beside the model and is not applied, while transformers with peft applies it: merge "
+                  "it into the weights, or move adapter_config.json away ({})",
+                  model.directory.native()));
+}
+
 void require_inside_directory(const std::filesystem::path& shard, const std::string& place) {
   const bool leaves = shard.is_absolute() || std::ranges::any_of(shard, [](const std::filesystem::path& component) {
                         return component == ".." || component.empty();
@@ -178,6 +205,7 @@ std::int64_t ModelDescription::sliding_window() const {
 }
 
 ModelDescription describe_model(const std::filesystem::path& directory, std::optional<std::int64_t> reached_length) {
+  require_model_directory(directory);
   const std::filesystem::path file = directory / "config.json";
   const nlohmann::json json = parse_strict_json(read_file(file, kMaxConfigBytes), file.native());
   const JsonObject config(json, file.native());
@@ -207,7 +235,8 @@ ModelDescription describe_model(const std::filesystem::path& directory, std::opt
   model.head_dim = read_head_dim(config).value();  // the two keys that it falls back to were read above
   model.rms_norm_epsilon =
       config.optional_number_above("rms_norm_eps", 0.0, kMaxEpsilon).value_or(architecture.default_epsilon);
-  model.tied_embeddings = config.optional_boolean("tie_word_embeddings").value_or(false);
+  read_tie(config, model);
+  warn_of_adapter(model);
   model.bos_token = config.optional_integer("bos_token_id", 0, model.vocabulary - 1);
   model.sliding_windows = sliding_windows(config, architecture, model.layers);
   read_rope(json, config, architecture, reached_length, model);
@@ -216,17 +245,15 @@ ModelDescription describe_model(const std::filesystem::path& directory, std::opt
 }
 
 std::vector<std::filesystem::path> weight_files(const std::filesystem::path& directory) {
-  const auto require_shard = [](const std::filesystem::path& path) {
+  const auto is_file = [](const std::filesystem::path& path) {
     std::error_code error;
     // Follows symbolic links: the Hugging Face cache links its files to ../../blobs.
-    if (!std::filesystem::is_regular_file(path, error)) {
-      throw InputError(fmt::format("a weight file must exist: {}", path.native()));
-    }
+    return std::filesystem::is_regular_file(path, error);
   };
-  const std::filesystem::path single = directory / "model.safetensors";
-  const std::filesystem::path index = directory / "model.safetensors.index.json";
+  const std::filesystem::path single = directory / kSingleFile;
+  const std::filesystem::path index = directory / kIndexFile;
   if (std::filesystem::exists(single) || !std::filesystem::exists(index)) {
-    require_shard(single);
+    if (!is_file(single)) refuse_missing_weights(directory, single);
     return {single};
   }
   const nlohmann::json json = parse_strict_json(read_file(index, kMaxIndexBytes), index.native());
@@ -235,7 +262,10 @@ std::vector<std::filesystem::path> weight_files(const std::filesystem::path& dir
   for (const std::string& tensor : weight_map.keys()) {
     const std::filesystem::path name = weight_map.text(tensor);
     require_inside_directory(name, index.native());
-    if (shards.insert(directory / name).second) require_shard(directory / name);
+    if (shards.insert(directory / name).second && !is_file(directory / name)) {
+      throw InputError(fmt::format("a weight file must exist: {} (named by {})", (directory / name).native(),
+                                   index.filename().native()));
+    }
   }
   if (shards.empty()) throw InputError(fmt::format("weight_map must name a shard: it is empty ({})", index.native()));
   return {shards.begin(), shards.end()};

@@ -11,7 +11,7 @@
 
 namespace longrope {
 
-/// What config.json of a Hugging Face directory says; no weights.
+/// What config.json of a Hugging Face directory says, and of its weights whether lm_head is the embedding.
 struct ModelDescription {
   std::filesystem::path directory;
   std::string name;          // the directory's name
@@ -24,7 +24,7 @@ struct ModelDescription {
   std::int64_t key_value_heads = 0;
   std::int64_t head_dim = 0;
   double rms_norm_epsilon = 1e-5;
-  bool tied_embeddings = false;
+  bool tied_embeddings = false;  // the lm_head is the embedding; false where the checkpoint holds another lm_head
   std::optional<std::int64_t> bos_token;
   bool query_key_value_bias = false;
   bool attention_output_bias = false;
@@ -35,7 +35,7 @@ struct ModelDescription {
   RotaryGeometry geometry;
   RopeScaling scaling;                // rope scaling that the checkpoint carries
   std::string weights_dtype;          // "bfloat16" as config.json says
-  std::vector<std::string> warnings;  // what config.json says that changes numbers of other engines and none here
+  std::vector<std::string> warnings;  // what a person should know about the checkpoint, a sentence each; commands print them
   std::string assumption;             // how far the model was taken to reach, where that is left open; else empty
 
   /// The factors of the model as it is, for a document of `length` tokens.
@@ -53,7 +53,8 @@ struct ModelDescription {
 
 /// Reads config.json. Throws InputError naming file, key and value for a key that is missing, of the wrong type or out
 /// of range, an architecture that is not supported (common/model/architecture.h), and anything that the worker's
-/// forward pass does not do. `reached_length`: tokens that the model is made for, where the user says it
+/// forward pass does not do. Weights need not be there; an lm_head beside a tied embedding is compared with it.
+/// `reached_length`: tokens that the model is made for, where the user says it
 /// (parse_rope_parameters(), which also says what contradicts config.json).
 [[nodiscard]] ModelDescription describe_model(const std::filesystem::path& directory,
                                               std::optional<std::int64_t> reached_length = std::nullopt);

@@ -198,6 +198,14 @@ TEST_F(PrepareSearchTest, MissingShardIsRefusedByName) {
   expect_refused(config_, {"model-00001-of-00001.safetensors"});
 }
 
+TEST_F(PrepareSearchTest, WeightsThatNoWorkerCouldLoadAreRefused) {
+  config_.model = directory_ / "model";
+  std::filesystem::create_directory(config_.model);
+  std::filesystem::copy_file(LONGROPE_SOURCE_DIR "/models/byte-llama/config.json", config_.model / "config.json");
+  std::ofstream(config_.model / "model.safetensors") << "version https://git-lfs.github.com/spec/v1\n";
+  expect_refused(config_, {"git lfs pull", "model.safetensors"});
+}
+
 TEST_F(PrepareSearchTest, DocumentInBothFilesIsRefused) {
   write_to(stage_.heldout_documents, {document_of("another-name", 2)});
   expect_refused(config_, {"held-out documents must not be searched on", digest(document_of("b", 2)), "stage 600"});

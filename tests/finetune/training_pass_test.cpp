@@ -122,7 +122,7 @@ TEST_P(TrainingPassTest, RecomputationHasTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(
     Families, TrainingPassTest,
     ::testing::Values(
-        Family{"Llama", {}}, Family{"Tied", {.tied_embeddings = true}},
+        Family{"Llama", {}}, Family{"Tied", {.tied_embeddings = true}}, Family{"LmHeadBesideATie", {.says_tied = true}},
         Family{"Qwen2", {.architecture = "Qwen2ForCausalLM", .query_key_value_bias = true}},
         Family{"Qwen3", {.architecture = "Qwen3ForCausalLM", .query_key_norm = true}},
         Family{"PartialRotary",

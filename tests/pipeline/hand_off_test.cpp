@@ -126,6 +126,14 @@ TEST_F(HandOffTest, CheckpointWithOtherTensorsIsRefused) {
               HasSubstr("must keep its shape, [256]: model.norm.weight is [2, 128]"));
 }
 
+TEST_F(HandOffTest, CheckpointOfADtypeThatNoStageReadsIsRefused) {
+  EXPECT_THAT(refusal(trained([](auto& tensors) {
+                train(tensors);
+                tensors.at("model.norm.weight").dtype = "I16";
+              })),
+              HasSubstr("weights must be F32, F16 or BF16: model.norm.weight is I16"));
+}
+
 TEST_F(HandOffTest, CheckpointWithOtherFactorsIsRefused) {
   const fs::path checkpoint = trained(train);
   nlohmann::json config = json(checkpoint / "config.json");

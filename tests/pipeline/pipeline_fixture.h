@@ -1,20 +1,17 @@
 #pragma once
 
-#include "common/files/safetensors_file.h"
 #include "common/formats/factors_file.h"
 #include "coordinator/store/pipeline_store.h"
 #include "pipeline/pipeline_run.h"
+#include "tests/support/constant_weights.h"
 #include "tests/support/prepared_fixture.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
-#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -62,9 +59,7 @@ class PipelineFixture : public testing::Test {
     write_weights(folder, value);
   }
   static void write_weights(const std::filesystem::path& folder, float value) {
-    const std::array<float, 2> values{value, value};
-    write_safetensors(folder / "model.safetensors",
-                      {{"model.norm.weight", {"F32", {2}, std::as_bytes(std::span(values))}}}, {});
+    ConstantWeights(describe_model(folder), value).write(folder);
   }
 
   void add_search(const std::string& name, StageKind kind, const std::string& model, std::int64_t length) {

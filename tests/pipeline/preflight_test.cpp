@@ -43,6 +43,14 @@ class PreflightTest : public testing::Test {
     return "(not refused)";
   }
 
+  /// The bundled model without its weights.
+  void lose_weights() {
+    const std::filesystem::path model = directory_ / "model";
+    std::filesystem::create_directory(model);
+    std::filesystem::copy_file(config_.model / "config.json", model / "config.json");
+    config_.model = model;
+  }
+
   void write_seed_with_leading_positions() const {
     FactorsFile file;
     file.model = factors_model(describe_model(config_.model), std::string(64, '0'));
@@ -59,6 +67,11 @@ class PreflightTest : public testing::Test {
   Config config_ = small_config(directory_);
   StagesOver over_;
 };
+
+TEST_F(PreflightTest, WeightsThatNoStageCouldLoadAreRefused) {
+  lose_weights();
+  EXPECT_THAT(refusal(), HasSubstr("a weight file must exist"));
+}
 
 TEST_F(PreflightTest, DocumentsThatFitAreAccepted) { EXPECT_EQ(refusal(), "(not refused)"); }
 

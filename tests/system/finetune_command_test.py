@@ -90,12 +90,15 @@ def transformers_training(model, config, batches):
     return losses, network.state_dict()
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", [False, True, "apart"])
 def test_loss_curve_is_that_of_transformers(tmp_path, documents, tied):
     import torch
     from safetensors.torch import load_file
 
-    model = tiny_model(tmp_path / "model", tie_word_embeddings=tied)
+    model = tiny_model(tmp_path / "model", tie_word_embeddings=tied is True)
+    if tied == "apart":  # config.json ties what the weights keep apart
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
     out = tmp_path / "out"
     finetune(out, documents, "--length", LENGTH, "--factors", "yarn", "--target-length", TARGET, "--steps", STEPS,
              "--batch-size", BATCH, "--micro-batch-size", 2, "--learning-rate", LEARNING_RATE, "--warmup-steps", WARMUP,
@@ -105,6 +108,8 @@ def test_loss_curve_is_that_of_transformers(tmp_path, documents, tied):
     losses, weights = transformers_training(model, out, [[[rows[index] for index in step["documents"]]] for step in log])
     assert [step["loss"] for step in log] == pytest.approx(losses, rel=1e-3)
     assert losses[-1] < 0.8 * losses[0]
+    assert json.loads((out / "config.json").read_text()).get("tie_word_embeddings", False) is (tied is True)
+    assert ("lm_head.weight" in load_file(out / "model.safetensors")) is (tied is not True)
     for name, trained in load_file(out / "model.safetensors").items():
         # 50 updates of at most 3e-3 each: what is left of their differences in rounding.
         assert torch.allclose(trained, weights[name], rtol=0, atol=2e-3), name

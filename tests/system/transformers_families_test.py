@@ -51,6 +51,7 @@ FAMILIES = {
     "llama-linear": llama(rope_scaling={"type": "linear", "factor": 4.0}),
     "llama-biases": llama(attention_bias=True, mlp_bias=True),
     "smollm2": llama(rope_theta=100000.0, tie_word_embeddings=True),
+    "smollm2-apart": llama(tie_word_embeddings=True),
     "mistral": family("MistralForCausalLM", "mistral", head_dim=24, sliding_window=24),
     "qwen2": qwen2(rope_theta=1000000.0),
     "qwen2-windowed": qwen2(use_sliding_window=True, sliding_window=24, max_window_layers=1),
@@ -60,6 +61,8 @@ FAMILIES = {
     "phi4-mini": family("Phi3ForCausalLM", "phi3", partial_rotary_factor=0.75, tie_word_embeddings=True,
                         sliding_window=262144, **PHI3),
 }
+# Their checkpoints hold an lm_head that differs from the embedding to which config.json ties it.
+APART = {"smollm2-apart"}
 WINDOWED = [name for name, config in FAMILIES.items() if config.get("sliding_window") == 24]
 UNSCALED = [name for name, config in FAMILIES.items() if "rope_scaling" not in config]
 
@@ -104,6 +107,9 @@ class Checkpoint:
         weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
         if config["tie_word_embeddings"]:
             weights.pop("lm_head.weight", None)
+        if folder.name in APART:
+            random = np.random.default_rng(7).standard_normal((VOCABULARY, config["hidden_size"]))
+            weights["lm_head.weight"] = (2.4 * random / config["hidden_size"] ** 0.5).astype(np.float32)
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
         self.documents = folder / "documents.safetensors"
         self.tokens = np.random.default_rng(11).integers(0, VOCABULARY, TOKENS).astype(np.int32)
@@ -192,6 +198,15 @@ def test_the_model_as_it_is(checkpoint):
     assert_same(checkpoint.ours(2)[0][:1], first)
 
 
+def test_an_lm_head_beside_a_tie_is_said(tmp_path):
+    apart = Checkpoint(tmp_path / "smollm2-apart", FAMILIES["smollm2-apart"])
+    done = longrope("score", "--model", apart.folder, "--documents", apart.documents, "--length", 37)
+    assert "has an lm_head that differs from its embedding" in done.stderr
+    tied = Checkpoint(tmp_path / "smollm2", FAMILIES["smollm2"])
+    done = longrope("score", "--model", tied.folder, "--documents", tied.documents, "--length", 37)
+    assert "lm_head" not in done.stderr
+
+
 def test_bfloat16(checkpoint):
     """Over enough tokens for the roundings of both sides to average out."""
     for variant in (checkpoint, checkpoint.variant(carrying_longrope(checkpoint.config))):
@@ -239,8 +254,8 @@ def test_sliding_windows_are_kept_on_request(tmp_path, name):
     assert np.abs(everything - logits_of(model, checkpoint.tokens)).max() > 0.1
 
 
-EXPORTED = {name: FAMILIES[name] for name in ("mistral", "qwen2-windowed", "qwen3", "phi3", "phi4-mini", "llama3.1",
-                                              "llama-linear", "qwen2.5-yarn")}
+EXPORTED = {name: FAMILIES[name] for name in ("smollm2-apart", "mistral", "qwen2-windowed", "qwen3", "phi3", "phi4-mini",
+                                              "llama3.1", "llama-linear", "qwen2.5-yarn")}
 EXPORTED["llama2-longrope"] = carrying_longrope(FAMILIES["llama2"])
 REACHED = {"llama3.1": 512, "llama-linear": 4 * ORIGINAL, "qwen2.5-yarn": 4 * ORIGINAL, "llama2-longrope": 8 * ORIGINAL}
 

@@ -104,7 +104,7 @@ void ReferenceTransformer::write(const std::filesystem::path& directory) const {
                                  {"num_key_value_heads", shape_.key_value_heads},
                                  {"rms_norm_eps", shape_.rms_norm_epsilon},
                                  {"rope_theta", shape_.rope_theta},
-                                 {"tie_word_embeddings", shape_.tied_embeddings},
+                                 {"tie_word_embeddings", shape_.tied_embeddings || shape_.says_tied},
                                  {"vocab_size", shape_.vocabulary}};
   std::ofstream(directory / "config.json") << config.dump();
 

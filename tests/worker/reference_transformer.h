@@ -24,6 +24,7 @@ struct ReferenceShape {
   double rms_norm_epsilon = 1e-5;
   double rope_theta = 10000.0;
   bool tied_embeddings = false;
+  bool says_tied = false;  // config.json ties the embeddings although there is an lm_head of its own
   std::string_view architecture = "LlamaForCausalLM";
   bool query_key_value_bias = false;
   bool attention_output_bias = false;

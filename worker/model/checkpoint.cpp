@@ -1,27 +1,19 @@
 #include "worker/model/checkpoint.h"
 
-#include "common/error.h"
-#include "common/model/model_description.h"
-
 #include <ATen/ATen.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
-#include <optional>
 
 namespace longrope {
 namespace {
 
-std::optional<at::ScalarType> floating_dtype(const std::string& name) {
-  if (name == "F32") return at::kFloat;
-  if (name == "F16") return at::kHalf;
-  if (name == "BF16") return at::kBFloat16;
-  return std::nullopt;
+/// The dtype of a tensor that CheckpointTensors::require() has accepted.
+at::ScalarType floating_dtype(const TensorView& view) {
+  if (view.dtype == "F32") return at::kFloat;
+  return view.dtype == "F16" ? at::kHalf : at::kBFloat16;
 }
 
 /// Gives the mapped pages back, so that loading does not hold the file and its copy at once. They stay in the system's
@@ -44,59 +36,20 @@ at::Tensor copy_of(std::span<const std::byte> bytes, const std::vector<std::int6
 
 }  // namespace
 
-Checkpoint::Checkpoint(const std::filesystem::path& directory)
-    : directory_(directory), paths_(weight_files(directory)) {
-  files_.reserve(paths_.size());
-  for (const std::filesystem::path& path : paths_) {
-    files_.emplace_back(path);
-    for (const auto& [name, view] : files_.back().tensors()) {
-      const auto [entry, inserted] = entries_.try_emplace(name, Entry{.file = files_.size() - 1});
-      if (!inserted) {
-        throw InputError(fmt::format("a tensor must be in one shard: {} is in {} and {}", name,
-                                     paths_[entry->second.file].native(), path.native()));
-      }
-    }
-  }
-}
-
 at::Tensor Checkpoint::load_rows(const std::string& name, std::int64_t first, std::int64_t count, at::ScalarType dtype,
                                  at::Device device) const {
-  const TensorView& view = files_[entries_.at(name).file].tensors().at(name);
+  const TensorView& view = *tensors_.find(name);
   const auto row_bytes = view.bytes.size() / static_cast<std::size_t>(view.shape.at(0));
   const auto bytes =
       view.bytes.subspan(static_cast<std::size_t>(first) * row_bytes, static_cast<std::size_t>(count) * row_bytes);
-  return copy_of(bytes, {count, view.shape.at(1)}, floating_dtype(view.dtype).value(), dtype, device);
+  return copy_of(bytes, {count, view.shape.at(1)}, floating_dtype(view), dtype, device);
 }
 
 at::Tensor Checkpoint::load(const std::string& name, const std::vector<std::int64_t>& shape, at::ScalarType dtype,
                             at::Device device) {
-  const auto entry = entries_.find(name);
-  if (entry == entries_.end()) {
-    throw InputError(fmt::format("missing tensor: {} ({})", name, directory_.native()));
-  }
-  const std::string& path = paths_[entry->second.file].native();
-  const TensorView& view = files_[entry->second.file].tensors().at(name);
-  if (view.shape != shape) {
-    throw InputError(fmt::format("shape mismatch: {} is [{}], config.json gives [{}] ({})", name,
-                                 fmt::join(view.shape, ", "), fmt::join(shape, ", "), path));
-  }
-  const auto stored = floating_dtype(view.dtype);
-  if (!stored) {
-    throw InputError(fmt::format("weights must be F32, F16 or BF16: {} is {} ({})", name, view.dtype, path));
-  }
-  entry->second.loaded = true;
-  return copy_of(view.bytes, shape, *stored, dtype, device);
-}
-
-void Checkpoint::require_all_loaded(const std::set<std::string>& ignored) const {
-  for (const auto& [name, entry] : entries_) {
-    const bool allowed =
-        std::ranges::any_of(ignored, [&name = name](const std::string& suffix) { return name.ends_with(suffix); });
-    if (!entry.loaded && !allowed) {
-      throw InputError(fmt::format("every tensor must belong to the architecture: {} does not ({})", name,
-                                   paths_[entry.file].native()));
-    }
-  }
+  const TensorView& view = tensors_.require(name, shape);
+  loaded_.insert(name);
+  return copy_of(view.bytes, shape, floating_dtype(view), dtype, device);
 }
 
 }  // namespace longrope

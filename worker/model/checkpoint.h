@@ -1,12 +1,11 @@
 #pragma once
 
-#include "common/files/safetensors_file.h"
+#include "common/model/checkpoint_tensors.h"
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,11 +13,12 @@
 namespace longrope {
 
 /// The weights of a Hugging Face directory, found by name and checked against the shape the model needs.
-/// Not thread-safe. What is loaded does not refer to the files.
+/// Not thread-safe. What is loaded does not refer to the files. require_usable_weights() has checked the tensors
+/// before; what is checked here holds for each tensor that is read.
 class Checkpoint {
  public:
   /// Maps every weight file. Throws InputError for a missing or broken shard, or a tensor that two shards hold.
-  explicit Checkpoint(const std::filesystem::path& directory);
+  explicit Checkpoint(const std::filesystem::path& directory) : tensors_(directory) {}
 
   /// A copy of tensor `name` in `dtype` on `device`, contiguous; F32, F16 and BF16 are read, rounding to nearest even.
   /// Throws InputError naming tensor and file for a missing tensor, another shape ("shape mismatch") or another dtype.
@@ -31,18 +31,11 @@ class Checkpoint {
 
   /// Throws InputError naming the first tensor that was not loaded: an architecture read only in part would give
   /// plausible, wrong numbers. Names with a suffix in `ignored` are allowed.
-  void require_all_loaded(const std::set<std::string>& ignored) const;
+  void require_all_loaded(const std::set<std::string>& ignored) const { tensors_.require_no_other(loaded_, ignored); }
 
  private:
-  struct Entry {
-    std::size_t file;  // index in files_
-    bool loaded = false;
-  };
-
-  std::filesystem::path directory_;
-  std::vector<std::filesystem::path> paths_;
-  std::vector<SafetensorsFile> files_;  // same order as paths_
-  std::map<std::string, Entry> entries_;
+  CheckpointTensors tensors_;
+  std::set<std::string> loaded_;
 };
 
 }  // namespace longrope

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "common/model/expected_tensors.h"
 #include "common/model/model_description.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/placement.h"
@@ -12,11 +13,6 @@
 #include <vector>
 
 namespace longrope {
-
-// Names of the tensors outside the layers.
-inline constexpr const char* kEmbeddingName = "model.embed_tokens.weight";
-inline constexpr const char* kFinalNormName = "model.norm.weight";
-inline constexpr const char* kOutputEmbeddingName = "lm_head.weight";  // when not tied to the embedding
 
 /// A linear map as the checkpoint holds it, in the weights dtype.
 struct LinearWeights {

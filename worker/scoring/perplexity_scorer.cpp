@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/files/safetensors_file.h"
+#include "common/model/expected_tensors.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/memory_estimate.h"
 #include "worker/model/projection.h"
@@ -54,6 +55,7 @@ struct PerplexityScorer::Implementation {
   }
 
   [[nodiscard]] Transformer load(const std::filesystem::path& directory) const {
+    require_usable_weights(description);
     set_threads(options.threads);
     return_large_blocks();
     const c10::InferenceMode inference;

@@ -106,6 +106,11 @@ TEST_F(SafetensorsFileTest, WritingBytesThatDisagreeWithTheShapeIsRefused) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
+TEST_F(SafetensorsFileTest, GitLfsPointerIsRefusedByItsName) {
+  std::ofstream(path_) << "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 13476838\n";
+  expect_refused("it is a Git LFS pointer, not yet the file; fetch it with git lfs pull");
+}
+
 TEST_F(SafetensorsFileTest, MissingFileIsRefused) { expect_refused("file must be readable"); }
 
 TEST_F(SafetensorsFileTest, DirectoryIsRefused) {

@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/formats/factors_file.h"
 #include "common/model/model_description.h"
+#include "tests/support/constant_weights.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -114,6 +115,23 @@ TEST_F(HuggingFaceExportTest, Version4KeepsBaseAndOriginalLengthAtTopLevel) {
   EXPECT_EQ(config.at("original_max_position_embeddings"), 1024);
   EXPECT_EQ(config.at("max_position_embeddings"), 4096);
   EXPECT_FALSE(config.contains("rope_parameters"));
+}
+
+TEST_F(HuggingFaceExportTest, TieIsSaidOnlyWhereTheLmHeadIsTheEmbedding) {
+  EXPECT_EQ(exported(HuggingFaceTarget::k5).at("tie_word_embeddings"), true);
+  ConstantWeights weights(describe_model(model_), 0.5F);
+  weights.set("lm_head.weight", {256, 32}, 0.25F);
+  fs::remove(model_ / "model.safetensors");
+  weights.write(model_);
+  const EngineTables tables = {.factors = factors_, .target_length = kTargetLength, .short_table = {}};
+  for (const HuggingFaceTarget target : {HuggingFaceTarget::k5, HuggingFaceTarget::k4}) {
+    fs::remove_all(out_);
+    EXPECT_EQ(exported(target).at("tie_word_embeddings"), false);
+    EXPECT_EQ(config_overrides(model_, tables, target).at("tie_word_embeddings"), false) << "vLLM and axolotl";
+  }
+  fs::remove_all(out_);
+  export_fine_tuned({.model_directory = model_, .target_length = 1024}, [](const fs::path&) {}, out_);
+  EXPECT_EQ(nlohmann::json::parse(content(out_ / "config.json")).at("tie_word_embeddings"), false);
 }
 
 TEST_F(HuggingFaceExportTest, SlidingWindowsAreSwitchedOffAsInScoring) {

@@ -11,6 +11,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <numeric>
 #include <span>
@@ -124,6 +125,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "Grouped2To1", .shape = {}}, Case{.name = "Grouped4To1", .shape = {.key_value_heads = 1}},
         Case{.name = "HeadDim96", .shape = {.query_heads = 2, .head_dim = 96}},
         Case{.name = "TiedEmbeddings", .shape = {.tied_embeddings = true}},
+        Case{.name = "LmHeadBesideATie", .shape = {.says_tied = true}},
         Case{.name = "Bfloat16File", .shape = {.dtype = "BF16"}},
         Case{.name = "Float32BeyondBfloat16", .shape = {.representable_in_bf16 = false}},
         Case{.name = "ThreeShards", .shape = {.shards = 3}}, Case{.name = "LlamaWithBiases", .shape = kLlamaWithBiases},
@@ -419,6 +421,8 @@ TEST_F(PerplexityScorerTest, BrokenCheckpointsAreRefused) {
   std::filesystem::resize_file(directory_ / "model.safetensors",
                                std::filesystem::file_size(directory_ / "model.safetensors") - 1);
   EXPECT_THAT(refused(), HasSubstr("within the file"));
+  std::ofstream(directory_ / "model.safetensors") << "version https://git-lfs.github.com/spec/v1\n";
+  EXPECT_THAT(refused(), HasSubstr("git lfs pull"));
   std::filesystem::remove(directory_ / "model.safetensors");
   EXPECT_THAT(refused(), HasSubstr("a weight file must exist"));
   ReferenceTransformer({.shards = 2}).write(directory_);
