@@ -28,7 +28,8 @@ def estimated_bytes(folder, length):
     printed = subprocess.run([str(LONGROPE), "inspect-model", str(folder / "model"), "--length", str(length)],
                              stdout=subprocess.PIPE, text=True, check=True).stdout
     line = next(line for line in printed.splitlines() if line.startswith("memory estimate"))
-    return float(line.split()[2]) * MEBIBYTE
+    number, unit = line.split()[2:4]
+    return float(number) * {"KiB": 2**10, "MiB": MEBIBYTE, "GiB": 2**30}[unit]
 
 
 def output_of(command):

@@ -1,7 +1,10 @@
 #include "cli/command.h"
 #include "cli/model_argument.h"
 #include "common/error.h"
+#include "common/model/expected_tensors.h"
 #include "common/model/model_description.h"
+#include "common/model/model_directory.h"
+#include "common/size_text.h"
 #include "config/config.h"
 #include "worker/model/memory_estimate.h"
 
@@ -9,6 +12,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,23 +50,38 @@ void print_memory(const ModelDescription& model, const InspectArguments& argumen
   const std::int64_t weight_bytes =
       parse_compute_dtype(arguments.dtype) == ComputeDtype::kBf16 ? kBfloat16Bytes : kFloat32Bytes;
   const std::int64_t budget = arguments.memory_budget > 0 ? arguments.memory_budget : available_memory();
-  const MemoryLayout layout =
-      fit_memory(model, {.weight_bytes = weight_bytes, .arithmetic_bytes = kFloat32Bytes}, *arguments.length, budget);
+  const MemoryLayout wanted = {.weight_bytes = weight_bytes, .arithmetic_bytes = kFloat32Bytes};
+  const MemoryLayout layout = fit_memory(model, wanted, *arguments.length, budget);
   const MemoryEstimate estimate = estimate_memory(model, layout, *arguments.length);
-  const auto mebibytes = [](std::int64_t bytes) {
-    return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / 0x1p20);
-  };
-  row("memory budget", mebibytes(budget));
-  row("memory estimate", fmt::format("{} for {} tokens", mebibytes(estimate.total()), *arguments.length));
-  row("  weights", layout.stream_weights ? "streamed from their files" : mebibytes(estimate.weights));
-  row("  one layer", mebibytes(estimate.layer));
-  row("  each token", fmt::format("{} bytes", estimate.per_token));
-  row("  tile",
-      fmt::format("{} of {} tokens", mebibytes(estimate.tile), std::min(layout.tile_tokens, *arguments.length)));
+  row("memory budget", size_text(budget, SizeRounding::kDown));
+  row("memory estimate", fmt::format("{} for {} tokens", size_text(estimate.total(), SizeRounding::kUp),
+                                     grouped_digits(*arguments.length)));
+  row("  weights", layout.stream_weights ? "streamed from their files" : size_text(estimate.weights));
+  row("  one layer", size_text(estimate.layer));
+  row("  each token", size_text(estimate.per_token));
+  row("  tile", fmt::format("{} of {} tokens", size_text(estimate.tile),
+                            grouped_digits(std::min(layout.tile_tokens, *arguments.length))));
+  row("longest length", fmt::format("{} tokens fit the budget", grouped_digits(longest_length(model, wanted, budget))));
+}
+
+/// Why a worker could not run the model; nullopt when it can.
+std::optional<std::string> why_not_supported(const std::string& directory) {
+  try {
+    require_usable_weights(describe_model(directory));
+    return std::nullopt;
+  } catch (const InputError& error) {
+    return error.what();
+  }
 }
 
 void inspect_model(const InspectArguments& arguments) {
   const std::string& directory = arguments.directory;
+  if (!std::filesystem::is_directory(directory)) require_model_directory(directory);  // no verdict on what is not there
+  if (const auto reason = why_not_supported(directory)) {
+    fmt::print("supported: no, because {}\n", *reason);
+    throw CLI::RuntimeError(kExitBadInput);
+  }
+  fmt::print("supported: yes\n");
   const ModelDescription model = described_model(directory, arguments.reached_length);
   row("model", model.name);
   row("architecture", model.architecture);
@@ -101,7 +120,8 @@ void inspect_model(const InspectArguments& arguments) {
 }  // namespace
 
 void add_inspect_model_command(CLI::App& app) {
-  auto* command = app.add_subcommand("inspect-model", "Print what a Hugging Face model directory holds");
+  auto* command = app.add_subcommand(
+      "inspect-model", "Say whether a Hugging Face model directory is supported, and print what it holds");
   auto arguments = std::make_shared<InspectArguments>();
   add_model(*command, arguments->directory);
   add_reached_length(*command, arguments->reached_length);
@@ -114,6 +134,7 @@ void add_inspect_model_command(CLI::App& app) {
       ->capture_default_str();
   add_memory_budget(*command, arguments->memory_budget);
   command->footer(
+      "The first line is \"supported: yes\", or \"supported: no, because …\" with exit code 2.\n"
       "Examples:\n  longrope inspect-model models/byte-llama\n"
       "  longrope inspect-model models/byte-llama --length 2097152 --memory-budget 8GiB");
   command->callback([=] { inspect_model(*arguments); });

@@ -1,6 +1,7 @@
 """A memory budget is kept: weights stay in their files, results stay the same, and what cannot fit is refused."""
 
 import json
+import re
 
 import pytest
 
@@ -62,7 +63,8 @@ def test_what_cannot_fit_is_refused_before_it_is_computed(documents):
 
 def test_the_estimate_is_printed_for_a_length_and_refused_alike():
     printed = longrope("inspect-model", MODEL, "--length", 100000).stdout
-    assert "for 100000 tokens" in printed and "1152 tokens" in printed
+    assert "for 100,000 tokens" in printed and "1,152 tokens" in printed
+    assert re.search(r"^longest length +[0-9,]+ tokens fit the budget$", printed, re.MULTILINE)
     streamed = longrope("inspect-model", MODEL, "--length", LENGTH, "--memory-budget", "30MiB").stdout
     assert "streamed from their files" in streamed
     refused = longrope("inspect-model", MODEL, "--length", 2097152, "--memory-budget", "1GiB", check=False)

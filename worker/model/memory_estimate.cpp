@@ -1,12 +1,12 @@
 #include "worker/model/memory_estimate.h"
 
 #include "common/error.h"
+#include "common/size_text.h"
 #include "worker/kernels/tile_sizes.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -17,6 +17,7 @@ namespace {
 constexpr std::int64_t kTokenBytes = 16;          // per token while the layers run: its id, its position
 constexpr std::int64_t kScoredTokenBytes = 96;    // per token after the layers: target, predictor, sums, score
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
+constexpr std::int64_t kMaxLength = std::int64_t{1} << 31;  // no command takes a longer document
 
 /// Columns of a matrix once it lies in panels.
 std::int64_t padded(std::int64_t columns) { return panels(columns) * kPanelColumns; }
@@ -37,39 +38,21 @@ std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates
          model.geometry.rotary_dim;
 }
 
-/// One decimal of GiB, or of MiB below one. `round` is std::ceil for a need and std::floor for what there is: then the
-/// two never read the same when one exceeds the other.
-std::string readable(std::int64_t bytes, double (*round)(double)) {
-  constexpr std::int64_t kGibibyte = std::int64_t{1} << 30;
-  constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
-  const bool large = bytes >= kGibibyte;
-  const double unit = static_cast<double>(large ? kGibibyte : kMebibyte);
-  return fmt::format("{:.1f} {}", round(10.0 * static_cast<double>(bytes) / unit) / 10.0, large ? "GiB" : "MiB");
-}
-
-/// The longest document below `tokens` whose estimate stays within `budget`; 0 when none does.
-std::int64_t longest_length(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens,
-                            std::int64_t budget) {
-  std::int64_t fits = 0;
-  while (tokens - fits > 1) {
-    const std::int64_t middle = fits + (tokens - fits) / 2;
-    if (estimate_memory(model, layout, middle).total() <= budget) {
-      fits = middle;
-    } else {
-      tokens = middle;
-    }
-  }
-  return fits;
+/// What fit_memory() comes down to when nothing larger fits.
+MemoryLayout smallest_layout(MemoryLayout layout) {
+  layout.candidates = 1;
+  while (layout.tile_tokens > kAttentionPieceTokens) layout.tile_tokens -= kAttentionPieceTokens;
+  return layout;
 }
 
 MemoryError not_enough(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens,
                        std::int64_t budget) {
-  const std::int64_t longest = longest_length(model, layout, tokens, budget);
-  return MemoryError(
-      fmt::format("not enough memory: {} needed for {} tokens of {}, {} available; {}",
-                  readable(estimate_memory(model, layout, tokens).total(), std::ceil), tokens, model.name,
-                  readable(budget, std::floor),
-                  longest > 0 ? fmt::format("the longest length that fits is {} tokens", longest) : "no length fits"));
+  const std::int64_t longest = longest_length(model, layout, budget);
+  return MemoryError(fmt::format(
+      "not enough memory: {} needed for {} tokens of {}, {} available; {}",
+      size_text(estimate_memory(model, layout, tokens).total(), SizeRounding::kUp), grouped_digits(tokens), model.name,
+      size_text(budget, SizeRounding::kDown),
+      longest > 0 ? fmt::format("the longest length that fits is {}", grouped_digits(longest)) : "no length fits"));
 }
 
 }  // namespace
@@ -120,6 +103,18 @@ MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std:
     }
   }
   return layout;
+}
+
+std::int64_t longest_length(const ModelDescription& model, const MemoryLayout& wanted, std::int64_t budget) {
+  MemoryLayout layout = smallest_layout(wanted);
+  layout.stream_weights = estimate_memory(model, layout, 0).weights > budget / 2;
+  std::int64_t fits = 0;
+  std::int64_t beyond = kMaxLength + 1;
+  while (beyond - fits > 1) {
+    const std::int64_t middle = fits + (beyond - fits) / 2;
+    (estimate_memory(model, layout, middle).total() <= budget ? fits : beyond) = middle;
+  }
+  return fits;
 }
 
 std::int64_t available_memory() {

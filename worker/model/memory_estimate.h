@@ -39,6 +39,10 @@ struct MemoryEstimate {
 [[nodiscard]] MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens,
                                       std::int64_t budget);
 
+/// Tokens of the longest document that fit_memory() would not refuse, at most 2^31; 0 when none fits.
+[[nodiscard]] std::int64_t longest_length(const ModelDescription& model, const MemoryLayout& wanted,
+                                          std::int64_t budget);
+
 /// Bytes that this process may still allocate: the machine's available memory, or less where a control group limits it.
 [[nodiscard]] std::int64_t available_memory();
 

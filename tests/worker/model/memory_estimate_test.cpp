@@ -1,6 +1,7 @@
 #include "worker/model/memory_estimate.h"
 
 #include "common/error.h"
+#include "common/size_text.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -99,15 +100,18 @@ TEST(MemoryEstimateTest, RefusalNamesNeedBudgetAndTheLongestLengthThatFits) {
   const std::string message = refused(2'097'152, kGibibyte);
   std::smatch found;
   ASSERT_TRUE(std::regex_match(message, found,
-                               std::regex("not enough memory: (\\d\\.\\d) GiB needed for 2097152 tokens of small, "
-                                          "1\\.0 GiB available; the longest length that fits is (\\d+) tokens")))
+                               std::regex("not enough memory: (\\d\\.\\d) GiB needed for 2,097,152 tokens of small, "
+                                          "1\\.0 GiB available; the longest length that fits is ([\\d,]+)")))
       << message;
   // 2,097,152 tokens of 3,856 bytes are 7.5 GiB.
   EXPECT_GT(std::stod(found[1]), 7.5);
   EXPECT_LT(std::stod(found[1]), 7.8);
-  const std::int64_t longest = std::stoll(found[2]);
+  std::string digits = found[2];
+  std::erase(digits, ',');
+  const std::int64_t longest = std::stoll(digits);
+  EXPECT_EQ(longest_length(small_model(), {}, kGibibyte), longest);
   EXPECT_NO_THROW((void)fit_memory(small_model(), {}, longest, kGibibyte));
-  EXPECT_THAT(refused(longest + 1, kGibibyte), ::testing::HasSubstr("needed for " + std::to_string(longest + 1)));
+  EXPECT_THAT(refused(longest + 1, kGibibyte), ::testing::HasSubstr("needed for " + grouped_digits(longest + 1)));
 }
 
 TEST(MemoryEstimateTest, NeedNeverReadsAsWhatIsAvailable) {
@@ -117,11 +121,20 @@ TEST(MemoryEstimateTest, NeedNeverReadsAsWhatIsAvailable) {
   std::smatch found;
   ASSERT_TRUE(std::regex_search(message, found, std::regex(": (.+ MiB) needed .*, (.+ MiB) available"))) << message;
   EXPECT_NE(found[1], found[2]);
-  EXPECT_THAT(message, ::testing::EndsWith("the longest length that fits is 65535 tokens"));
+  EXPECT_THAT(message, ::testing::EndsWith("the longest length that fits is 65,535"));
 }
 
 TEST(MemoryEstimateTest, RefusalSaysWhenNoLengthFits) {
   EXPECT_THAT(refused(1024, kGibibyte / 1024), ::testing::EndsWith("1.0 MiB available; no length fits"));
+}
+
+TEST(MemoryEstimateTest, LongestLengthIsTheLastThatFits) {
+  for (const std::int64_t budget : {kGibibyte / 4, kGibibyte, 16 * kGibibyte}) {
+    const std::int64_t longest = longest_length(small_model(), {.candidates = 4}, budget);
+    EXPECT_NO_THROW((void)fit_memory(small_model(), {.candidates = 4}, longest, budget)) << budget;
+    EXPECT_THROW((void)fit_memory(small_model(), {.candidates = 4}, longest + 1, budget), MemoryError) << budget;
+  }
+  EXPECT_EQ(longest_length(small_model(), {}, kGibibyte / 1024), 0);
 }
 
 TEST(MemoryEstimateTest, AvailableMemoryIsPositive) { EXPECT_GT(available_memory(), 0); }
