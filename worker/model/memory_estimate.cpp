@@ -38,6 +38,12 @@ std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates
          model.geometry.rotary_dim;
 }
 
+/// Streams the weights where holding them would leave less than half of the budget.
+void place_weights(const ModelDescription& model, std::int64_t budget, MemoryLayout& layout) {
+  layout.stream_weights = false;
+  layout.stream_weights = estimate_memory(model, layout, 0).weights > budget / 2;
+}
+
 /// What fit_memory() comes down to when nothing larger fits.
 MemoryLayout smallest_layout(MemoryLayout layout) {
   layout.candidates = 1;
@@ -92,7 +98,7 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
 
 MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens, std::int64_t budget) {
   MemoryLayout layout = wanted;
-  layout.stream_weights = estimate_memory(model, layout, 0).weights > budget / 2;
+  place_weights(model, budget, layout);
   while (estimate_memory(model, layout, tokens).total() > budget) {
     if (layout.candidates > 1) {
       --layout.candidates;
@@ -107,7 +113,7 @@ MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std:
 
 std::int64_t longest_length(const ModelDescription& model, const MemoryLayout& wanted, std::int64_t budget) {
   MemoryLayout layout = smallest_layout(wanted);
-  layout.stream_weights = estimate_memory(model, layout, 0).weights > budget / 2;
+  place_weights(model, budget, layout);
   std::int64_t fits = 0;
   std::int64_t beyond = kMaxLength + 1;
   while (beyond - fits > 1) {
