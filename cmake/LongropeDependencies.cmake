@@ -24,3 +24,8 @@ target_link_libraries(longrope_zmq INTERFACE PkgConfig::libzmq)
 add_library(longrope_msgpack INTERFACE)
 target_include_directories(longrope_msgpack SYSTEM INTERFACE "${LONGROPE_MSGPACK_INCLUDE_DIR}")
 target_compile_definitions(longrope_msgpack INTERFACE MSGPACK_NO_BOOST)
+
+# Boost.Math is headers only.
+find_path(LONGROPE_BOOST_INCLUDE_DIR boost/math/distributions/students_t.hpp REQUIRED)
+add_library(longrope_boost_math INTERFACE)
+target_include_directories(longrope_boost_math SYSTEM INTERFACE "${LONGROPE_BOOST_INCLUDE_DIR}")

@@ -8,23 +8,6 @@
 namespace longrope {
 namespace {
 
-/// P(|T| <= t) for Student's t, by Simpson's rule over the density.
-double share_within(double t, std::int64_t degrees) {
-  constexpr int kSteps = 20000;
-  const auto n = static_cast<double>(degrees);
-  const double scale = std::exp(std::lgamma((n + 1.0) / 2.0) - std::lgamma(n / 2.0)) / std::sqrt(n * M_PI);
-  const auto density = [&](double x) { return scale * std::pow(1.0 + x * x / n, -(n + 1.0) / 2.0); };
-  double sum = density(0.0) + density(t);
-  for (int step = 1; step < kSteps; ++step) sum += (step % 2 == 1 ? 4.0 : 2.0) * density(t * step / kSteps);
-  return 2.0 * sum * t / kSteps / 3.0;
-}
-
-TEST(NllIntervalTest, StudentsTHoldsNinetyFivePerCent) {
-  for (const std::int64_t degrees : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 50, 1000}) {
-    EXPECT_NEAR(share_within(student_t_95(degrees), degrees), 0.95, 1e-5) << degrees;
-  }
-}
-
 TEST(NllIntervalTest, DocumentsOfOneLengthGiveTheIntervalOfAMean) {
   // Means 1.0, 1.2, 1.7 of 100 tokens each: the textbook's mean ± t · s / sqrt(n).
   const std::vector<double> means = {1.0, 1.2, 1.7};
