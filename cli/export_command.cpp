@@ -10,7 +10,9 @@
 #include "common/sha256.h"
 #include "coordinator/store/store_reader.h"
 #include "coordinator/winner_file.h"
+#include "evaluation/verdict_text.h"
 #include "pipeline/pipeline_places.h"
+#include "report/search_verdict.h"
 
 #include <fmt/format.h>
 
@@ -36,9 +38,22 @@ struct ExportArguments {
   std::string target = "hf5";
   std::string layers;
   std::optional<std::string> stage;
+  bool force = false;
 };
 
-void warn(const std::string& message) { std::cerr << "longrope: warning: " << message << "\n"; }
+void warn(const std::string& message) { std::cerr << "longrope: warning: " << printable_text(message) << "\n"; }
+
+/// Refuses a winner that is worse than the model without it, unless it is forced.
+void require_worth_exporting(const Verdict& verdict, const ExportArguments& arguments) {
+  for (const std::string& warning : verdict_warnings(verdict)) warn(warning);
+  if (verdict.judgement() != Judgement::kWorse) return;
+  if (!arguments.force) {
+    throw InputError(
+        fmt::format("factors must not be worse than the untouched model, unless --force is given: {} (stage {}, {})",
+                    verdict_headline(verdict), verdict.stage, arguments.database));
+  }
+  warn(verdict_headline(verdict) + "; exporting it all the same (--force)");
+}
 
 /// How far the model reaches: what the search was told, or --reached-length.
 std::optional<std::int64_t> reached_length(const ExportArguments& arguments) {
@@ -53,9 +68,15 @@ std::optional<std::int64_t> reached_length(const ExportArguments& arguments) {
 
 /// The best factors of a search, or of a stage of a pipeline.
 FactorsFile best_factors(const ExportArguments& arguments, const ModelDescription& model) {
-  Winner winner = winner_of_search(search_database_of(arguments.database, arguments.stage), arguments.stage,
+  const std::filesystem::path database = search_database_of(arguments.database, arguments.stage);
+  Winner winner = winner_of_search(database, arguments.stage,
                                    {model, [](const std::filesystem::path& file) { return sha256_of_file(file); }});
-  if (!winner.best.final) std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
+  if (!winner.best.final) {
+    std::cerr << "longrope: the stage has not chosen yet; exporting the best so far
+";
+  } else if (const auto verdict = search_verdict(StoreReader(database), winner.best.stage)) {
+    require_worth_exporting(*verdict, arguments);
+  }
   return std::move(winner.file);
 }
 
@@ -125,7 +146,8 @@ void add_export_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "export", "Write the best factors of a search, or those of a file, in a form that other programs load");
   auto arguments = std::make_shared<ExportArguments>();
-  command->add_option("--db", arguments->database, "Database of the search or pipeline whose best factors are written");
+  auto* database = command->add_option("--db", arguments->database,
+                                       "Database of the search or pipeline whose best factors are written");
   command->add_option("--factors", arguments->factors,
                       "Write the factors of this file instead: canonical JSON, with one table or several by length");
   command->add_option(
@@ -151,6 +173,8 @@ void add_export_command(CLI::App& app) {
       "For csv: write this many equal rows, one for each layer, or \"model\" for as many as the model has layers "
       "[one factor per line]");
   command->add_option("--stage", arguments->stage, "The stage whose best factors are written [the last finished]");
+  command->add_flag("--force", arguments->force, "Write them even if they are worse than the untouched model")
+      ->needs(database);
   command->footer(
       "Example:\n  longrope export --db demo.db --model models/byte-llama --format hf --out byte-llama-4096\n"
       "  longrope export --db demo.db --model models/byte-llama --short-factors recovered.json --format json --out "

@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <map>
 #include <ostream>
 
 namespace longrope {
@@ -67,20 +69,40 @@ void write_json(const std::vector<HistoryRow>& rows, bool timing, std::ostream& 
   out << table.dump(1) << '\n';
 }
 
+/// The lowest value of one column, by stage.
+std::map<std::string, double> lowest_by_stage(const std::vector<HistoryRow>& rows,
+                                              std::optional<double> HistoryRow::* column) {
+  std::map<std::string, double> lowest;
+  for (const HistoryRow& row : rows) {
+    if (!(row.*column)) continue;
+    const auto [best, first] = lowest.emplace(row.stage, *(row.*column));
+    if (!first) best->second = std::min(best->second, *(row.*column));
+  }
+  return lowest;
+}
+
 void write_table(const std::vector<HistoryRow>& rows, bool timing, std::ostream& out) {
-  out << fmt::format("{:<10} {:>9} {:<22} {:>9} {:<6} {:>5} {:>7} {:>12} {:>12} {:>12}", "stage", "candidate", "origin",
-                     "parents", "policy", "n_hat", "passes", "perplexity", "best so far", "held-out");
+  const std::map<std::string, double> lowest = lowest_by_stage(rows, &HistoryRow::perplexity);
+  const std::map<std::string, double> lowest_heldout = lowest_by_stage(rows, &HistoryRow::heldout_perplexity);
+  const auto mark = [](const std::map<std::string, double>& best, const HistoryRow& row,
+                       const std::optional<double>& value) {
+    return value && *value == best.at(row.stage) ? '*' : ' ';
+  };
+  out << fmt::format("{:<10} {:>9} {:<22} {:>9} {:<6} {:>5} {:>7} {:>12}  {:>12} {:>12} ", "stage", "candidate",
+                     "origin", "parents", "policy", "n_hat", "passes", "perplexity", "best so far", "held-out");
   out << (timing ? fmt::format(" {:>9}\n", "seconds") : std::string("\n"));
   const auto rounded = [](const std::optional<double>& value) { return value ? fmt::format("{:.5f}", *value) : "-"; };
   for (const HistoryRow& row : rows) {
-    out << fmt::format("{:<10} {:>9} {:<22} {:>9} {:<6} {:>5} {:>7} {:>12} {:>12} {:>12}", printable_text(row.stage),
-                       row.index, printable_text(row.origin), joined(row.parents), printable_text(row.attention_policy),
-                       row.n_hat, number(row.document_passes),
+    out << fmt::format("{:<10} {:>9} {:<22} {:>9} {:<6} {:>5} {:>7} {:>12}{} {:>12} {:>12}{}",
+                       printable_text(row.stage), row.index, printable_text(row.origin), joined(row.parents),
+                       printable_text(row.attention_policy), row.n_hat, number(row.document_passes),
                        row.state == "told" ? rounded(row.perplexity) : printable_text(row.state),
-                       rounded(row.best_so_far), rounded(row.heldout_perplexity));
+                       mark(lowest, row, row.perplexity), rounded(row.best_so_far), rounded(row.heldout_perplexity),
+                       mark(lowest_heldout, row, row.heldout_perplexity));
     if (timing) out << fmt::format(" {:>9.2f}", row.seconds);
     out << '\n';
   }
+  if (!rows.empty()) out << "* the lowest of its column in the stage\n";
 }
 
 }  // namespace

@@ -11,7 +11,9 @@
 #include "coordinator/processes/child_process.h"
 #include "coordinator/processes/worker_program.h"
 #include "coordinator/winner_file.h"
+#include "evaluation/verdict_text.h"
 #include "pipeline/pipeline_run.h"
+#include "report/search_verdict.h"
 
 #include <fmt/format.h>
 
@@ -55,6 +57,9 @@ std::filesystem::path database_of(const SearchArguments& arguments, const Config
 void say(const std::string& line) { std::cerr << line << std::endl; }
 
 void report_end(const std::filesystem::path& database) {
+  for (const Verdict& verdict : search_verdicts(StoreReader(database))) {
+    for (const std::string& line : verdict_lines(verdict)) std::cout << printable_text(line) << "\n";
+  }
   std::cout << "search finished; the best factors: longrope best --db " << database.string() << std::endl;
 }
 
@@ -76,14 +81,16 @@ void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) 
     return search_shown({config, model, database, workers}) ? report_end(database) : say(kStopped);
   }
   warn_about(describe_model(config.model, config.reached_length));
-  const PipelineTools tools = {.search = [&](const Config& searched, const IdentifiedModel& model,
-                                             const std::filesystem::path& file) -> std::optional<FactorsFile> {
-                                 if (!search_shown({searched, model, file, workers})) return std::nullopt;
-                                 return winner_of_search(file, std::nullopt, model).file;
-                               },
-                               .run_child = run_child,
-                               .worker_program = worker_program,
-                               .say = say};
+  const PipelineTools tools = {
+      .search = [&](const Config& searched, const IdentifiedModel& model,
+                    const std::filesystem::path& file) -> std::optional<FactorsFile> {
+        if (!search_shown({searched, model, file, workers})) return std::nullopt;
+        return winner_of_search(file, std::nullopt, model).file;
+      },
+      .verdict = [](const std::filesystem::path& file) { return search_verdict(StoreReader(file)); },
+      .run_child = run_child,
+      .worker_program = worker_program,
+      .say = say};
   switch (run_pipeline(config, database, tools)) {
     case PipelineEnd::kWaiting:
       throw CLI::RuntimeError(kExitWaiting);

@@ -116,7 +116,15 @@ void read_target(ExportStage& stage, const TomlValue& value) {
   if (stage.target != "hf5" && stage.target != "hf4") value.refuse("must be \"hf5\" or \"hf4\"");
 }
 
-TomlKeys<ExportStage> export_keys() { return {{"target", {read_target, value_of(&ExportStage::target)}}}; }
+void read_force(ExportStage& stage, const TomlValue& value) { stage.force = value.flag(); }
+
+TomlKeys<ExportStage> export_keys() {
+  return {
+      {"target", {read_target, value_of(&ExportStage::target)}},
+      // It changes whether there is an output, and not which.
+      {"force", {read_force, kNoIdentity}},
+  };
+}
 
 void check_finetune(const FinetuneStage& stage, const TomlValue& table) {
   if (stage.by_hand && !stage.command.empty()) {

@@ -62,6 +62,9 @@ struct EvaluateStage {
 struct ExportStage {
   /// Major version of transformers whose config.json is written: "hf5" or "hf4". Default "hf5".
   std::string target = "hf5";
+  /// Whether factors go into the directory although they are worse than the checkpoint without them. Default false: the
+  /// stage then fails. No part of the stage's settings: it may be set when the stage has failed.
+  bool force = false;
 };
 
 /// One step of a pipeline, which takes a checkpoint to its longest context (design §8).

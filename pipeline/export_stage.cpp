@@ -1,9 +1,15 @@
+#include "common/error.h"
 #include "common/formats/engine_tables.h"
 #include "common/formats/hugging_face_export.h"
+#include "evaluation/verdict_text.h"
 #include "pipeline/length_tables.h"
 #include "pipeline/stage.h"
 
 #include <fmt/format.h>
+
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace longrope {
 namespace {
@@ -25,7 +31,7 @@ void share_attention_factor(EngineTables& tables, const PipelineContext& context
 /// A Hugging Face model directory with the tables of the schedule.
 class ExportDriver final : public StageDriver {
  public:
-  explicit ExportDriver(const PipelineStage& stage) : export_(std::get<ExportStage>(stage.work)) {}
+  explicit ExportDriver(const PipelineStage& stage) : stage_(stage), export_(std::get<ExportStage>(stage.work)) {}
 
   void check(Preflight& /*preflight*/) const override {}
   void add_cost(const Config& /*config*/, const ModelDescription& /*model*/, StageCost& /*cost*/) const override {}
@@ -45,6 +51,7 @@ class ExportDriver final : public StageDriver {
       context.tools.say("longrope: warning: " + *warning);
     }
     EngineTables tables = engine_tables(schedule, original_length, "stage " + record.name);
+    require_worth_exporting(tables, record, context);
     const RopeScaling& own = model.scaling;
     if (!tables.short_table && own.reached_length >= tables.target_length) {
       // The checkpoint was trained for all that it is exported for.
@@ -59,8 +66,43 @@ class ExportDriver final : public StageDriver {
   }
 
  private:
+  void require_worth_exporting(const EngineTables& tables, const PipelineStageRecord& record,
+                               const PipelineContext& context) const;
+  void require_worth_exporting(const PipelineStageRecord& searched, const PipelineContext& context) const;
+
+  const PipelineStage& stage_;
   const ExportStage& export_;
 };
+
+/// The searches whose tables are exported. One on an earlier checkpoint says nothing of this one, which was trained
+/// with its factors since.
+void ExportDriver::require_worth_exporting(const EngineTables& tables, const PipelineStageRecord& record,
+                                           const PipelineContext& context) const {
+  std::vector<const PipelineStageRecord*> searches = table_stages(record, context.places);
+  searches.push_back(&stage_named(context.places.stages(), record.factors));
+  for (const PipelineStageRecord* const searched : searches) {
+    const std::int64_t length = context.places.winning_factors(searched->name).target_length;
+    const bool exported =
+        length == tables.target_length || (tables.short_table && length == tables.short_table->max_length);
+    if (exported && searched->model == record.model) require_worth_exporting(*searched, context);
+  }
+}
+
+void ExportDriver::require_worth_exporting(const PipelineStageRecord& searched, const PipelineContext& context) const {
+  const auto warn = [&](const std::string& warning) {
+    context.tools.say(fmt::format("longrope: warning: stage {}: {}", searched.name, warning));
+  };
+  const fs::path database = context.places.search_database(searched.name);
+  if (!fs::exists(database)) return warn("no verdict, because its search is gone: " + database.string());
+  const std::optional<Verdict> verdict = context.tools.verdict(database);
+  if (!verdict) return;
+  for (const std::string& warning : verdict_warnings(*verdict)) warn(warning);
+  if (verdict->judgement() != Judgement::kWorse) return;
+  if (export_.force) return warn(verdict_headline(*verdict) + "; exporting it all the same (force)");
+  throw InputError(fmt::format(
+      "factors must not be worse than the checkpoint without them, unless the stage has force = true: {} (stage {}){}",
+      verdict_headline(*verdict), searched.name, stage_.place));
+}
 
 }  // namespace
 

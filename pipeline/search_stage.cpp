@@ -3,6 +3,7 @@
 #include "coordinator/search/baselines.h"
 #include "coordinator/search/search_algorithm.h"
 #include "coordinator/search_space.h"
+#include "evaluation/verdict_text.h"
 #include "pipeline/preflight.h"
 #include "pipeline/run_plan.h"
 #include "pipeline/stage.h"
@@ -66,6 +67,9 @@ class SearchDriver final : public StageDriver {
     const auto found = context.tools.search(config, context.checkpoints.identified(config.model),
                                             context.places.search_database(record.name));
     if (!found) return {WorkEnd::kStopped, {}, ""};
+    if (const auto verdict = context.tools.verdict(context.places.search_database(record.name))) {
+      for (const std::string& line : verdict_lines(*verdict)) context.tools.say(line);
+    }
     write_factors_json(*found, winner);
     return {WorkEnd::kDone, winner, ""};
   }

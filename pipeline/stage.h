@@ -3,6 +3,7 @@
 #include "common/formats/factors_file.h"
 #include "config/config.h"
 #include "coordinator/processes/child_process.h"
+#include "evaluation/verdict.h"
 #include "pipeline/checkpoints.h"
 #include "pipeline/pipeline_places.h"
 
@@ -26,6 +27,9 @@ struct PipelineTools {
   std::function<std::optional<FactorsFile>(const Config& config, const IdentifiedModel& model,
                                            const std::filesystem::path& database)>
       search;
+  /// The verdict on the winner of the search with `database`; nullopt: it has none yet. Throws InputError for another
+  /// file.
+  std::function<std::optional<Verdict>(const std::filesystem::path& database)> verdict;
   std::function<ChildEnd(const Child& child)> run_child;
   /// The program that fine-tunes and evaluates. Throws Error when it is not there.
   std::function<std::filesystem::path()> worker_program;

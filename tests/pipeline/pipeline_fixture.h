@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -93,6 +94,10 @@ class PipelineFixture : public testing::Test {
           file.entries.push_back(entry);
           return file;
         },
+        .verdict = [this](const std::filesystem::path& database) -> std::optional<Verdict> {
+          const auto scores = verdicts_.find(database.parent_path().filename().string());
+          return scores == verdicts_.end() ? std::nullopt : std::optional(judge(scores->second));
+        },
         .run_child = [this](const Child& child) { return run_child(child); },
         .worker_program = [] { return "longrope-worker"; },
         .say = [this](const std::string& line) { said_.push_back(line); }};
@@ -151,9 +156,10 @@ class PipelineFixture : public testing::Test {
   std::vector<Config> searched_;                    // the configuration of each search
   std::vector<std::vector<std::string>> commands_;  // the command line of each child
   std::vector<std::string> said_;
-  bool stop_ = false;              // a signal has come
-  std::string failure_;            // why children fail; empty: they do not
-  bool leaves_checkpoint_ = true;  // whether a command of the user's does
+  std::map<std::string, WinnerScores> verdicts_;  // what judges searches, by stage
+  bool stop_ = false;                             // a signal has come
+  std::string failure_;                           // why children fail; empty: they do not
+  bool leaves_checkpoint_ = true;                 // whether a command of the user's does
 };
 
 }  // namespace longrope

@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "tests/pipeline/pipeline_fixture.h"
+#include "tests/support/winner_scores.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,6 +20,10 @@ using testing::Not;
 
 class PipelineRunTest : public PipelineFixture {
  protected:
+  void SetUp() override {
+    PipelineFixture::SetUp();
+    stage("out").place = " (pipeline.toml:31)";
+  }
   [[nodiscard]] std::string refusal() {
     try {
       (void)run();
@@ -180,6 +185,46 @@ TEST_F(PipelineRunTest, WhatALateStageCannotDoIsRefusedBeforeADatabaseIsMade) {
   std::filesystem::remove(final_);
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tables: "), HasSubstr("final.safetensors")));
   EXPECT_FALSE(std::filesystem::exists(database_));
+}
+
+TEST_F(PipelineRunTest, VerdictIsSaidWhenItsSearchEnds) {
+  verdicts_["128"] = unequal_documents();
+  (void)run();
+  EXPECT_THAT(said_, Contains("stage 1k: searched is 5.3 % worse than untouched (± 2 %): do not export"));
+}
+
+TEST_F(PipelineRunTest, LostSearchIsNotExportedUnlessItIsForced) {
+  verdicts_["256"] = unequal_documents();
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("force = true: searched is 5.3 % worse than untouched"),
+                               HasSubstr("(stage 256) (pipeline.toml:31)")));
+  EXPECT_EQ(state("out"), PipelineStageState::kFailed);
+  EXPECT_FALSE(std::filesystem::exists(folder("out") / "small-out"));
+  std::get<ExportStage>(stage("out").work).force = true;
+  EXPECT_EQ(run(), PipelineEnd::kFinished) << "the stage that failed goes on";
+  EXPECT_TRUE(std::filesystem::exists(folder("out") / "small-out" / "config.json"));
+  EXPECT_THAT(said_, Contains(HasSubstr("stage 256: searched is 5.3 % worse than untouched (± 2 %): do not export; "
+                                        "exporting it all the same")));
+}
+
+TEST_F(PipelineRunTest, RecoveryThatLostIsNotExportedEither) {
+  verdicts_["short"] = unequal_documents();
+  EXPECT_THAT(refusal(), HasSubstr("(stage short)"));
+}
+
+TEST_F(PipelineRunTest, SearchOnTheCheckpointBeforeTheTrainingDoesNotJudgeTheTrainedOne) {
+  verdicts_["128"] = unequal_documents();
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+}
+
+TEST_F(PipelineRunTest, WinnerWorseThanAClosedFormIsExportedWithAWarning) {
+  WinnerScores scores = unequal_documents();
+  scores.scores[1].origin = "yarn";
+  scores.scores[2].origin = "none";
+  verdicts_["256"] = scores;
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_THAT(said_,
+              Contains("longrope: warning: stage 256: the winner is 5.3 % worse than YaRN (± 2 %), a closed form "
+                       "that needs no search"));
 }
 
 }  // namespace
