@@ -72,8 +72,7 @@ FactorsFile best_factors(const ExportArguments& arguments, const ModelDescriptio
   Winner winner = winner_of_search(database, arguments.stage,
                                    {model, [](const std::filesystem::path& file) { return sha256_of_file(file); }});
   if (!winner.best.final) {
-    std::cerr << "longrope: the stage has not chosen yet; exporting the best so far
-";
+    std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
   } else if (const auto verdict = search_verdict(StoreReader(database), winner.best.stage)) {
     require_worth_exporting(*verdict, arguments);
   }

@@ -4,11 +4,15 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace longrope {
 namespace {
+
+constexpr const char* kMark = "*";  // of the best number; stands after it, so it begins no emphasis
 
 /// `text` without what would end a table cell: bars are escaped, line breaks become spaces.
 std::string cell(const std::string& text) {
@@ -37,8 +41,28 @@ std::string perplexity_text(double value) {
   return value < kFourDigits ? fmt::format("{:#.4g}", value) : fmt::format("{:.0f}", value);
 }
 
-std::string perplexity_text(double nll_sum, std::int64_t scored_tokens) {
-  return scored_tokens == 0 ? "" : perplexity_text(perplexity(nll_sum, scored_tokens));
+std::optional<double> perplexity_of(double nll_sum, std::int64_t scored_tokens) {
+  return scored_tokens == 0 ? std::nullopt : std::optional(perplexity(nll_sum, scored_tokens));
+}
+
+/// Perplexities of one row, by method; a cell without one stays empty.
+using Perplexities = std::vector<std::optional<double>>;
+
+/// The cells, with the lowest marked where there is anything to choose.
+std::vector<std::string> marked_cells(const Perplexities& values) {
+  std::optional<double> lowest;
+  std::optional<double> highest;
+  for (const std::optional<double>& value : values) {
+    if (!value) continue;
+    lowest = std::min(lowest.value_or(*value), *value);
+    highest = std::max(highest.value_or(*value), *value);
+  }
+  std::vector<std::string> cells;
+  for (const std::optional<double>& value : values) {
+    cells.push_back(value ? perplexity_text(*value) : "");
+    if (value && value == lowest && lowest != highest) cells.back() += kMark;
+  }
+  return cells;
 }
 
 std::vector<std::string> method_columns(const EvaluationReport& report, const std::string& first) {
@@ -49,7 +73,7 @@ std::vector<std::string> method_columns(const EvaluationReport& report, const st
 
 /// The row of each key, a cell for each method in the order of the report.
 template <typename Key>
-using RowsByMethod = std::map<Key, std::vector<std::string>>;
+using RowsByMethod = std::map<Key, Perplexities>;
 
 std::string window_tables(const EvaluationReport& report, bool sliding) {
   RowsByMethod<std::int64_t> by_token;
@@ -57,15 +81,16 @@ std::string window_tables(const EvaluationReport& report, bool sliding) {
   SlidingWindows windows;
   for (const PerplexityResult& result : report.perplexity) {
     if (result.sliding.has_value() != sliding) continue;
-    by_token[result.length].push_back(perplexity_text(result.perplexity()));
+    by_token[result.length].push_back(result.perplexity());
     if (!sliding) continue;
     windows = *result.sliding;
-    by_window[result.length].push_back(perplexity_text(windows.ppl_yarn));
+    by_window[result.length].push_back(windows.ppl_yarn);
   }
   if (by_token.empty()) return {};
   const auto table = [&](const RowsByMethod<std::int64_t>& rows) {
     std::string text = heading(method_columns(report, "tokens"));
-    for (const auto& [length, cells] : rows) {
+    for (const auto& [length, values] : rows) {
+      const std::vector<std::string> cells = marked_cells(values);
       std::vector<std::string> all = {std::to_string(length)};
       all.insert(all.end(), cells.begin(), cells.end());
       text += row(all);
@@ -85,7 +110,7 @@ std::string position_tables(const EvaluationReport& report) {
     if (result.sliding || result.length <= kBlockTokens) continue;
     std::int64_t begin = 0;
     for (const auto& [nll_sum, scored_tokens] : result.blocks) {
-      tables[result.length][begin].push_back(perplexity_text(nll_sum, scored_tokens));
+      tables[result.length][begin].push_back(perplexity_of(nll_sum, scored_tokens));
       begin += kBlockTokens;
     }
   }
@@ -93,7 +118,8 @@ std::string position_tables(const EvaluationReport& report) {
   for (const auto& [length, rows] : tables) {
     text += fmt::format("\n## Perplexity by position, {} tokens\n", length);
     text += heading(method_columns(report, "positions"));
-    for (const auto& [begin, cells] : rows) {
+    for (const auto& [begin, values] : rows) {
+      const std::vector<std::string> cells = marked_cells(values);
       std::vector<std::string> all = {fmt::format("{}–{}", begin, std::min(begin + kBlockTokens, length) - 1)};
       all.insert(all.end(), cells.begin(), cells.end());
       text += row(all);
@@ -109,16 +135,27 @@ std::string accuracy_text(const RetrievalResult& result) {
 /// By length and depth, a table for each method.
 std::string retrieval_tables(const EvaluationReport& report, RetrievalKind kind) {
   using ByDepth = std::map<double, std::string>;
+  std::map<std::pair<std::int64_t, double>, std::pair<double, double>> extremes;  // accuracies by length and depth
+  for (const RetrievalResult& result : report.retrieval) {
+    if (result.kind != kind) continue;
+    const double accuracy = result.accuracy();
+    auto& [lowest, highest] = extremes.try_emplace({result.length, result.depth}, accuracy, accuracy).first->second;
+    lowest = std::min(lowest, accuracy);
+    highest = std::max(highest, accuracy);
+  }
   std::map<std::string, std::map<std::int64_t, ByDepth>> tables;  // by method, by length
   std::set<double> depths;
   for (const RetrievalResult& result : report.retrieval) {
     if (result.kind != kind) continue;
-    tables[result.method][result.length][result.depth] = accuracy_text(result);
+    const auto& [lowest, highest] = extremes.at({result.length, result.depth});
+    const bool best = result.accuracy() == highest && lowest != highest;
+    tables[result.method][result.length][result.depth] = accuracy_text(result) + (best ? kMark : "");
     depths.insert(result.depth);
   }
   if (tables.empty()) return {};
   std::string text = kind == RetrievalKind::kPasskey ? "\n## Pass keys\n" : "\n## Needles\n";
   text += "\nRight answers of all, with the exact 95 % interval of the accuracy.\n";
+  if (report.methods.size() > 1) text += "Marked `*`: the most of all methods at that length and depth.\n";
   for (const ReportedMethod& method : report.methods) {
     std::vector<std::string> columns = {"tokens"};
     for (const double depth : depths) columns.push_back(fmt::format("depth {}", depth));
@@ -149,6 +186,7 @@ std::string to_markdown(const EvaluationReport& report) {
     if (!method.file.empty()) text += fmt::format("- Factors {}: {}\n", cell(method.name), cell(method.file));
   }
   text += fmt::format("- Computed in {} with {} angles: {}\n", report.dtype, report.angles, cell(report.device));
+  if (report.methods.size() > 1) text += "- Marked `*`: the lowest perplexity of its row\n";
   return text + window_tables(report, /*sliding=*/false) + window_tables(report, /*sliding=*/true) +
          position_tables(report) + retrieval_tables(report, RetrievalKind::kPasskey) +
          retrieval_tables(report, RetrievalKind::kNeedle);

@@ -111,18 +111,51 @@ void write_timings(const PhaseTotals& phases, std::ostream& out) {
   }
 }
 
-std::string fitness_heading(FitnessKind kind) {
-  if (kind == FitnessKind::kSliding) return fmt::format(" {:>8} {:>11}", "windows", "ppl_yarn");
-  if (kind == FitnessKind::kAccuracy) return fmt::format(" {:>9} {:>9} {:>13}", "right", "accuracy", "95 % interval");
+/// Marks the best number of a row's document, or of the total, among the factor sets. Empty where there is one set.
+class Marks {
+ public:
+  /// `document` counts from 0; the total comes after the last.
+  Marks(const ScoreReport& report, std::size_t length, std::size_t document) {
+    for (const ScoredFactors& factors : report.factors) {
+      const std::vector<ScoredDocument>& documents = factors.lengths[length].documents;
+      results_.push_back(document < documents.size() ? documents[document].result : total_of(documents));
+    }
+  }
+  /// After the number that `cost` gives for `result`, of which the lowest is best.
+  [[nodiscard]] std::string operator()(const FitnessResult& result, double (*cost)(const FitnessResult&)) const {
+    if (results_.size() < 2) return {};
+    std::vector<double> costs;
+    for (const FitnessResult& other : results_) costs.push_back(cost(other));
+    const auto [lowest, highest] = std::ranges::minmax(costs);
+    return cost(result) == lowest && lowest != highest ? "*" : " ";
+  }
+
+ private:
+  std::vector<FitnessResult> results_;  // by factor set
+};
+
+double perplexity_cost(const FitnessResult& result) { return perplexity(result.score); }
+double accuracy_cost(const FitnessResult& result) { return -accuracy(result); }
+
+/// `gap`: the room that a mark takes.
+std::string fitness_heading(FitnessKind kind, const std::string& gap) {
+  if (kind == FitnessKind::kSliding) return fmt::format(" {:>8} {:>11}{}", "windows", "ppl_yarn", gap);
+  if (kind == FitnessKind::kAccuracy) {
+    return fmt::format(" {:>9} {:>9}{} {:>13}", "right", "accuracy", gap, "95 % interval");
+  }
   return {};
 }
 
-std::string fitness_columns(FitnessKind kind, const FitnessResult& result) {
-  if (kind == FitnessKind::kSliding) return fmt::format(" {:>8} {:>11.5f}", result.windows, window_perplexity(result));
+std::string fitness_columns(FitnessKind kind, const FitnessResult& result, const Marks& mark) {
+  if (kind == FitnessKind::kSliding) {
+    return fmt::format(" {:>8} {:>11.5f}{}", result.windows, window_perplexity(result),
+                       mark(result, window_perplexity));
+  }
   if (kind == FitnessKind::kAccuracy) {
     const BinomialInterval interval = binomial_interval(result.right_answers, result.answers);
-    return fmt::format(" {:>9} {:>9.3f} {:>13}", fmt::format("{}/{}", result.right_answers, result.answers),
-                       accuracy(result), fmt::format("{:.3f}-{:.3f}", interval.low, interval.high));
+    return fmt::format(" {:>9} {:>9.3f}{} {:>13}", fmt::format("{}/{}", result.right_answers, result.answers),
+                       accuracy(result), mark(result, accuracy_cost),
+                       fmt::format("{:.3f}-{:.3f}", interval.low, interval.high));
   }
   return {};
 }
@@ -139,16 +172,21 @@ void write_table(const ScoreReport& report, std::ostream& out) {
     return (report.factors.size() > 1 ? fmt::format("{:<{}} ", factors, widest) : "") +
            (lengths > 1 ? fmt::format("{:>9} ", length) : "");
   };
+  const std::string gap = report.factors.size() > 1 ? " " : "";
   out << first_columns("factors", "length")
-      << fmt::format("{:<24} {:>16} {:>13} {:>11}{} {:>9} {:>10} {:>10}\n", "document", "nll_sum", "scored_tokens",
-                     "perplexity", fitness_heading(kind), "seconds", "tokens/s", "peak MiB");
+      << fmt::format("{:<24} {:>16} {:>13} {:>11}{}{} {:>9} {:>10} {:>10}\n", "document", "nll_sum", "scored_tokens",
+                     "perplexity", gap, fitness_heading(kind, gap), "seconds", "tokens/s", "peak MiB");
   for (const ScoredFactors& factors : report.factors) {
-    for (const ScoredLength& scored : factors.lengths) {
+    for (std::size_t length = 0; length < lengths; ++length) {
+      const ScoredLength& scored = factors.lengths[length];
+      std::size_t document_index = 0;
       const auto row = [&](const std::string& name, const FitnessResult& result, std::int64_t tokens) {
         const ScoreResult& score = result.score;
+        const Marks mark(report, length, document_index++);
         out << first_columns(factors.name, std::to_string(scored.length))
-            << fmt::format("{:<24} {:>16.6f} {:>13} {:>11.5f}{} {:>9.3f} {:>10.1f} {:>10.1f}\n", name, score.nll_sum,
-                           score.scored_tokens, perplexity(score), fitness_columns(kind, result), score.seconds,
+            << fmt::format("{:<24} {:>16.6f} {:>13} {:>11.5f}{}{} {:>9.3f} {:>10.1f} {:>10.1f}\n", name, score.nll_sum,
+                           score.scored_tokens, perplexity(score), mark(result, perplexity_cost),
+                           fitness_columns(kind, result, mark), score.seconds,
                            static_cast<double>(tokens) / score.seconds,
                            static_cast<double>(score.peak_memory_bytes) / kMebibyte);
       };
@@ -156,6 +194,7 @@ void write_table(const ScoreReport& report, std::ostream& out) {
       row("total", total_of(scored.documents), total_tokens(scored));
     }
   }
+  if (report.factors.size() > 1) out << "* the best of all factors for its document and length\n";
   for (std::size_t length = 0; report.timings && length < lengths; ++length) {
     std::vector<ScoredDocument> documents;
     for (const ScoredFactors& factors : report.factors) {

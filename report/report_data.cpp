@@ -2,6 +2,7 @@
 
 #include "coordinator/store/store_reader.h"
 #include "evaluation/evaluation_json.h"
+#include "evaluation/verdict_text.h"
 #include "report/evaluation_plots.h"
 #include "report/pipeline_plots.h"
 #include "report/search_plots.h"

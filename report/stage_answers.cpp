@@ -1,5 +1,8 @@
 #include "report/stage_answers.h"
 
+#include "evaluation/verdict_text.h"
+#include "report/search_verdict.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -113,6 +116,9 @@ Json stage_answers(const std::vector<NamedSearch>& searches) {
                          {"final", chosen},
                          {"text", std::move(text)},
                          {"cost", std::move(cost)}});
+      if (const auto verdict = search_verdict(*search.reader, stage.name)) {
+        answers.back()["verdict"] = verdict_json(*verdict);
+      }
     }
   }
   return answers;

@@ -18,7 +18,7 @@ TEST(EvaluationMarkdownTest, PerplexityIsByLengthAndMethod) {
                                                           "One pass over the first tokens of each document.\n\n"
                                                           "| tokens | base | a\\|b |\n"
                                                           "| --- | --- | --- |\n"
-                                                          "| 512 | 2.000 | 4.000 |\n"
+                                                          "| 512 | 2.000* | 4.000 |\n"
                                                           "| 5000 | 2.267 | 2.267 |\n"));
 }
 
@@ -67,7 +67,20 @@ TEST(EvaluationMarkdownTest, HeadSaysWhatWasMeasuredAndUnderWhat) {
 TEST(EvaluationMarkdownTest, LargePerplexitiesHaveNoExponent) {
   EvaluationReport report = sample_evaluation();
   report.perplexity[0].nll_sum *= 17.5;
-  EXPECT_THAT(to_markdown(report), HasSubstr("| 512 | 185364 | 4.000 |"));
+  EXPECT_THAT(to_markdown(report), HasSubstr("| 512 | 185364 | 4.000* |"));
+}
+
+TEST(EvaluationMarkdownTest, BestMethodIsMarkedWhereMethodsDiffer) {
+  EvaluationReport report = sample_evaluation();
+  EXPECT_THAT(to_markdown(report), HasSubstr("- Marked `*`: the lowest perplexity of its row\n"));
+  EXPECT_THAT(to_markdown(report), HasSubstr("| 5000 | 2.267 | 2.267 |")) << "nothing to choose";
+  for (RetrievalResult& result : report.retrieval) {
+    if (result.method == "base" && result.length == 512 && result.depth == 0.0) result.right = 8;
+  }
+  EXPECT_THAT(to_markdown(report), HasSubstr("| 512 | 9/10 [0.555, 0.997]* | 0/7 [0.000, 0.410] |"));
+  EXPECT_THAT(to_markdown(report), HasSubstr("| 512 | 8/10 [0.555, 0.997] | 0/7 [0.000, 0.410] |"));
+  report.methods.pop_back();
+  EXPECT_THAT(to_markdown(report), Not(HasSubstr("Marked")));
 }
 
 }  // namespace

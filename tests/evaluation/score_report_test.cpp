@@ -117,10 +117,33 @@ TEST(ScoreReportTest, SeveralSetsAndLengthsAreLists) {
   EXPECT_EQ(json.at("factor_sets").at(1).at("lengths").at(1).at("length"), 4096);
   EXPECT_TRUE(json.at("factor_sets").at(1).at("lengths").at(1).contains("total"));
   const std::vector<std::string> rows = table_of(several);
-  ASSERT_EQ(rows.size(), 1U + 2 * 2 * 3);
+  ASSERT_EQ(rows.size(), 1U + 2 * 2 * 3 + 1U);
   EXPECT_THAT(rows[0], testing::StartsWith("factors    length document "));
   EXPECT_THAT(rows[1], testing::StartsWith("none          512 a "));
   EXPECT_THAT(rows[12], testing::StartsWith("yarn         4096 total "));
+}
+
+TEST(ScoreReportTest, BestNumberOfEachDocumentIsMarked) {
+  ScoreReport several = report();
+  several.factors.push_back(
+      {.name = "yarn", .lengths = {{.length = 512, .documents = {document("a", 3.0, 100), document("b", 4.0, 300)}}}});
+  const std::vector<std::string> rows = table_of(several);
+  EXPECT_THAT(rows[1], HasSubstr("    2.00000*     2.000 "));
+  EXPECT_THAT(rows[2], HasSubstr("    8.00000      2.000 "));
+  EXPECT_THAT(rows[4], HasSubstr("    3.00000      2.000 "));
+  EXPECT_THAT(rows[5], HasSubstr("    4.00000*     2.000 "));
+  EXPECT_THAT(rows[3], Not(HasSubstr("*"))) << "total";
+  EXPECT_THAT(rows[6], HasSubstr("*")) << "total";
+  EXPECT_EQ(rows[7], "* the best of all factors for its document and length");
+  several.fitness.kind = FitnessKind::kAccuracy;
+  for (ScoredFactors& factors : several.factors) {
+    for (ScoredDocument& document : factors.lengths[0].documents) {
+      document.result.answers = 5;
+      document.result.right_answers = factors.name == "none" ? 4 : 3;
+    }
+  }
+  EXPECT_THAT(table_of(several)[1], HasSubstr(" 0.800* "));
+  EXPECT_THAT(table_of(several)[4], HasSubstr(" 0.600  "));
 }
 
 TEST(ScoreReportTest, OneSetAndOneLengthNeedNoColumns) {

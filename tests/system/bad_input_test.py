@@ -240,7 +240,8 @@ def test_export_of_n_hat_is_refused_with_advice(tmp_path, config):
     config = edited(config, "num_parents = 4", "num_parents = 4\nn_hat = [1]")
     database = tmp_path / "search.db"
     longrope("run", config, "--db", database, "--workers", 2)
-    message = refusal("export", "--db", database, "--model", MODEL, "--format", "hf", "--out", tmp_path / "exported")
+    message = refusal("export", "--db", database, "--model", MODEL, "--format", "hf", "--out", tmp_path / "exported",
+                      "--force")
     assert "n_hat" in message
     assert not (tmp_path / "exported").exists()
 

@@ -52,10 +52,12 @@ batch_size = 1
 learning_rate = 1e-4
 checkpoint_interval = 1
 """
+# A few candidates and one document: whether the searches won is no concern of these tests.
 EXPORT = """
 [[stage]]
 kind = "export"
 name = "export"
+force = true
 """
 TABLES = """
 [[stage]]
