@@ -60,8 +60,12 @@ std::string_view to_string(Judgement judgement) {
 }
 
 std::string method_title(const std::string& origin) {
+  constexpr std::string_view kWithoutM = "-m1";
   static const std::map<std::string, std::string> kTitles = {
-      {kUntouched, "untouched"}, {"pi", "PI"}, {"ntk", "NTK"}, {"yarn", "YaRN"}, {"yarn-m1", "YaRN with m = 1"}};
+      {kUntouched, "untouched"}, {"pi", "PI"}, {"ntk", "NTK"}, {"yarn", "YaRN"}};
+  if (origin.ends_with(kWithoutM)) {
+    return method_title(origin.substr(0, origin.size() - kWithoutM.size())) + " with m = 1";
+  }
   const auto found = kTitles.find(origin);
   return found == kTitles.end() ? origin : found->second;
 }
@@ -83,24 +87,27 @@ const Comparison* Verdict::best_closed_form() const {
 }
 
 Judgement Verdict::judgement() const {
+  if (!perplexity) return Judgement::kWorse;
   const Comparison* const against = untouched();
   return against == nullptr ? Judgement::kCannotTell : against->judgement;
 }
 
 Verdict judge(const WinnerScores& scores) {
-  const JudgedScores& winner = winner_of(scores.scores);
   Verdict verdict;
   verdict.stage = scores.stage;
   verdict.target_length = scores.target_length;
   verdict.attention_factor = scores.attention_factor;
   verdict.final_documents = scores.final_documents;
   verdict.finalists = scores.finalists;
+  verdict.original_length = scores.original_length;
+  verdict.keeps_attention_factor = scores.keeps_attention_factor;
+  if (scores.scores.empty()) return verdict;
+  const JudgedScores& winner = winner_of(scores.scores);
   verdict.documents = static_cast<std::int64_t>(winner.documents.size());
   verdict.perplexity = std::exp(mean_nll(winner.documents).mean);
   for (const JudgedScores& method : scores.scores) {
     if (method.origin != kWinner) verdict.comparisons.push_back(compare(winner, method));
   }
-  verdict.original_length = scores.original_length;
   const auto untouched = std::ranges::find(scores.at_original_length, kUntouched, &JudgedScores::origin);
   if (scores.original_length > 0 && untouched != scores.at_original_length.end()) {
     verdict.at_original_length = compare(winner_of(scores.at_original_length), *untouched);

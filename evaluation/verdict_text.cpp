@@ -105,11 +105,12 @@ Json to_json(const Comparison& comparison) {
 }  // namespace
 
 std::string verdict_headline(const Verdict& verdict) {
+  if (!verdict.perplexity) return "searched could not be scored on the documents that judge it: do not export";
   if (verdict.judgement() == Judgement::kWorse) {
     return fmt::format("searched is {}: do not export", compared(*verdict.untouched()));
   }
   std::string text =
-      fmt::format("{} at {} tokens: ", perplexity_text(verdict.perplexity), grouped(verdict.target_length));
+      fmt::format("{} at {} tokens: ", perplexity_text(*verdict.perplexity), grouped(verdict.target_length));
   if (const Comparison* const closed_form = verdict.best_closed_form()) text += compared(*closed_form) + ", ";
   const Comparison* const against = verdict.untouched();
   return text + (against == nullptr ? "untouched was not scored" : compared(*against));
@@ -117,13 +118,18 @@ std::string verdict_headline(const Verdict& verdict) {
 
 std::vector<std::string> verdict_sentences(const Verdict& verdict) {
   std::vector<std::string> sentences = {verdict_headline(verdict)};
+  if (!verdict.perplexity) return sentences;
   if (const Comparison* const closed_form = verdict.best_closed_form();
       closed_form != nullptr && verdict.judgement() == Judgement::kWorse) {
-    sentences.push_back(fmt::format("{} at {} tokens: {}", perplexity_text(verdict.perplexity),
+    sentences.push_back(fmt::format("{} at {} tokens: {}", perplexity_text(*verdict.perplexity),
                                     grouped(verdict.target_length), compared(*closed_form)));
   }
   sentences.push_back(judges_sentence(verdict));
-  if (verdict.at_original_length) sentences.push_back(original_length_sentence(verdict));
+  if (verdict.at_original_length) {
+    sentences.push_back(original_length_sentence(verdict));
+  } else if (verdict.keeps_attention_factor) {
+    sentences.push_back("at the original length nothing changes: the attention factor is the checkpoint's own");
+  }
   return sentences;
 }
 
@@ -155,7 +161,7 @@ Json verdict_json(const Verdict& verdict) {
   Json json = {{"judgement", to_string(verdict.judgement())},
                {"text", verdict_sentences(verdict)},
                {"target_length", verdict.target_length},
-               {"perplexity", verdict.perplexity},
+               {"perplexity", verdict.perplexity ? Json(*verdict.perplexity) : Json()},
                {"documents", verdict.documents},
                {"final_documents", verdict.final_documents},
                {"finalists", verdict.finalists}};

@@ -33,7 +33,7 @@ TEST(VerdictTest, PairedDifferencesHaveTheIntervalThatNumpyComputes) {
   const Comparison yarn = against("yarn");
   EXPECT_NEAR(yarn.difference.mean, -0.09219858156028368, 1e-14);
   EXPECT_NEAR(*yarn.difference.half_width, 0.02255034897592304, 1e-12);
-  EXPECT_NEAR(judge(unequal_documents()).perplexity, 25.576662267189537, 1e-11);
+  EXPECT_NEAR(*judge(unequal_documents()).perplexity, 25.576662267189537, 1e-11);
 }
 
 TEST(VerdictTest, IntervalThatHoldsZeroCannotTell) {
@@ -90,8 +90,20 @@ TEST(VerdictTest, MethodsScoredOnOtherTokensAreNotCompared) {
   EXPECT_THROW((void)judge(scores), Error);
   scores.scores[1].documents.pop_back();
   EXPECT_THROW((void)judge(scores), Error);
+  scores.scores.erase(scores.scores.begin());
+  EXPECT_THROW((void)judge(scores), Error) << "no winner";
+}
+
+TEST(VerdictTest, WinnerThatCouldNotBeScoredIsWorse) {
+  WinnerScores scores = unequal_documents();
   scores.scores.clear();
-  EXPECT_THROW((void)judge(scores), Error);
+  EXPECT_FALSE(judge(scores).perplexity);
+  EXPECT_EQ(judge(scores).judgement(), Judgement::kWorse);
+}
+
+TEST(VerdictTest, ClosedFormsWithoutTheirAttentionFactorSaySo) {
+  EXPECT_EQ(method_title("yarn-m1"), "YaRN with m = 1");
+  EXPECT_EQ(method_title("pi"), "PI");
 }
 
 TEST(VerdictTest, OriginalLengthIsComparedWhereItWasScored) {

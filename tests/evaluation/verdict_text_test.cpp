@@ -81,6 +81,21 @@ TEST(VerdictTextTest, CostAtTheOriginalLengthNamesTheAttentionFactor) {
               Contains("at the original length of 512 tokens the exported model is no different from untouched"));
 }
 
+TEST(VerdictTextTest, WinnerWithTheCheckpointsAttentionFactorCostsNothingAtTheOriginalLength) {
+  WinnerScores scores = won();
+  scores.keeps_attention_factor = true;
+  EXPECT_EQ(verdict_sentences(judge(scores)).back(),
+            "at the original length nothing changes: the attention factor is the checkpoint's own");
+}
+
+TEST(VerdictTextTest, WinnerThatCouldNotBeScoredIsNotToBeExported) {
+  WinnerScores scores = unequal_documents();
+  scores.scores.clear();
+  EXPECT_THAT(verdict_sentences(judge(scores)),
+              ElementsAre("searched could not be scored on the documents that judge it: do not export"));
+  EXPECT_TRUE(verdict_json(judge(scores))["perplexity"].is_null());
+}
+
 TEST(VerdictTextTest, WarningNamesTheClosedFormThatIsBetter) {
   EXPECT_THAT(verdict_warnings(judge(won())),
               ElementsAre("the winner is 5.3 % worse than YaRN (± 2 %), a closed form that needs no search"));

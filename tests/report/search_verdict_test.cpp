@@ -26,7 +26,7 @@ TEST_F(SearchVerdictTest, StageWithAWinnerIsJudgedByItsHeldOutDocuments) {
   EXPECT_EQ(verdict->target_length, 8192);
   EXPECT_EQ(verdict->documents, 1);
   EXPECT_EQ(verdict->finalists, 2);
-  EXPECT_NEAR(verdict->perplexity, std::exp(62.5 / 50.0), 1e-12);
+  EXPECT_NEAR(verdict->perplexity.value(), std::exp(62.5 / 50.0), 1e-12);
   EXPECT_DOUBLE_EQ(verdict->attention_factor, 1.1902380714238083);
   EXPECT_TRUE(search_verdict(reader, "128k"));
   EXPECT_FALSE(search_verdict(reader, "64k"));
