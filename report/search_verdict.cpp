@@ -31,6 +31,7 @@ std::vector<Verdict> search_verdicts(const StoreReader& reader) {
     scores.scores = scores_of(judged.methods);
     scores.original_length = judged.original_length;
     scores.at_original_length = scores_of(judged.at_original_length);
+    scores.keeps_attention_factor = judged.keeps_attention_factor;
     verdicts.push_back(judge(scores));
   }
   return verdicts;
