@@ -4,6 +4,7 @@
 #include "cli/progress_display.h"
 #include "common/error.h"
 #include "common/stop_signals.h"
+#include "common/wire/endpoint.h"
 #include "common/wire/zmq_transport.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/local_search.h"
@@ -109,7 +110,8 @@ void dismiss_late_comers(Coordinator& coordinator, ServerTransport& transport) {
   }
 }
 
-void coordinate(const SearchArguments& arguments, const std::string& bind, bool insecure_network) {
+void coordinate(const SearchArguments& arguments, const std::string& endpoint, bool insecure_network) {
+  const std::string bind = checked_endpoint(endpoint, EndpointUse::kBind, "--bind");
   if (!is_loopback(bind) && !insecure_network) {
     throw InputError(
         "--bind must be an endpoint of this machine alone unless --insecure-network is given, because nothing is "

@@ -1,5 +1,6 @@
 #include "cli/command.h"
 #include "common/stop_signals.h"
+#include "common/wire/endpoint.h"
 #include "worker/worker_loop.h"
 
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -22,7 +23,8 @@ std::string default_id() {
   return std::string(host.data()) + "-" + std::to_string(getpid());
 }
 
-[[noreturn]] void work(const WorkerOptions& options) {
+[[noreturn]] void work(WorkerOptions options) {
+  options.endpoint = checked_endpoint(options.endpoint, EndpointUse::kConnect, "--connect");
   stop_on_signals();
   spdlog::set_default_logger(spdlog::stderr_color_mt(options.id));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S %n %l: %v");
@@ -59,7 +61,8 @@ void add_worker_command(CLI::App& app) {
   command->footer(
       "The worker looks under --model-root for a directory with the name that the coordinator gives; its digest "
       "must be the same.\n"
-      "It waits for its coordinator and goes on when that restarts. It exits 0 when the search is finished or on "
+      "It waits for its coordinator, says so when none answers, and goes on when that restarts. It exits 0 when the "
+      "search is finished or on "
       "SIGTERM,\n"
       "2 when it cannot take part (another model, another number of threads).\n"
       "Example:\n  longrope worker --connect tcp://127.0.0.1:5555 --model-root models");

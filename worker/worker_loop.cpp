@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/model/model_description.h"
+#include "common/wire/endpoint.h"
 #include "common/wire/zmq_transport.h"
 #include "worker/scoring/perplexity_scorer.h"
 #include "worker/work_refusal.h"
@@ -124,7 +125,8 @@ class Compute {
 /// Socket, protocol and scoring thread together. Leaked on purpose: the detached thread uses it until the process ends.
 struct Loop {
   Loop(const WorkerOptions& options, const Sender& sender)
-      : transport(options.endpoint, sender.incarnation),
+      : endpoint(options.endpoint),
+        transport(options.endpoint, sender.incarnation),
         protocol(sender, host_name(), options.threads),
         compute(options, [this](Outcome outcome) {
           const std::lock_guard lock(mutex);
@@ -137,8 +139,16 @@ struct Loop {
     for (const WorkerMessage& message : actions.send) transport.send(encode(message));
     if (actions.load) compute.give(std::move(*actions.load));
     if (actions.score) compute.give(std::move(*actions.score));
+    if (actions.unanswered) warn_unanswered(*actions.unanswered);
     if (actions.exit) exit = std::move(*actions.exit);
     return exit.has_value();
+  }
+
+  /// Asks the resolver, which may hold this loop up for seconds: nobody is there who would wait for it.
+  void warn_unanswered(std::chrono::milliseconds silence) const {
+    const std::string why = why_unresolved(endpoint);
+    spdlog::warn("no coordinator answers at {} for {} s{}; trying again", endpoint,
+                 std::chrono::duration_cast<std::chrono::seconds>(silence).count(), why.empty() ? "" : ": " + why);
   }
 
   WorkerActions report(const Outcome& outcome) {
@@ -159,6 +169,7 @@ struct Loop {
     return std::exchange(outcomes, {});
   }
 
+  std::string endpoint;
   ZmqClient transport;
   WorkerProtocol protocol;
   std::mutex mutex;

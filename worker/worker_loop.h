@@ -22,9 +22,10 @@ struct WorkerOptions {
 /// Throws InputError if `name` (a peer sent it) is not one plain path component, or nothing is there.
 [[nodiscard]] std::filesystem::path find_model(const std::filesystem::path& model_root, const std::string& name);
 
-/// Serves one coordinator until it dismisses or refuses the worker, or `stop` is set: then says that it leaves. The
-/// scoring thread may be in the middle of a document and cannot be interrupted: the caller must end the process with
-/// std::_Exit(status) after flushing.
+/// Serves one coordinator until it dismisses or refuses the worker, or `stop` is set: then says that it leaves. Logs a
+/// warning, after five seconds and then once a minute, while no coordinator answers. The scoring thread may be in the
+/// middle of a document and cannot be interrupted: the caller must end the process with std::_Exit(status) after
+/// flushing. Throws InputError as checked_endpoint().
 [[nodiscard]] WorkerExit run_worker(const WorkerOptions& options, const std::atomic<bool>& stop);
 
 }  // namespace longrope

@@ -27,6 +27,7 @@ WorkerProtocol::WorkerProtocol(Sender sender, std::string host, std::int64_t thr
 
 WorkerActions WorkerProtocol::receive(const CoordinatorMessage& message, const Now& now) {
   WorkerActions actions;
+  answered_ = true;
   std::visit(
       Overloaded{[&](const Welcome& welcome) {
                    welcomed_ = true;
@@ -72,6 +73,8 @@ WorkerActions WorkerProtocol::receive(const CoordinatorMessage& message, const N
 
 WorkerActions WorkerProtocol::tick(std::int64_t progress, const Now& now) {
   WorkerActions actions;
+  // Whatever a tick says is answered, by a welcome or a pong, before the next tick.
+  actions.unanswered = silence_.due(!std::exchange(answered_, false), now.steady);
   if (!welcomed_) {
     say_hello(actions);
     return actions;

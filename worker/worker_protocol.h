@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/documents/documents.h"
+#include "common/wait_notice.h"
 #include "common/wire/messages.h"
 
 #include <chrono>
@@ -37,6 +38,7 @@ struct WorkerActions {
   std::optional<LoadModel> load;
   std::optional<ScoreDocument> score;
   std::optional<WorkerExit> exit;
+  std::optional<std::chrono::milliseconds> unanswered = std::nullopt;  // to tell the user: so long nobody has answered
 };
 
 /// The worker's half of the wire protocol (schemas/wire_format.md) as a pure state machine: no threads, no sockets, no
@@ -49,7 +51,7 @@ class WorkerProtocol {
 
   [[nodiscard]] WorkerActions receive(const CoordinatorMessage& message, const Now& now);
   /// Says hello until welcomed, then heartbeats and repeats what is not acknowledged. `progress`: the compute loop's
-  /// count.
+  /// count. Reports a coordinator from which nothing has come, by the rule of WaitNotice.
   [[nodiscard]] WorkerActions tick(std::int64_t progress, const Now& now);
 
   [[nodiscard]] WorkerActions model_loaded(const std::string& model_digest, const std::string& device,
@@ -95,6 +97,8 @@ class WorkerProtocol {
   std::deque<std::string> document_order_;
   std::map<std::string, DocumentRequest> requests_;  // by digest: documents that queued work lacks
   std::chrono::milliseconds last_sent_again_{0};
+  bool answered_ = false;  // since the last tick
+  WaitNotice silence_;
 };
 
 }  // namespace longrope

@@ -1,6 +1,7 @@
 #include "common/wire/zmq_transport.h"
 
 #include "common/error.h"
+#include "common/wire/endpoint.h"
 #include "common/wire/messages.h"
 
 #include <zmq.hpp>
@@ -62,27 +63,18 @@ bool wait_for(zmq::socket_t& socket, int wake_descriptor, std::chrono::milliseco
 
 }  // namespace
 
-bool is_loopback(std::string_view endpoint) {
-  if (endpoint.starts_with("ipc://") || endpoint.starts_with("inproc://")) return true;
-  constexpr std::string_view kTcp = "tcp://";
-  if (!endpoint.starts_with(kTcp)) return false;
-  const std::string_view address = endpoint.substr(kTcp.size());
-  const std::string_view host = address.substr(0, address.rfind(':'));
-  if (host == "localhost" || host == "[::1]") return true;
-  // A name such as 127.example.org must not pass for an address: digits and dots only.
-  return host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos;
-}
-
 struct ZmqServer::Sockets {
   zmq::context_t context{1};
   zmq::socket_t router{context, zmq::socket_type::router};
 };
 
-ZmqServer::ZmqServer(const std::string& endpoint) : sockets_(std::make_unique<Sockets>()) {
+ZmqServer::ZmqServer(const std::string& text) : sockets_(std::make_unique<Sockets>()) {
+  const std::string endpoint = checked_endpoint(text, EndpointUse::kBind);
   set_limits(sockets_->router, kMaxWorkerFrameBytes);
   sockets_->router.set(zmq::sockopt::linger, kServerLingerMilliseconds);
   sockets_->router.set(zmq::sockopt::router_mandatory, true);
   sockets_->router.set(zmq::sockopt::sndtimeo, 0);
+  sockets_->router.set(zmq::sockopt::ipv6, is_ipv6(endpoint));
   try {
     sockets_->router.bind(endpoint);
   } catch (const zmq::error_t& error) {
@@ -129,11 +121,13 @@ struct ZmqClient::Sockets {
   zmq::socket_t dealer{context, zmq::socket_type::dealer};
 };
 
-ZmqClient::ZmqClient(const std::string& endpoint, const std::string& incarnation)
-    : sockets_(std::make_unique<Sockets>()) {
+ZmqClient::ZmqClient(const std::string& text, const std::string& incarnation) : sockets_(std::make_unique<Sockets>()) {
+  const std::string endpoint = checked_endpoint(text, EndpointUse::kConnect);
   set_limits(sockets_->dealer, kMaxCoordinatorFrameBytes);
   sockets_->dealer.set(zmq::sockopt::routing_id, incarnation);
   sockets_->dealer.set(zmq::sockopt::immediate, true);  // nothing piles up for a coordinator that is away
+  // Only for addresses: with it, names would be looked up as IPv6 alone, and "localhost" would miss 127.0.0.1.
+  sockets_->dealer.set(zmq::sockopt::ipv6, is_ipv6(endpoint));
   sockets_->dealer.set(zmq::sockopt::reconnect_ivl, kReconnectMilliseconds);
   sockets_->dealer.set(zmq::sockopt::reconnect_ivl_max, kReconnectMaxMilliseconds);
   try {

@@ -10,11 +10,8 @@
 
 namespace longrope {
 
-/// Whether only this machine can reach `endpoint`: tcp on 127.0.0.0/8, [::1] or localhost, ipc or inproc.
-[[nodiscard]] bool is_loopback(std::string_view endpoint);
-
 /// A ROUTER bound to `endpoint` ("tcp://127.0.0.1:*" picks a free port), dropping frames over kMaxWorkerFrameBytes.
-/// Throws Error when it cannot bind.
+/// Throws InputError as checked_endpoint(), Error when it cannot bind.
 class ZmqServer final : public ServerTransport {
  public:
   explicit ZmqServer(const std::string& endpoint);
@@ -29,7 +26,7 @@ class ZmqServer final : public ServerTransport {
 };
 
 /// A DEALER with the routing id `incarnation`, connected to `endpoint`. Also wakes on `wake()`, the one thread-safe
-/// call.
+/// call. Throws InputError as checked_endpoint().
 class ZmqClient final : public ClientTransport {
  public:
   ZmqClient(const std::string& endpoint, const std::string& incarnation);

@@ -231,6 +231,20 @@ def test_worker_with_other_threads_is_refused(tmp_path, config):
         assert "threads" in message and "2" in message
 
 
+def test_endpoints_that_are_none_are_refused_with_what_to_write(tmp_path, config):
+    message = refusal("coordinator", config, "--db", tmp_path / "search.db", "--bind", "tcp://127.0.0.1:99999")
+    assert "port of an endpoint must be 1 to 65535" in message and "tcp://127.0.0.1:99999 (--bind)" in message
+    message = refusal("worker", "--connect", "localhost:5555", "--model-root", MODEL.parent)
+    assert "write tcp://localhost:5555 (--connect)" in message
+
+
+def test_worker_names_a_host_that_is_unknown():
+    unknown = 64 * "x"  # longer than a name may be: refused without asking the network
+    with Process("worker", "--connect", f"tcp://{unknown}:5555", "--model-root", MODEL.parent) as worker:
+        line = worker.read_until("no coordinator answers")
+        assert f"unknown host: {unknown}" in line
+
+
 def test_bind_that_other_machines_reach(tmp_path, config):
     message = refusal("coordinator", config, "--db", tmp_path / "search.db", "--bind", "tcp://0.0.0.0:5999")
     assert "--insecure-network" in message and "0.0.0.0" in message

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <limits>
 #include <string>
 #include <vector>
@@ -72,6 +73,27 @@ TEST_F(WorkerProtocolTest, SaysHelloUntilWelcomedAndHeartbeatsFromThen) {
   EXPECT_TRUE(sent<Hello>(beat).empty());
   EXPECT_EQ(sent<Heartbeat>(beat).at(0).progress, 17);
   EXPECT_EQ(protocol_.tick_interval(), milliseconds(1000));
+}
+
+TEST_F(WorkerProtocolTest, CoordinatorThatDoesNotAnswerIsReportedAfterFiveSecondsAndThenOnceAMinute) {
+  std::vector<std::int64_t> reported;
+  for (std::int64_t time = 0; time <= 70'000; time += 500) {
+    if (const auto silence = protocol_.tick(0, at(time)).unanswered) reported.push_back(silence->count());
+  }
+  EXPECT_EQ(reported, (std::vector<std::int64_t>{5000, 65'000}));
+}
+
+TEST_F(WorkerProtocolTest, CoordinatorThatFallsSilentIsReportedAndOneThatAnswersIsNot) {
+  make_ready();
+  for (std::int64_t time = 1000; time <= 100'000; time += 1000) {
+    ASSERT_FALSE(protocol_.tick(0, at(time)).unanswered) << time;
+    (void)protocol_.receive(Pong{}, at(time + 100));
+  }
+  std::vector<std::int64_t> reported;
+  for (std::int64_t time = 101'000; time <= 110'000; time += 1000) {
+    if (protocol_.tick(0, at(time)).unanswered) reported.push_back(time);
+  }
+  EXPECT_EQ(reported, (std::vector<std::int64_t>{107'000}));  // the pong of 100,100 answers the first of these ticks
 }
 
 TEST_F(WorkerProtocolTest, SecondWelcomeWithTheSameModelDoesNotLoadItAgain) {

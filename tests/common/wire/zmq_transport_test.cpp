@@ -30,19 +30,6 @@ std::optional<Frame> send_until_received(ZmqClient& client, ZmqServer& server, c
   return std::nullopt;
 }
 
-TEST(ZmqTransportTest, OnlyAddressesOfThisMachineAreLoopback) {
-  for (const char* endpoint : {"tcp://127.0.0.1:5555", "tcp://127.1.2.3:*", "tcp://localhost:5555", "tcp://[::1]:5555",
-                               "ipc:///tmp/search.sock", "inproc://search"}) {
-    EXPECT_TRUE(is_loopback(endpoint)) << endpoint;
-  }
-  for (const char* endpoint :
-       {"tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://10.0.0.1:5555", "tcp://[::]:5555", "tcp://127.example.org:5555",
-        "tcp://localhost.example.org:5555", "tcp://eth0:5555", "tcp://1127.0.0.1:5555", "udp://127.0.0.1:5555",
-        "127.0.0.1:5555", "", "tcp://", "tcp://:5555"}) {
-    EXPECT_FALSE(is_loopback(endpoint)) << endpoint;
-  }
-}
-
 TEST(ZmqTransportTest, FramesTravelBothWaysUnderTheClientsIncarnation) {
   ZmqServer server(kAnyPort);
   ZmqClient client(server.endpoint(), "incarnation-1");
@@ -52,6 +39,25 @@ TEST(ZmqTransportTest, FramesTravelBothWaysUnderTheClientsIncarnation) {
   EXPECT_EQ(frame->bytes, std::string("a\0b", 3));
   EXPECT_TRUE(server.send(frame->peer, "answer"));
   EXPECT_EQ(client.receive(kPatience), "answer");
+}
+
+TEST(ZmqTransportTest, PortsBeyondTheirRangeAreNeitherServedNorConnectedTo) {
+  EXPECT_THROW(ZmqServer("tcp://127.0.0.1:99999"), InputError);
+  EXPECT_THROW(ZmqClient("tcp://127.0.0.1:99999", "worker"), InputError);
+}
+
+TEST(ZmqTransportTest, LocalhostAndIpv6AddressesAreServed) {
+  for (const char* bind : {"tcp://localhost:*", "tcp://[::1]:*"}) {
+    std::optional<ZmqServer> server;
+    try {
+      server.emplace(bind);
+    } catch (const Error& error) {
+      if (std::string(bind).find("::1") == std::string::npos) throw;
+      GTEST_SKIP() << "NOT RUN: this machine has no IPv6: " << error.what();
+    }
+    ZmqClient client(server->endpoint(), "worker");
+    EXPECT_TRUE(send_until_received(client, *server, "hello")) << bind;
+  }
 }
 
 TEST(ZmqTransportTest, EveryClientGetsItsOwnFrames) {
