@@ -30,6 +30,7 @@ bool search_locally(const LocalSearch& search, Coordinator::Reports reports) {
     show(progress);
     if (workers) workers->supervise();
   };
+  const std::function<void(const std::string&)> say = reports.warning;
   Coordinator coordinator(prepare_search(search.config, search.model), search.database, std::move(reports));
   if (coordinator.finished()) return true;
   stop_on_signals();
@@ -37,7 +38,7 @@ bool search_locally(const LocalSearch& search, Coordinator::Reports reports) {
   std::filesystem::path log = search.database;
   log += ".workers.log";
   workers.emplace(LocalWorkerOptions{transport.endpoint(), std::filesystem::absolute(search.config.model).parent_path(),
-                                     search.workers.value_or(default_workers(search.config)), log});
+                                     search.workers.value_or(default_workers(search.config)), log, say});
   const bool finished = coordinator.serve(transport, stop_requested());
   if (!finished) workers->terminate();
   // A worker that says that it leaves releases its leases; otherwise they would only expire after the next start.

@@ -3,7 +3,8 @@
 #include "common/error.h"
 #include "common/exit_codes.h"
 #include "coordinator/processes/spawn.h"
-#include "coordinator/processes/worker_program.h"
+
+#include <fmt/format.h>
 
 #include <sys/wait.h>
 
@@ -15,11 +16,23 @@ namespace {
 
 constexpr std::chrono::seconds kRestartInterval{1};
 
+/// "1st", "2nd", "3rd", "4th", …, "11th", …
+std::string ordinal(std::int64_t number) {
+  const bool teen = number / 10 % 10 == 1;
+  const char* const ending = teen               ? "th"
+                             : number % 10 == 1 ? "st"
+                             : number % 10 == 2 ? "nd"
+                             : number % 10 == 3 ? "rd"
+                                                : "th";
+  return fmt::format("{}{}", number, ending);
+}
+
 }  // namespace
 
 LocalWorkers::LocalWorkers(LocalWorkerOptions options) : options_(std::move(options)) {
   for (std::int64_t i = 1; i <= options_.count; ++i) slots_.push_back({"local-" + std::to_string(i)});
-  for (Slot& slot : slots_) start(slot);
+  const std::chrono::milliseconds now = read_clocks().steady;
+  for (Slot& slot : slots_) start(slot, now);
 }
 
 LocalWorkers::~LocalWorkers() {
@@ -30,31 +43,36 @@ LocalWorkers::~LocalWorkers() {
   }
 }
 
-void LocalWorkers::start(Slot& slot) {
+void LocalWorkers::start(Slot& slot, std::chrono::milliseconds now) {
   const Descriptor log = open_log(options_.log);
   // Not killed with the coordinator but told to stop: a worker takes its leave in seconds.
-  slot.process = spawn({.command = {worker_program().string(), "worker", "--connect", options_.endpoint, "--model-root",
+  slot.process = spawn({.command = {options_.program.string(), "worker", "--connect", options_.endpoint, "--model-root",
                                     options_.model_root.string(), "--id", slot.id},
                         .output = log.value(),
                         .errors = log.value(),
                         .death_signal = SIGTERM});
-  slot.started = std::chrono::steady_clock::now();
+  slot.started = now;
 }
 
 int LocalWorkers::reap(Slot& slot) {
   int status = 0;
   if (slot.process == 0 || waitpid(slot.process, &status, WNOHANG) != slot.process) return -1;
   slot.process = 0;
+  slot.end = WIFSIGNALED(status) ? fmt::format("by signal {}", WTERMSIG(status))
+                                 : fmt::format("with exit code {}", WEXITSTATUS(status));
   return WIFEXITED(status) ? WEXITSTATUS(status) : kExitFailure;
 }
 
-void LocalWorkers::supervise() {
+void LocalWorkers::supervise(std::chrono::milliseconds now) {
   for (Slot& slot : slots_) {
     if (reap(slot) == kExitBadInput) {
       throw Error("worker " + slot.id + " cannot serve this search; its reason is the last line of " +
                   options_.log.string());
     }
-    if (slot.process == 0 && std::chrono::steady_clock::now() - slot.started >= kRestartInterval) start(slot);
+    if (slot.process != 0 || now - slot.started < kRestartInterval) continue;
+    start(slot, now);
+    options_.say(fmt::format("worker {} ended {}; started again ({} time); log: {}", slot.id, slot.end,
+                             ordinal(++slot.restarts), options_.log.string()));
   }
 }
 

@@ -1,10 +1,14 @@
 #pragma once
 
+#include "common/clock.h"
+#include "coordinator/processes/worker_program.h"
+
 #include <sys/types.h>
 
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,6 +19,9 @@ struct LocalWorkerOptions {
   std::filesystem::path model_root;  // folder that holds the model's directory
   std::int64_t count = 1;            // worker processes
   std::filesystem::path log;         // standard output and error of all workers, appended
+  /// Tells the user what happens to workers, a line each; default: nobody is told.
+  std::function<void(const std::string& line)> say = [](const std::string& /*line*/) {};
+  std::filesystem::path program = worker_program();  // default: longrope-worker beside this program
 };
 
 /// Worker processes of `longrope run`: started, started again when one dies, stopped together. They die with this
@@ -26,9 +33,9 @@ class LocalWorkers {
   LocalWorkers(const LocalWorkers&) = delete;
   LocalWorkers& operator=(const LocalWorkers&) = delete;
 
-  /// Reaps the dead and starts them again, at most once a second each. Throws Error when a worker exits because it
-  /// cannot serve this search (exit code 2): starting it again would not help.
-  void supervise();
+  /// Reaps the dead and starts them again, at most once a second each, and says so. Throws Error when a worker exits
+  /// because it cannot serve this search (exit code 2): starting it again would not help.
+  void supervise(std::chrono::milliseconds now = read_clocks().steady);
 
   void terminate();                  // SIGTERM to all
   [[nodiscard]] bool any_running();  // reaps, starts none
@@ -37,9 +44,11 @@ class LocalWorkers {
   struct Slot {
     std::string id;
     pid_t process = 0;  // 0: not running
-    std::chrono::steady_clock::time_point started{};
+    std::chrono::milliseconds started{0};
+    std::int64_t restarts = 0;
+    std::string end = {};  // how the process before ended, for people; empty: none did
   };
-  void start(Slot& slot);
+  void start(Slot& slot, std::chrono::milliseconds now);
   [[nodiscard]] int reap(Slot& slot);
 
   LocalWorkerOptions options_;
