@@ -385,12 +385,12 @@ SearchProgress Scheduler::progress() const {
   }
   progress.workers_ready = roster_.ready().size();
   progress.evaluations_scored = scored_here_;
-  if (progress.stage_state == StageState::kSearching) {
-    const auto documents = plan_.stages[current_].search.size();
-    progress.documents_left = static_cast<std::int64_t>((progress.budget - progress.told) * documents);
-  }
+  progress.workers_connected = roster_.connected();
+  progress.search_left = stage.search_left();
   progress.judging_evaluations = stage.record().judging_evaluations;
   progress.judging_left = stage.judging_left();
+  progress.may_end_early = stage.may_end_early();
+  progress.search_time_left = stage.time_left();
   return progress;
 }
 

@@ -36,12 +36,15 @@ struct SearchProgress {
   std::optional<std::size_t> best_candidate;
   std::optional<double> best_mean_nll;
   std::size_t workers_ready = 0;
+  std::size_t workers_connected = 0;    // those that still load the model included
   std::int64_t evaluations_scored = 0;  // since this process began
-  std::int64_t documents_left = 0;      // to score on the search documents, if the whole budget is used
+  std::int64_t search_left = 0;         // evaluations of the stage's search candidates, if the whole budget is used
   /// Evaluations after the search of the stage: finalists and baselines on held-out documents, winner and baselines on
   /// final ones. Each costs one pass over a document of the target length. An estimate until the winner is chosen.
   std::int64_t judging_evaluations = 0;
   std::int64_t judging_left = 0;  // those of them that are not scored yet
+  bool may_end_early = false;     // a stop rule can end the search before its budget is used
+  std::optional<std::chrono::milliseconds> search_time_left = std::nullopt;  // nullopt: no time limit
 };
 
 /// The scheduling core: a pure function step(event, now) → effects over the state below. It keeps the stages going,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -109,6 +110,25 @@ std::optional<std::chrono::milliseconds> StageRun::time_left() const {
   if (record_.state != StageState::kSearching || !planned().config.stop.time_limit) return std::nullopt;
   return std::chrono::milliseconds(*planned().config.stop.time_limit) -
          std::chrono::milliseconds(record_.active_milliseconds);
+}
+
+std::int64_t StageRun::search_left() const {
+  if (record_.state != StageState::kPending && record_.state != StageState::kSearching) return 0;
+  const std::int64_t not_asked = std::max<std::int64_t>(record_.budget - std::ssize(search_), 0);
+  return not_asked * std::ssize(planned().search) + open_evaluations();
+}
+
+bool StageRun::may_end_early() const {
+  return planned().config.stop.patience.has_value() || planned().config.stop.time_limit.has_value();
+}
+
+std::int64_t StageRun::open_evaluations() const {
+  std::int64_t open = 0;
+  for (const Scoring& scoring : open_scorings_) {
+    open += std::ranges::count_if(
+        scoring.evaluations, [this](std::int64_t id) { return evaluations_.at(id).state != EvaluationState::kScored; });
+  }
+  return open;
 }
 
 std::vector<CandidateRecord>& StageRun::candidates(CandidateRole role) {

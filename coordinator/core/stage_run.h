@@ -44,8 +44,12 @@ class StageRun {
   [[nodiscard]] std::size_t told() const;
   [[nodiscard]] std::optional<std::size_t> best() const;
   [[nodiscard]] std::optional<std::chrono::milliseconds> time_left() const;
+  /// Evaluations of search candidates that are not scored yet, if the whole budget is used.
+  [[nodiscard]] std::int64_t search_left() const;
   /// Evaluations of record().judging_evaluations that are not scored yet.
   [[nodiscard]] std::int64_t judging_left() const;
+  /// Whether a stop rule can end the search before its budget is used.
+  [[nodiscard]] bool may_end_early() const;
 
  private:
   /// What a candidate is scored for. kWithinReach: on the judging documents, as far as the checkpoint reaches by
@@ -61,6 +65,7 @@ class StageRun {
 
   [[nodiscard]] const PlannedStage& planned() const { return plan_.stages[stage_index_]; }
   [[nodiscard]] std::vector<CandidateRecord>& candidates(CandidateRole role);
+  [[nodiscard]] std::int64_t open_evaluations() const;
   [[nodiscard]] bool ask_candidates(Effects& effects);
   void adopt_stored(std::size_t index, const std::string& digest);
   [[nodiscard]] const std::vector<PlannedDocument>& documents_for(Purpose purpose) const;

@@ -150,6 +150,11 @@ std::set<std::string> WorkerRoster::ready() const {
   return ids;
 }
 
+std::size_t WorkerRoster::connected() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(workers_, [](const auto& worker) { return worker.second.greeted; }));
+}
+
 WorkerRecord& WorkerRoster::row_of(const Sender& sender) {
   WorkerRecord& row = rows_[sender.worker];
   row.id = sender.worker;

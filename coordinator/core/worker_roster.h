@@ -74,6 +74,8 @@ class WorkerRoster {
 
   [[nodiscard]] std::map<std::string, Worker>& all() { return workers_; }
   [[nodiscard]] std::set<std::string> ready() const;  // ids
+  /// Workers that this coordinator has greeted, ready or not.
+  [[nodiscard]] std::size_t connected() const;
   /// The database row of a worker. The caller changes it and appends it to its effects.
   [[nodiscard]] WorkerRecord& row_of(const Sender& sender);
   /// Why this very process was refused; nullopt if it was not.

@@ -1053,7 +1053,32 @@ TEST_F(SchedulerTest, ProgressSaysWhatTheRowsSay) {
   EXPECT_EQ(progress.best_mean_nll, driver_.rows.candidates.at(1).search_mean_nll);
   EXPECT_EQ(progress.workers_ready, 1U);
   EXPECT_EQ(progress.evaluations_scored, 4);
-  EXPECT_EQ(progress.documents_left, 17 * 3);
+  EXPECT_EQ(progress.workers_connected, 1U);
+  EXPECT_EQ(progress.search_left, 18 * 3 - 4) << "the document of an open candidate is done";
+}
+
+TEST_F(SchedulerTest, WorkerThatLoadsTheModelIsConnectedAndNotReady) {
+  EXPECT_EQ(driver_.scheduler().progress().workers_connected, 0U);
+  (void)driver_.hello(kFirst);
+  EXPECT_EQ(driver_.scheduler().progress().workers_connected, 1U);
+  EXPECT_EQ(driver_.scheduler().progress().workers_ready, 0U);
+}
+
+TEST_F(SchedulerTest, EvaluationsLeftCountTheHeldOutDocumentsFromTheBeginning) {
+  (void)driver_.join(kFirst);
+  const SearchProgress begun = driver_.scheduler().progress();
+  EXPECT_GT(begun.judging_total, 0);
+  const std::int64_t all = begun.search_left + begun.judging_left;
+  bool chose = false;
+  while (!driver_.scheduler().finished() && driver_.scheduler().progress().stage == begun.stage) {
+    const SearchProgress progress = driver_.scheduler().progress();
+    EXPECT_EQ(progress.evaluations_scored + progress.search_left + progress.judging_left, all);
+    EXPECT_EQ(progress.judging_total, begun.judging_total);
+    chose = chose || progress.stage_state == StageState::kChoosing;
+    const LeaseId lease = driver_.held_by(kFirst).front();
+    (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
+  }
+  EXPECT_TRUE(chose);
 }
 
 }  // namespace
