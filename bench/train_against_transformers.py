@@ -66,9 +66,9 @@ def run_longrope(documents, folder, arguments, dtype):
          str(arguments.steps + 1)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     start, last = None, None
     for line in process.stderr:
-        if start is None and line.startswith("step 1/"):
+        if start is None and "step 1/" in line:
             start = time.perf_counter()
-        if line.startswith(f"step {arguments.steps}/"):
+        if f"step {arguments.steps}/" in line:
             last = time.perf_counter()
     if process.wait() != 0 or start is None or last is None:
         raise SystemExit("longrope finetune failed")

@@ -20,7 +20,7 @@ struct BestArguments {
 };
 
 void show_best(const BestArguments& arguments) {
-  const StoreReader reader(search_database_of(arguments.database, arguments.stage));
+  const StoreReader reader(longest_search_of(arguments.database, arguments.stage));
   const std::optional<BestFactors> best = reader.best(arguments.stage);
   if (!best) throw Error("no candidate has been scored yet: " + arguments.database);
   const std::optional<Verdict> verdict = best->final ? search_verdict(reader, best->stage) : std::nullopt;
@@ -39,7 +39,9 @@ void add_best_command(CLI::App& app) {
   auto arguments = std::make_shared<BestArguments>();
   add_search_database(*command, arguments->database);
   command->add_flag("--json", arguments->json, "Print JSON instead of a table");
-  command->add_option("--stage", arguments->stage, "The stage whose best factors are printed [the last finished]");
+  command->add_option(
+      "--stage", arguments->stage,
+      "The stage whose best factors are printed [of a pipeline the longest search; else the last finished]");
   command->footer("Example:\n  longrope best --db demo.db --json");
   command->callback([=] { show_best(*arguments); });
 }

@@ -58,7 +58,7 @@ void require_worth_exporting(const Verdict& verdict, const ExportArguments& argu
 /// How far the model reaches: what the search was told, or --reached-length.
 std::optional<std::int64_t> reached_length(const ExportArguments& arguments) {
   if (arguments.database.empty()) return arguments.reached_length;
-  const auto searched = StoreReader(search_database_of(arguments.database, arguments.stage)).run().reached_length;
+  const auto searched = StoreReader(longest_search_of(arguments.database, arguments.stage)).run().reached_length;
   if (searched && arguments.reached_length.value_or(*searched) != *searched) {
     throw InputError(fmt::format("--reached-length must be that of the search, {}: {} ({})", *searched,
                                  *arguments.reached_length, arguments.database));
@@ -68,7 +68,7 @@ std::optional<std::int64_t> reached_length(const ExportArguments& arguments) {
 
 /// The best factors of a search, or of a stage of a pipeline.
 FactorsFile best_factors(const ExportArguments& arguments, const ModelDescription& model) {
-  const std::filesystem::path database = search_database_of(arguments.database, arguments.stage);
+  const std::filesystem::path database = longest_search_of(arguments.database, arguments.stage);
   Winner winner = winner_of_search(database, arguments.stage,
                                    {model, [](const std::filesystem::path& file) { return sha256_of_file(file); }});
   if (!winner.best.final) {
@@ -171,7 +171,9 @@ void add_export_command(CLI::App& app) {
       "--layers", arguments->layers,
       "For csv: write this many equal rows, one for each layer, or \"model\" for as many as the model has layers "
       "[one factor per line]");
-  command->add_option("--stage", arguments->stage, "The stage whose best factors are written [the last finished]");
+  command->add_option(
+      "--stage", arguments->stage,
+      "The stage whose best factors are written [of a pipeline the longest search; else the last finished]");
   command->add_flag("--force", arguments->force, "Write them even if they are worse than the untouched model")
       ->needs(database);
   command->footer(

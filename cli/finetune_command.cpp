@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/live_line.h"
 #include "cli/model_argument.h"
 #include "common/duration.h"
 #include "common/formats/named_factors.h"
@@ -6,6 +7,8 @@
 #include "finetune/trainer.h"
 
 #include <fmt/format.h>
+
+#include <unistd.h>
 
 #include <cctype>
 #include <iostream>
@@ -58,33 +61,32 @@ void add_setting(CLI::App& command, const TrainingField<T>& field, TrainingSetti
   }
 }
 
-/// Prints progress on standard error, a line every few seconds: a run of thousands of updates should not fill a log.
+/// Shows progress on standard error: a run of thousands of updates should not fill a log.
 class TrainingProgress {
  public:
   explicit TrainingProgress(const TrainingOptions& options) : options_(options) {}
 
+  void finish() { line_.finish(); }
   void show(const TrainingStep& step, double seconds) {
     seconds_ += seconds;
     ++updates_;
     const std::int64_t steps = options_.settings.steps;
-    constexpr double kSecondsBetweenLines = 5.0;
-    since_line_ += seconds;
-    if (since_line_ < kSecondsBetweenLines && step.step < steps && updates_ > 1) return;
-    since_line_ = 0.0;
     const double each = seconds_ / static_cast<double>(updates_);
     std::int64_t tokens = options_.settings.batch_size * options_.length;
     if (const auto samples = short_samples(options_.settings)) tokens += samples->batch_size * samples->length;
-    std::cerr << fmt::format(
-        "step {}/{}: loss {:.4f}, learning rate {:.3g}, gradient norm {:.3g}, {:.0f} tokens/s, {} left\n", step.step,
-        steps, step.loss, step.learning_rate, step.gradient_norm, static_cast<double>(tokens) / each,
-        duration_text(each * static_cast<double>(steps - step.step)));
+    line_.show({fmt::format("step {}/{}: loss {:.4f}", step.step, steps, step.loss),
+                duration_text(each * static_cast<double>(steps - step.step)) + " left",
+                fmt::format("{:.0f} tokens/s", static_cast<double>(tokens) / each),
+                fmt::format("learning rate {:.3g}", step.learning_rate),
+                fmt::format("gradient norm {:.3g}", step.gradient_norm)},
+               /*at_once=*/updates_ == 1 || step.step == steps);
   }
 
  private:
   const TrainingOptions& options_;
   double seconds_ = 0.0;
-  double since_line_ = 0.0;
   std::int64_t updates_ = 0;
+  LiveLine line_{STDERR_FILENO};
 };
 
 void finetune(FinetuneArguments arguments) {
@@ -103,7 +105,9 @@ void finetune(FinetuneArguments arguments) {
   const TrainingObserver observer{
       .continued = [](std::int64_t steps) { std::cerr << fmt::format("continuing after step {}\n", steps); },
       .step_finished = [&](const TrainingStep& step, double seconds) { progress.show(step, seconds); }};
-  if (train(options, observer, stop_requested()) == TrainingEnd::kStopped) {
+  const TrainingEnd end = train(options, observer, stop_requested());
+  progress.finish();
+  if (end == TrainingEnd::kStopped) {
     if (options.place.rank == 0) std::cerr << "stopped; the same command continues\n";
     return;
   }

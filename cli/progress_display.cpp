@@ -1,85 +1,77 @@
 #include "cli/progress_display.h"
 
 #include "common/duration.h"
+#include "common/error.h"
 
 #include <fmt/format.h>
 
-#include <unistd.h>
-
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 
 namespace longrope {
 namespace {
 
-constexpr std::chrono::milliseconds kTerminalInterval{250};
-constexpr std::chrono::seconds kPlainInterval{10};
+std::string position(const SearchProgress& progress, const RunOutline& run) {
+  const auto found = std::ranges::find(run.not_over, progress.stage, &OutlinedStage::name);
+  const std::string name = printable_text(progress.stage);
+  if (run.stages < 2 || found == run.not_over.end()) return fmt::format("stage {}", name);
+  return fmt::format("stage {} ({} of {})", name, found->number, run.stages);
+}
 
-const char* describe(StageState state) {
-  switch (state) {
+std::string done(const SearchProgress& progress) {
+  switch (progress.stage_state) {
     case StageState::kPending:
       return "waiting";
     case StageState::kSearching:
-      return "searching";
+      return fmt::format("{}/{} candidates", progress.told, progress.budget);
     case StageState::kChoosing:
-      return "choosing on held-out documents";
+      return fmt::format("choosing, {}/{} held-out documents", progress.judging_total - progress.judging_left,
+                         progress.judging_total);
     case StageState::kFinished:
-      return "finished";
+      return fmt::format("finished, {} candidates", progress.told);
   }
-  return "unknown";
+  return "";
 }
 
 }  // namespace
 
-ProgressDisplay::ProgressDisplay() : terminal_(isatty(STDOUT_FILENO) == 1), begun_(std::chrono::steady_clock::now()) {}
-
-std::string ProgressDisplay::line(const SearchProgress& progress) const {
-  std::string text = fmt::format("stage {} {}: {}/{} candidates told", progress.stage, describe(progress.stage_state),
-                                 progress.told, progress.budget);
+LineParts progress_parts(const SearchProgress& progress, const SearchEstimate& estimate, const RunOutline& run) {
+  LineParts parts = {fmt::format("{}: {}", position(progress, run), done(progress))};
+  const bool searching = progress.stage_state == StageState::kSearching;
+  if (const auto left = estimate.seconds_left(); left && progress.stage_state != StageState::kFinished) {
+    const char* const bound = searching && progress.may_end_early ? "at most " : "";
+    parts.push_back(fmt::format("{}{} left", bound, duration_text(*left)));
+  }
+  if (const auto left = estimate.seconds_left(run)) {
+    parts.push_back(fmt::format("about {} for all stages", duration_text(*left)));
+  }
   if (progress.best_mean_nll) {
-    text += fmt::format(", best {:.4f} (candidate {})", std::exp(*progress.best_mean_nll), *progress.best_candidate);
+    parts.push_back(fmt::format("best {:.4f} (candidate {})", std::exp(*progress.best_mean_nll),
+                                progress.best_candidate.value_or(0)));
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count();
-  if (progress.evaluations_scored > 0) {
-    const double rate = static_cast<double>(progress.evaluations_scored) / seconds;
-    text += fmt::format(", {:.2f} documents/s", rate);
-    // The budget is an upper bound: the stage may converge before.
-    if (progress.documents_left > 0) {
-      text += fmt::format(", at most {} left", duration_text(static_cast<double>(progress.documents_left) / rate));
-    }
-  }
-  return text + fmt::format(", {} worker{}", progress.workers_ready, progress.workers_ready == 1 ? "" : "s");
+  if (const auto rate = estimate.rate()) parts.push_back(fmt::format("{:.2f} documents/s", *rate));
+  parts.push_back(fmt::format("{} worker{}", progress.workers_ready, progress.workers_ready == 1 ? "" : "s"));
+  return parts;
 }
 
-void ProgressDisplay::show(const SearchProgress& progress) {
-  const auto now = std::chrono::steady_clock::now();
-  const std::string state = fmt::format("{}{}", progress.stage, static_cast<int>(progress.stage_state));
-  const bool state_changed = state != last_;
-  if (terminal_) {
-    if (!state_changed && now - shown_ < kTerminalInterval) return;
-    std::cout << "\r\033[K" << line(progress) << std::flush;
-    line_open_ = true;
-  } else {
-    if (!state_changed && now - shown_ < kPlainInterval) return;
-    std::cout << line(progress) << std::endl;
-  }
+void ProgressDisplay::show(const SearchProgress& progress, const Now& now) {
+  estimate_.observe(progress, now.steady);
+  const bool waiting = !hint_.empty() && progress.workers_connected == 0;
+  if (nobody_.due(waiting && progress.stage_state != StageState::kFinished, now.steady)) say(hint_);
+  const std::pair state(progress.stage, progress.stage_state);
+  line_.show(progress_parts(progress, estimate_, run_), state != last_, now);
   last_ = state;
-  shown_ = now;
 }
 
 void ProgressDisplay::say(const std::string& text) {
-  finish();
-  std::cerr << text << std::endl;
+  line_.clear();
+  std::cerr << time_stamp(read_clocks().unix_milliseconds) << ' ' << text << std::endl;
 }
 
 Coordinator::Reports ProgressDisplay::reports() {
   return {.progress = [this](const SearchProgress& progress) { show(progress); },
           .warning = [this](const std::string& text) { say("longrope: " + text); }};
-}
-
-void ProgressDisplay::finish() {
-  if (line_open_) std::cout << std::endl;
-  line_open_ = false;
 }
 
 }  // namespace longrope

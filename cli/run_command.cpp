@@ -1,7 +1,10 @@
 #include "cli/command.h"
+#include "cli/live_line.h"
 #include "cli/model_argument.h"
 #include "cli/plan_table.h"
 #include "cli/progress_display.h"
+#include "cli/search_estimate.h"
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/stop_signals.h"
 #include "common/wire/endpoint.h"
@@ -23,6 +26,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -55,7 +59,9 @@ std::filesystem::path database_of(const SearchArguments& arguments, const Config
   return arguments.database.empty() ? config.name + ".db" : arguments.database;
 }
 
-void say(const std::string& line) { std::cerr << line << std::endl; }
+void say(const std::string& line) {
+  std::cerr << time_stamp(read_clocks().unix_milliseconds) << ' ' << line << std::endl;
+}
 
 void report_end(const std::filesystem::path& database) {
   for (const Verdict& verdict : search_verdicts(StoreReader(database))) {
@@ -65,11 +71,20 @@ void report_end(const std::filesystem::path& database) {
 }
 
 /// search_locally() with live progress. Each search has a display of its own, which shows its documents per second.
-bool search_shown(const LocalSearch& search) {
-  ProgressDisplay display;
+bool search_shown(const LocalSearch& search, RunOutline run) {
+  ProgressDisplay display(std::move(run));
   const bool finished = search_locally(search, display.reports());
   display.finish();
   return finished;
+}
+
+/// The stages of a pipeline that are not over, for the time that they will take.
+RunOutline outline_pipeline(const Config& config, const std::filesystem::path& database) {
+  std::set<std::string> over;
+  for (const PipelineStageRecord& stage : read_pipeline_record(database).stages) {
+    if (is_over(stage)) over.insert(stage.name);
+  }
+  return outline_run(config, over);
 }
 
 void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) {
@@ -79,13 +94,16 @@ void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) 
   if (!config.is_pipeline()) {
     const IdentifiedModel model = identify_model(config.model, config.reached_length);
     warn_about(model.description);
-    return search_shown({config, model, database, workers}) ? report_end(database) : say(kStopped);
+    RunOutline outline = config.stages.size() > 1 ? outline_run(config, {}) : RunOutline{};
+    return search_shown({config, model, database, workers}, std::move(outline)) ? report_end(database) : say(kStopped);
   }
   warn_about(describe_model(config.model, config.reached_length));
   const PipelineTools tools = {
       .search = [&](const Config& searched, const IdentifiedModel& model,
                     const std::filesystem::path& file) -> std::optional<FactorsFile> {
-        if (!search_shown({searched, model, file, workers})) return std::nullopt;
+        if (!search_shown({searched, model, file, workers}, outline_pipeline(config, database))) {
+          return std::nullopt;
+        }
         return winner_of_search(file, std::nullopt, model).file;
       },
       .verdict = [](const std::filesystem::path& file) { return search_verdict(StoreReader(file)); },
@@ -131,6 +149,10 @@ void coordinate(const SearchArguments& arguments, const std::string& endpoint, b
   stop_on_signals();
   ZmqServer transport(bind);  // before the database is made: an endpoint may be refused
   Coordinator coordinator(std::move(prepared), database, display.reports());
+  display.hint_without_workers(
+      fmt::format("no worker is connected; start one with: longrope worker --connect {} --model-root {}",
+                  endpoint_for_workers(transport.endpoint()),
+                  std::filesystem::absolute(config.model).lexically_normal().parent_path().string()));
   if (!coordinator.finished()) display.say("serving workers at " + transport.endpoint());
   if (coordinator.serve(transport, stop_requested())) {
     dismiss_late_comers(coordinator, transport);

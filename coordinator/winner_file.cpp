@@ -30,7 +30,7 @@ Winner winner_of_search(const std::filesystem::path& database, const std::option
                         const IdentifiedModel& model) {
   const StoreReader reader(database);
   std::optional<BestFactors> best = reader.best(stage);
-  if (!best) throw Error("no candidate has been told yet: " + database.string());
+  if (!best) throw Error("no candidate has been scored yet: " + database.string());
   const RunInfo run = reader.run();
   if (const std::string digest = model.digest(); digest != run.model_digest) {
     throw InputError("the model must be the one that was searched: digest " + run.model_digest + " in the database, " +

@@ -1,9 +1,12 @@
 #include "pipeline/pipeline_places.h"
 
 #include "common/error.h"
+#include "common/files/strict_json.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include <cstdint>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -18,6 +21,10 @@ std::filesystem::path stages_folder(std::filesystem::path database) {
 }
 
 }  // namespace
+
+bool is_over(const PipelineStageRecord& stage) {
+  return stage.state == PipelineStageState::kFinished || stage.state == PipelineStageState::kSkipped;
+}
 
 bool searches(const PipelineStageRecord& stage) {
   return stage.kind == StageKind::kSearch || stage.kind == StageKind::kRecover;
@@ -67,6 +74,34 @@ std::filesystem::path PipelinePlaces::checkpoint(const std::string& finetune_sta
         fmt::format("a stage that others build on must be finished: {} is {}", stage.name, to_string(stage.state)));
   }
   return output(stage);
+}
+
+namespace {
+
+/// Tokens that a search or recovery is for, from the settings that the database holds.
+std::int64_t target_length(const PipelineStageRecord& search) {
+  const std::string place = fmt::format("settings of stage {}", search.name);
+  const nlohmann::json settings = parse_strict_json(search.settings, place);
+  const auto found = settings.is_object() ? settings.find("target_length") : settings.end();
+  if (found == settings.end() || !found->is_number_integer()) {
+    throw InputError(fmt::format("target_length must be an integer ({})", place));
+  }
+  return found->get<std::int64_t>();
+}
+
+}  // namespace
+
+std::filesystem::path longest_search_of(const std::filesystem::path& database,
+                                        const std::optional<std::string>& stage) {
+  if (stage || !is_pipeline(database)) return search_database_of(database, stage);
+  const PipelineRecord pipeline = read_pipeline_record(database);
+  const PipelinePlaces places(database, "", pipeline.stages);
+  const PipelineStageRecord* longest = nullptr;
+  for (const PipelineStageRecord& search : pipeline.stages) {
+    if (!searches(search) || !std::filesystem::exists(places.search_database(search.name))) continue;
+    if (longest == nullptr || target_length(search) >= target_length(*longest)) longest = &search;
+  }
+  return longest == nullptr ? search_database_of(database, stage) : places.search_database(longest->name);
 }
 
 std::filesystem::path search_database_of(const std::filesystem::path& database,

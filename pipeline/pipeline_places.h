@@ -54,11 +54,19 @@ class PipelinePlaces {
   const std::vector<PipelineStageRecord>& stages_;
 };
 
+/// Whether the stage is finished or skipped.
+[[nodiscard]] bool is_over(const PipelineStageRecord& stage);
+
 /// Whether the stage is a search or a recovery, which give tables.
 [[nodiscard]] bool searches(const PipelineStageRecord& stage);
 
-/// The database of a search: `database` itself, or that of the stage `stage` of a pipeline (without a name, that of the
-/// latest search that has begun). Throws InputError for a stage that is no search, or when none has begun.
+/// The database of the search whose factors a user wants: `database` itself, or that of the stage `stage` of a pipeline
+/// (without a name, that of the longest search that has begun; of several of one length, the latest). Throws InputError
+/// for a stage that is no search, or when none has begun.
+[[nodiscard]] std::filesystem::path longest_search_of(const std::filesystem::path& database,
+                                                      const std::optional<std::string>& stage);
+
+/// As longest_search_of(), but without a name the database of the latest search that has begun: the one that goes on.
 [[nodiscard]] std::filesystem::path search_database_of(const std::filesystem::path& database,
                                                        const std::optional<std::string>& stage);
 

@@ -136,10 +136,6 @@ void require_all_still_true(const PipelineStore& store, const PipelineContext& c
   }
 }
 
-bool is_over(const PipelineStageRecord& record) {
-  return record.state == PipelineStageState::kFinished || record.state == PipelineStageState::kSkipped;
-}
-
 /// The rows with which a pipeline begins. Reads the model's weights for their digest.
 PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints) {
   PipelineRecord pipeline;
@@ -176,7 +172,8 @@ PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& data
   for (const PipelineStage& stage : config.stages) {
     PipelineStageRecord record = stage_named(store.stages(), stage.name);
     if (is_over(record)) continue;
-    tools.say(fmt::format("stage {} ({})", stage.name, to_string(stage.kind)));
+    tools.say(fmt::format("stage {} ({}), {} of {}", stage.name, to_string(stage.kind),
+                          &stage - config.stages.data() + 1, config.stages.size()));
     StageWork work;
     try {
       work = work_on(stage, record, context, store);

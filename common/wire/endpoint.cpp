@@ -132,6 +132,13 @@ bool is_loopback(std::string_view endpoint) {
   return host.starts_with("127.") && host.find_first_not_of(kDigitsAndDots) == std::string_view::npos;
 }
 
+std::string endpoint_for_workers(std::string_view bound) {
+  for (const std::string_view all : {"tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"}) {
+    if (bound.starts_with(all)) return fmt::format("tcp://HOST:{}", bound.substr(all.size()));
+  }
+  return std::string(bound);
+}
+
 bool is_ipv6(std::string_view endpoint) { return endpoint.starts_with("tcp://["); }
 
 std::string why_unresolved(std::string_view endpoint) {

@@ -18,6 +18,9 @@ enum class EndpointUse { kBind, kConnect };
 /// Whether only this machine can reach `endpoint`: tcp on 127.0.0.0/8, [::1] or localhost, ipc or inproc.
 [[nodiscard]] bool is_loopback(std::string_view endpoint);
 
+/// What workers of other machines write to reach `bound`, where a coordinator serves: all interfaces become "HOST".
+[[nodiscard]] std::string endpoint_for_workers(std::string_view bound);
+
 /// Whether the host of a checked endpoint is an IPv6 address; ZeroMQ has to be told.
 [[nodiscard]] bool is_ipv6(std::string_view endpoint);
 

@@ -94,6 +94,12 @@ TEST(EndpointTest, OnlyAddressesOfThisMachineAreLoopback) {
   }
 }
 
+TEST(EndpointTest, WorkersWriteTheHostInsteadOfAllInterfaces) {
+  EXPECT_EQ(endpoint_for_workers("tcp://0.0.0.0:5555"), "tcp://HOST:5555");
+  EXPECT_EQ(endpoint_for_workers("tcp://[::]:5555"), "tcp://HOST:5555");
+  EXPECT_EQ(endpoint_for_workers("tcp://127.0.0.1:5555"), "tcp://127.0.0.1:5555");
+}
+
 TEST(EndpointTest, UnknownHostIsNamedAndAddressesAreKnown) {
   // The name is longer than a label may be: refused by every resolver without asking the network.
   const std::string name(64, 'x');
