@@ -26,8 +26,8 @@ std::string done(const SearchProgress& progress) {
     case StageState::kSearching:
       return fmt::format("{}/{} candidates", progress.told, progress.budget);
     case StageState::kChoosing:
-      return fmt::format("choosing, {}/{} held-out documents", progress.judging_total - progress.judging_left,
-                         progress.judging_total);
+      return fmt::format("choosing, {}/{} held-out documents", progress.judging_evaluations - progress.judging_left,
+                         progress.judging_evaluations);
     case StageState::kFinished:
       return fmt::format("finished, {} candidates", progress.told);
   }

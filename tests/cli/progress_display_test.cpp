@@ -29,7 +29,7 @@ SearchProgress searching() {
   progress.workers_ready = progress.workers_connected = 2;
   progress.evaluations_scored = 90;
   progress.search_left = 162;
-  progress.judging_total = progress.judging_left = 48;
+  progress.judging_evaluations = progress.judging_left = 48;
   progress.may_end_early = true;
   return progress;
 }

@@ -24,7 +24,7 @@ SearchProgress after(std::int64_t scored, std::size_t workers = 2) {
   progress.workers_ready = workers;
   progress.evaluations_scored = scored;
   progress.search_left = std::max<std::int64_t>(kSearch - scored, 0);
-  progress.judging_total = kJudging;
+  progress.judging_evaluations = kJudging;
   progress.judging_left = std::min(kJudging, kSearch + kJudging - scored);
   return progress;
 }

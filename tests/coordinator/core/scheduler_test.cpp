@@ -1067,13 +1067,13 @@ TEST_F(SchedulerTest, WorkerThatLoadsTheModelIsConnectedAndNotReady) {
 TEST_F(SchedulerTest, EvaluationsLeftCountTheHeldOutDocumentsFromTheBeginning) {
   (void)driver_.join(kFirst);
   const SearchProgress begun = driver_.scheduler().progress();
-  EXPECT_GT(begun.judging_total, 0);
+  EXPECT_GT(begun.judging_evaluations, 0);
   const std::int64_t all = begun.search_left + begun.judging_left;
   bool chose = false;
   while (!driver_.scheduler().finished() && driver_.scheduler().progress().stage == begun.stage) {
     const SearchProgress progress = driver_.scheduler().progress();
     EXPECT_EQ(progress.evaluations_scored + progress.search_left + progress.judging_left, all);
-    EXPECT_EQ(progress.judging_total, begun.judging_total);
+    EXPECT_EQ(progress.judging_evaluations, begun.judging_evaluations);
     chose = chose || progress.stage_state == StageState::kChoosing;
     const LeaseId lease = driver_.held_by(kFirst).front();
     (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
