@@ -26,11 +26,7 @@ void print_json(const std::string& database, const StatusReport& report) {
   std::cout << json.dump(1) << std::endl;
 }
 
-void print_tables(const std::string& database, const StatusReport& report) {
-  if (is_pipeline(database)) {
-    write_stage_table(read_pipeline_record(database), std::cout);
-    std::cout << std::endl;
-  }
+void print_tables(const StatusReport& report) {
   const RunInfo& run = report.run;
   fmt::print("search {}  seed {}  model {} ({})  {}, {} angles, {} threads a worker\n\n", printable_text(run.name),
              run.seed, printable_text(run.model_name), printable_text(run.model_digest.substr(0, 12)),
@@ -61,12 +57,16 @@ void print_tables(const std::string& database, const StatusReport& report) {
 }
 
 void show_status(const std::string& database, bool json) {
+  if (!json && is_pipeline(database)) {  // also when no search has begun
+    write_stage_table(read_pipeline_record(database), std::cout);
+    std::cout << std::endl;
+  }
   const StoreReader reader(search_database_of(database, std::nullopt));
   const StatusReport report{reader.run(), reader.progress(), reader.costs(), reader.workers()};
   if (json) {
     print_json(database, report);
   } else {
-    print_tables(database, report);
+    print_tables(report);
   }
 }
 

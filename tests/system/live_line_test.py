@@ -1,0 +1,85 @@
+"""The live line in a terminal of 80 columns: it never wraps, and is overwritten whole."""
+
+import os
+import pty
+import re
+import subprocess
+import termios
+import threading
+
+import pytest
+
+from longrope_processes import LONGROPE, MODEL, PATIENCE_SECONDS, longrope, write_search
+
+COLUMNS = 80
+REWRITE = "\r\x1b[K"
+
+
+def in_terminal(*arguments, shown_on):
+    """Runs a command whose output `shown_on` ("stdout" or "stderr") is a terminal of 80 columns; what was written there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, COLUMNS))
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, shown_on: theirs}
+    process = subprocess.Popen([LONGROPE, *map(str, arguments)], **streams)
+    os.close(theirs)
+    killer = threading.Timer(PATIENCE_SECONDS, process.kill)
+    killer.start()
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    code = process.wait()
+    killer.cancel()
+    assert code == 0, shown.decode()
+    return shown.decode().replace("\r\n", "\n")
+
+
+def screen(shown):
+    """The lines that stand on the terminal at the end. A rewritten line that wrapped would leave its first row."""
+    lines = []
+    for line in shown.split("\n"):
+        for version in line.split(REWRITE):
+            assert "\r" not in version and "\x1b" not in version, repr(version)
+            assert len(version) < COLUMNS, (len(version), version)
+        lines.append(line.split(REWRITE)[-1])
+    return lines
+
+
+def versions(shown):
+    """Every text that the live line had."""
+    return [version for line in shown.split("\n") for version in line.split(REWRITE)[1:]]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return write_search(tmp_path_factory.mktemp("live"))
+
+
+def test_search_leaves_one_line(config, tmp_path):
+    shown = in_terminal("run", config, "--db", tmp_path / "search.db", "--workers", 2, shown_on="stdout")
+    lines = screen(shown)
+    assert len(lines) == 3 and lines[2] == "", lines
+    assert lines[0].startswith("stage short: ") and lines[1].startswith("search finished"), lines
+    seen = versions(shown)
+    assert len(seen) > 2 and all(version.startswith("stage short: ") for version in seen)
+    assert any(re.search(r"\d+/18 candidates, .*left", version) for version in seen), seen
+    assert any("held-out documents" in version for version in seen), seen
+
+
+def test_score_leaves_nothing(tmp_path):
+    documents = tmp_path / "documents.safetensors"
+    longrope("documents", "--length", 5000, "--count", 1, "--out", documents, MODEL / "text" / "heldout.txt")
+    shown = in_terminal("score", "--model", MODEL, "--documents", documents, "--length", 5000, shown_on="stderr")
+    assert screen(shown) == [""] and any(version.startswith("scoring: ") for version in versions(shown))
+
+
+def test_logs_get_time_stamps_and_no_rewriting(config, tmp_path):
+    done = longrope("run", config, "--db", tmp_path / "search.db", "--workers", 2)
+    assert "\r" not in done.stdout and "\x1b" not in done.stdout
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d stage short: ", done.stdout), done.stdout
