@@ -8,7 +8,7 @@
 namespace longrope {
 namespace {
 
-constexpr std::int64_t kResultsAtLeast = 64;  // that a rate covers, once there are so many
+constexpr std::int64_t kRoundsAtLeast = 4;  // results of each worker that a rate covers, once there are so many
 
 }  // namespace
 
@@ -45,9 +45,10 @@ void SearchEstimate::observe(const SearchProgress& progress, std::chrono::millis
     return;
   }
   if (scored == samples_.back().scored) return;
+  const auto workers = static_cast<std::int64_t>(progress.workers_ready);
   samples_.push_back({now, scored});
   const std::int64_t results = scored - begun_->scored;
-  const std::int64_t covered = std::min(results, std::max(kResultsAtLeast, results / 2));
+  const std::int64_t covered = std::min(results, std::max(kRoundsAtLeast * workers, results / 2));
   while (samples_.size() > 2 && samples_[1].scored <= scored - covered) samples_.pop_front();
 }
 

@@ -34,8 +34,8 @@ struct RunOutline {
 
 /// When a search, and the run that it is a stage of, will be done: the documents that are left at the rate at which
 /// documents were scored in the stage. The rate begins when every worker has brought a result, because loading the
-/// model is no scoring, and then covers the later half of the results, at least 64: workers come and go. Pure; not
-/// thread-safe.
+/// model is no scoring, and then covers the later half of the results, at least four of each worker: workers come and
+/// go, and so does what else the machines do. Pure; not thread-safe.
 class SearchEstimate {
  public:
   /// Takes the numbers of progress() at a time of the monotonic clock.
