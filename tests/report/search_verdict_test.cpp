@@ -33,7 +33,7 @@ TEST_F(SearchVerdictTest, StageWithAWinnerIsJudgedByItsHeldOutDocuments) {
 }
 
 TEST_F(SearchVerdictTest, ReportHasTheVerdictOfEachStage) {
-  const nlohmann::ordered_json verdicts = report_data({"", {{"", file_}}, {}})["verdicts"];
+  const nlohmann::ordered_json verdicts = report_data({"", {{"", file_}}, {}, {}})["stages"];
   ASSERT_EQ(verdicts.size(), 1U);
   EXPECT_EQ(verdicts[0]["search"], "demo");
   EXPECT_EQ(verdicts[0]["stage"], "128k");
