@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/files/read_file.h"
+#include "config/device_names.h"
 #include "config/stage_keys.h"
 #include "config/toml_keys.h"
 
@@ -54,9 +55,19 @@ TomlKeys<Config> model_keys() {
           {"angles", choice(&Config::angles, &parse_angle_mode)}};
 }
 
+/// "auto" or an array of names. No part of the identity: a search finds the same candidates on any number of devices.
+void read_devices(Config& config, const TomlValue& value) {
+  if (value.node.is_string() && value.text() != "auto") value.refuse("must be \"auto\" or an array of devices");
+  try {
+    config.devices = parse_devices(value.node.is_string() ? std::vector<std::string>{"auto"} : value.words());
+  } catch (const InputError& error) {
+    throw InputError(value.name + ": " + error.what() + value.place());
+  }
+}
+
 TomlKeys<Config> worker_keys() {
   constexpr std::int64_t kMaxThreads = 1024;
-  return {{"threads", integer(&Config::threads_per_worker, 1, kMaxThreads)}};
+  return {{"threads", integer(&Config::threads_per_worker, 1, kMaxThreads)}, {"devices", {read_devices, kNoIdentity}}};
 }
 
 void read_stages(Config& config, const TomlValue& value) { config.stages = read_pipeline(value); }

@@ -62,6 +62,11 @@ struct Config {
   /// CPU threads of each worker process. Default 1. `longrope run` starts as many workers as the cores allow. Sums may
   /// depend on it in their last bits, so a database goes on under the same number only.
   std::int64_t threads_per_worker = 1;
+  /// Devices to compute on, all of one kind: "cpu" or "cuda:N" (config/device_names.h). `longrope run` starts a worker
+  /// and a process of a fine-tuning for each; evaluations take the first. Default empty ("auto"): all GPUs of the
+  /// machine, or its CPU where there is none. Changes no candidate of a search, but the number of processes changes the
+  /// bits of a fine-tuning, which goes on under the same number only.
+  std::vector<std::string> devices;
   SchedulingConfig scheduling;
 
   /// All stages in the order of the file, at least one. Their names differ.

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 namespace longrope {
@@ -62,7 +61,5 @@ bool run_to_end(const Child& child, const char* failure, const PipelineStageReco
   if (!end.success && !end.stopped) throw Error(fmt::format("{}: {} (stage {})", failure, end.last_line, record.name));
   return !end.stopped;
 }
-
-std::int64_t machine_threads() { return std::max(1U, std::thread::hardware_concurrency()); }
 
 }  // namespace longrope

@@ -111,7 +111,4 @@ void add_tables(const PipelineStageRecord& record, const PipelinePlaces& places,
 [[nodiscard]] bool run_to_end(const Child& child, const char* failure, const PipelineStageRecord& record,
                               const PipelineContext& context);
 
-/// Threads of this machine, for children that have it to themselves.
-[[nodiscard]] std::int64_t machine_threads();
-
 }  // namespace longrope

@@ -15,11 +15,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <iostream>
+#include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -30,11 +33,12 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kTickMilliseconds = 200;  // how soon a stop request is passed on and an end is noticed
 constexpr std::size_t kMaxLineBytes = 4096;
+constexpr std::chrono::seconds kPatienceWithTheOthers{30};  // that one which failed leaves
 
 /// The child's standard error, read from a pipe: shows it, logs it and keeps its last line.
 class ErrorStream {
  public:
-  ErrorStream(int pipe, int log) : pipe_(pipe), log_(log) {}
+  ErrorStream(int pipe, int log, bool shown) : pipe_(pipe), log_(log), shown_(shown) {}
 
   /// Takes what comes within a tick.
   void wait() {
@@ -62,7 +66,7 @@ class ErrorStream {
   }
 
   void take(std::string_view text) {
-    std::cerr << text << std::flush;
+    if (shown_) std::cerr << text << std::flush;
     // A full disk costs the log, not the work.
     if (write(log_, text.data(), text.size()) < 0) errno = 0;
     for (const char character : text) {
@@ -77,6 +81,7 @@ class ErrorStream {
 
   int pipe_;  // negative: at its end
   int log_;
+  bool shown_;
   std::string line_;
   std::string last_;
 };
@@ -91,7 +96,6 @@ class ChildGroup {
   void terminate() {
     if (!std::exchange(told_to_stop_, true)) kill(-leader_, SIGTERM);
   }
-  [[nodiscard]] bool told_to_stop() const { return told_to_stop_; }
   /// After the leader has ended: kills the processes that it left if they do not end within `patience`.
   void end_rest(std::chrono::milliseconds patience, ErrorStream& errors) {
     terminate();
@@ -138,45 +142,134 @@ std::string reason(int status, const std::string& last_line) {
   return fmt::format("{}{}killed by signal {}", last_line, last_line.empty() ? "" : "; ", WTERMSIG(status));
 }
 
+struct Pipe {
+  explicit Pipe(const Child& child) {
+    std::array<int, 2> ends{};
+    if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+      throw Error(fmt::format("cannot start {}: {}", child.command.front(), std::strerror(errno)));
+    }
+    read_end = Descriptor(ends[0]);
+    write_end = Descriptor(ends[1]);
+  }
+  Descriptor read_end{-1};
+  Descriptor write_end{-1};
+};
+
+/// A child from its start to its end. It is killed when this goes out of scope before.
+class RunningChild {
+ public:
+  RunningChild(const Child& child, int log, bool shown)
+      : pipe_(child),
+        errors_(pipe_.read_end.value(), log, shown),
+        process_(spawn({.command = child.command,
+                        .folder = child.folder,
+                        .output = log,
+                        .errors = pipe_.write_end.value(),
+                        .inherited = log,
+                        .death_signal = SIGKILL,
+                        .environment = child.environment})),
+        group_(process_),
+        rest_patience_(child.rest_patience) {
+    pipe_.write_end.close();
+  }
+  ~RunningChild() {
+    if (ended_) return;
+    kill(-process_, SIGKILL);
+    waitpid(process_, nullptr, 0);
+  }
+  RunningChild(const RunningChild&) = delete;
+  RunningChild& operator=(const RunningChild&) = delete;
+
+  /// True once: when it has ended since the last call.
+  [[nodiscard]] bool ends_now() {
+    if (ended_ || waitpid(process_, &status_, WNOHANG) == 0) return false;
+    ended_ = true;
+    errors_.drain();
+    return true;
+  }
+  [[nodiscard]] bool ended() const { return ended_; }
+  [[nodiscard]] bool success() const { return WIFEXITED(status_) && WEXITSTATUS(status_) == kExitSuccess; }
+  [[nodiscard]] std::string last_line() const {
+    return success() ? errors_.last_line() : reason(status_, errors_.last_line());
+  }
+  void terminate() { group_.terminate(); }
+  void kill_now() const { kill(-process_, SIGKILL); }
+  /// Ends what it left, after its end.
+  void end_rest() { group_.end_rest(rest_patience_, errors_); }
+  /// Takes what comes on its standard error within a tick.
+  void wait() { errors_.wait(); }
+  /// Takes what has come, and does not wait.
+  void drain() { errors_.drain(); }
+
+ private:
+  Pipe pipe_;
+  ErrorStream errors_;
+  pid_t process_;
+  ChildGroup group_;
+  std::chrono::milliseconds rest_patience_;
+  int status_ = 0;
+  bool ended_ = false;
+};
+
+using RunningChildren = std::vector<std::unique_ptr<RunningChild>>;
+
+/// Waits for all of them; tells the others to end when one fails or a stop is requested.
+ChildEnd ends_of(const RunningChildren& children) {
+  ChildEnd end{.success = true};
+  std::optional<Clock::time_point> deadline;  // for the others, once one has failed
+  const auto all_ended = [&] {
+    return std::ranges::all_of(children, [](const auto& child) { return child->ended(); });
+  };
+  while (!all_ended()) {
+    bool fails_now = false;
+    for (std::size_t i = 0; i < children.size(); ++i) {
+      RunningChild& child = *children[i];
+      if (!child.ends_now()) continue;
+      if (end.success && child.success()) end.last_line = child.last_line();
+      if (child.success() || deadline) continue;
+      const std::string number = children.size() == 1 ? "" : fmt::format("process {} of {}: ", i + 1, children.size());
+      // All that have failed by themselves since the last tick: the first to be seen may be one that missed another.
+      end.last_line = fmt::format("{}{}{}", fails_now ? end.last_line + "; " : "", number, child.last_line());
+      end.success = false;
+      fails_now = true;
+    }
+    if (all_ended()) break;
+    if (stop_requested()) end.stopped = true;
+    if (fails_now) deadline = Clock::now() + kPatienceWithTheOthers;
+    for (const auto& child : children) {
+      if (child->ended()) continue;
+      if (end.stopped || deadline) child->terminate();
+      if (deadline && Clock::now() >= *deadline) child->kill_now();
+    }
+    children.front()->wait();
+    for (const auto& child : children) child->drain();
+  }
+  // Slurm signals the children too, which may have ended them before the signal was passed on.
+  end.stopped = end.stopped || (!end.success && stop_requested());
+  // Processes that a failed or stopped launcher left would disturb the next start.
+  if (!end.success || end.stopped) {
+    for (const auto& child : children) child->end_rest();
+  }
+  return end;
+}
+
 }  // namespace
 
-ChildEnd run_child(const Child& child) {
-  const Descriptor log_file = open_log(child.log);
-  if (!lock_log(log_file.value(), child)) return {.stopped = true};
-  std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-    throw Error(fmt::format("cannot start {}: {}", child.command.front(), std::strerror(errno)));
-  }
-  // Orphans of the child become this process's, to be reaped: the init of a container may never do it.
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
-  const Descriptor read_end(ends[0]);
-  Descriptor write_end(ends[1]);
-  const pid_t process = spawn({.command = child.command,
-                               .folder = child.folder,
-                               .output = log_file.value(),
-                               .errors = write_end.value(),
-                               .inherited = log_file.value(),
-                               .death_signal = SIGKILL,
-                               .environment = child.environment});
-  write_end.close();
+ChildEnd run_child(const Child& child) { return run_children({child}); }
 
-  ErrorStream errors(read_end.value(), log_file.value());
-  ChildGroup group(process);
-  int status = 0;
-  while (waitpid(process, &status, WNOHANG) == 0) {
-    if (stop_requested()) group.terminate();
-    errors.wait();
+ChildEnd run_children(const std::vector<Child>& children) {
+  std::vector<Descriptor> logs;
+  for (const Child& child : children) {
+    logs.push_back(open_log(child.log));
+    if (!lock_log(logs.back().value(), child)) return {.stopped = true};
   }
-  errors.drain();
-  const bool success = WIFEXITED(status) && WEXITSTATUS(status) == kExitSuccess;
-  // Slurm signals the child too, which may have ended it before the signal was passed on.
-  ChildEnd end{.success = success,
-               .stopped = group.told_to_stop() || (!success && stop_requested()),
-               .last_line = errors.last_line()};
-  if (!end.success) end.last_line = reason(status, end.last_line);
-  // Processes that a failed or stopped launcher left would disturb the next start.
-  if (!end.success || end.stopped) group.end_rest(child.rest_patience, errors);
-  return end;
+  // Orphans of the children become this process's, to be reaped: the init of a container may never do it.
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  std::vector<std::unique_ptr<RunningChild>> running;
+  for (std::size_t i = 0; i < children.size(); ++i) {
+    running.push_back(std::make_unique<RunningChild>(children[i], logs[i].value(), /*shown=*/i == 0));
+  }
+  return ends_of(running);
 }
 
 }  // namespace longrope

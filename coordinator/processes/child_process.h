@@ -14,7 +14,7 @@ struct Child {
   /// Standard output and error are appended to this file. It is locked as long as the child, or a process that the
   /// child started, runs.
   std::filesystem::path log;
-  std::vector<std::pair<std::string, std::string>> environment = {};  // added to the environment of this process
+  std::vector<std::pair<std::string, std::string>> environment = {};  // added to, or in place of, this process's
   /// How long processes that the child left may go on after it was stopped or has failed, before SIGKILL.
   std::chrono::milliseconds rest_patience = std::chrono::minutes(10);
   /// How long to wait for processes of an earlier child with this log.
@@ -34,5 +34,10 @@ struct ChildEnd {
 /// started may then live on and hold the lock of `log`. Throws Error when the child cannot be started, or when a
 /// process of an earlier child with that log still runs.
 [[nodiscard]] ChildEnd run_child(const Child& child);
+
+/// Runs several programs that work together, each as run_child() does, each with a log of its own. Only the first shows
+/// its standard error. When one fails, the others are told to end by SIGTERM, because they would wait for it, and are
+/// killed 30 s later. Success is that of all; `last_line` has the reason of each that failed by itself.
+[[nodiscard]] ChildEnd run_children(const std::vector<Child>& children);
 
 }  // namespace longrope

@@ -30,7 +30,9 @@ std::string ordinal(std::int64_t number) {
 }  // namespace
 
 LocalWorkers::LocalWorkers(LocalWorkerOptions options) : options_(std::move(options)) {
-  for (std::int64_t i = 1; i <= options_.count; ++i) slots_.push_back({"local-" + std::to_string(i)});
+  for (const std::string& device : options_.devices) {
+    slots_.push_back({.id = "local-" + std::to_string(slots_.size() + 1), .device = device});
+  }
   const std::chrono::milliseconds now = read_clocks().steady;
   for (Slot& slot : slots_) start(slot, now);
 }
@@ -47,7 +49,7 @@ void LocalWorkers::start(Slot& slot, std::chrono::milliseconds now) {
   const Descriptor log = open_log(options_.log);
   // Not killed with the coordinator but told to stop: a worker takes its leave in seconds.
   slot.process = spawn({.command = {options_.program.string(), "worker", "--connect", options_.endpoint, "--model-root",
-                                    options_.model_root.string(), "--id", slot.id},
+                                    options_.model_root.string(), "--id", slot.id, "--device", slot.device},
                         .output = log.value(),
                         .errors = log.value(),
                         .death_signal = SIGTERM});

@@ -6,7 +6,6 @@
 #include <sys/types.h>
 
 #include <chrono>
-#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -17,7 +16,7 @@ namespace longrope {
 struct LocalWorkerOptions {
   std::string endpoint;              // of the coordinator, which workers connect to
   std::filesystem::path model_root;  // folder that holds the model's directory
-  std::int64_t count = 1;            // worker processes
+  std::vector<std::string> devices;  // one worker process for each: "cpu", "cuda:0", …
   std::filesystem::path log;         // standard output and error of all workers, appended
   /// Tells the user what happens to workers, a line each; default: nobody is told.
   std::function<void(const std::string& line)> say = [](const std::string& /*line*/) {};
@@ -43,6 +42,7 @@ class LocalWorkers {
  private:
   struct Slot {
     std::string id;
+    std::string device;
     pid_t process = 0;  // 0: not running
     std::chrono::milliseconds started{0};
     std::int64_t restarts = 0;

@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
@@ -41,6 +42,12 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   _exit(kExitFailure);
 }
 
+/// Whether `child` has another value for the variable of `setting` ("NAME=value"): of two, getenv() finds the first.
+bool is_replaced(std::string_view setting, const Spawn& child) {
+  const std::string_view name = setting.substr(0, setting.find('='));
+  return std::ranges::any_of(child.environment, [&](const auto& added) { return added.first == name; });
+}
+
 }  // namespace
 
 void Descriptor::close() {
@@ -52,7 +59,9 @@ pid_t spawn(const Spawn& child) {
   std::vector<std::string> words = child.command;
   std::vector<char*> arguments = pointers(words);
   std::vector<std::string> settings;
-  for (char** setting = environ; *setting != nullptr; ++setting) settings.emplace_back(*setting);
+  for (char** setting = environ; *setting != nullptr; ++setting) {
+    if (!is_replaced(*setting, child)) settings.emplace_back(*setting);
+  }
   for (const auto& [name, value] : child.environment) settings.push_back(fmt::format("{}={}", name, value));
   std::vector<char*> environment = pointers(settings);
   const pid_t parent = getpid();

@@ -14,8 +14,11 @@ class Descriptor {
  public:
   explicit Descriptor(int value) : value_(value) {}
   ~Descriptor() { close(); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
+  Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(value_, other.value_);
+    return *this;
+  }
   [[nodiscard]] int value() const { return value_; }
   void close();
 
@@ -31,7 +34,7 @@ struct Spawn {
   int errors = -1;       // descriptor that becomes its standard error
   int inherited = -1;    // descriptor that it and its children keep open, with its lock; negative: none
   int death_signal = 0;  // signal to the child when this process dies, however that happens; 0: none
-  std::vector<std::pair<std::string, std::string>> environment = {};  // added to the environment of this process
+  std::vector<std::pair<std::string, std::string>> environment = {};  // added to, or in place of, this process's
 };
 
 /// Starts the command and returns its process, which leads a process group of its own, so that Ctrl-C on the terminal

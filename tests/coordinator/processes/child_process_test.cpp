@@ -148,6 +148,50 @@ TEST_F(ChildProcessTest, NothingStartsBesideWhatAnEarlierStartLeft) {
   EXPECT_TRUE(shell("touch second").success) << "when it has gone";
 }
 
+TEST_F(ChildProcessTest, EnvironmentOfAChildStandsInPlaceOfThisProcesss) {
+  ASSERT_EQ(setenv("ANSWER", "7", /*overwrite=*/1), 0);
+  EXPECT_TRUE(shell("test \"$ANSWER\" = 42").success);
+  unsetenv("ANSWER");
+}
+
+TEST_F(ChildProcessTest, ChildrenThatWorkTogetherSucceedTogether) {
+  ASSERT_EQ(mkfifo((folder_ / "with").c_str(), 0600), 0);
+  Child second = script("echo > with; echo second >&2");
+  second.log = folder_ / "log.2";
+  const ChildEnd end = run_children({script("read line < with"), second});
+  EXPECT_TRUE(end.success);
+  EXPECT_FALSE(end.stopped);
+}
+
+TEST_F(ChildProcessTest, ChildrenEndWhenOneOfThemDies) {
+  const Descriptor held = fifo("held");
+  const Descriptor alive = fifo("alive", O_RDONLY | O_NONBLOCK);
+  Child second = script("read line < up; kill -9 $$");
+  second.log = folder_ / "log.2";
+  ASSERT_EQ(mkfifo((folder_ / "up").c_str(), 0600), 0);
+  const ChildEnd end = run_children({script("exec < held 3> alive; echo > up; read line"), second});
+  EXPECT_FALSE(end.success);
+  EXPECT_FALSE(end.stopped) << "no signal came to this process";
+  EXPECT_EQ(end.last_line, "process 2 of 2: killed by signal 9");
+  EXPECT_TRUE(loses_its_writers(alive));
+}
+
+TEST_F(ChildProcessTest, StopReachesAllChildrenThatWorkTogether) {
+  const Descriptor held = fifo("held");
+  ASSERT_EQ(mkfifo((folder_ / "up").c_str(), 0600), 0);
+  Child second = script("trap 'echo > saved; exit' TERM; echo > up; read line < held & wait");
+  second.log = folder_ / "log.2";
+  const std::vector<Child> both = {script("read line < up; kill -TERM $PPID; read line < held"), second};
+  EXPECT_EXIT(
+      {
+        stop_on_signals();
+        const ChildEnd end = run_children(both);
+        std::_Exit(end.stopped && !end.success ? 0 : 1);
+      },
+      ExitedWithCode(0), "");
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "saved"));
+}
+
 TEST_F(ChildProcessTest, RunsInItsFolderWithItsEnvironment) {
   EXPECT_TRUE(shell("test \"$ANSWER\" = 42 && touch here").success);
   EXPECT_TRUE(std::filesystem::exists(folder_ / "here"));
