@@ -9,6 +9,8 @@
 #include "common/stop_signals.h"
 #include "common/wire/endpoint.h"
 #include "common/wire/zmq_transport.h"
+#include "config/device_names.h"
+#include "coordinator/compute_devices.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/local_search.h"
 #include "coordinator/prepare_search.h"
@@ -29,11 +31,13 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace longrope {
 namespace {
 
 constexpr const char* kDefaultBind = "tcp://127.0.0.1:5555";
+constexpr const char* kAutomatic = "auto";
 constexpr std::chrono::seconds kFarewell{3};  // time in which workers that come back are told that the search is over
 
 struct SearchArguments {
@@ -87,17 +91,54 @@ RunOutline outline_pipeline(const Config& config, const std::filesystem::path& d
   return outline_run(config, over);
 }
 
-void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) {
+/// Where a run computes.
+struct DeviceArguments {
+  std::vector<std::string> devices;  // empty: what the configuration says
+  std::string workers = kAutomatic;
+};
+
+void add_device_arguments(CLI::App& command, DeviceArguments& arguments) {
+  command
+      .add_option(
+          "--device", arguments.devices,
+          "Where to compute: auto (all GPUs, else the CPU), cpu, cuda or cuda:N; several, each with a worker and "
+          "a process of a fine-tuning: cuda:0,cuda:1 [devices of the configuration, else auto]")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      .add_option("--workers", arguments.workers,
+                  "Worker processes of a search, which take the devices in turn; auto: one for each device, or on the "
+                  "CPU its cores divided by the configuration's threads")
+      ->check(CLI::IsMember({kAutomatic}) | CLI::Range(1, 1024))
+      ->capture_default_str();
+}
+
+/// Looks at the machine, and puts what it finds for "auto" into `config`.
+ChosenDevices chosen_devices(const DeviceArguments& arguments, Config& config) {
+  DeviceRequest request{.devices = config.devices, .threads = config.threads_per_worker};
+  if (!arguments.devices.empty()) request.devices = parse_devices(arguments.devices);
+  if (arguments.workers != kAutomatic) request.workers = std::stoll(arguments.workers);
+  ChosenDevices chosen = choose_devices(request, machine_devices());
+  config.devices = chosen.devices;
+  return chosen;
+}
+
+void run(const SearchArguments& arguments, const DeviceArguments& places) {
   constexpr const char* kStopped = "stopped; the same command continues";
-  const Config config = configured(arguments);
+  Config config = configured(arguments);
   const std::filesystem::path database = database_of(arguments, config);
+  // Refused before Torch is asked.
+  const IdentifiedModel untouched = identify_model(config.model, config.reached_length);
+  warn_about(untouched.description);
+  const ChosenDevices devices = chosen_devices(places, config);
+  const std::vector<std::string>& workers = devices.workers;
+  say(devices.description);
+  if (!devices.warning.empty()) say("warning: " + devices.warning);
   if (!config.is_pipeline()) {
-    const IdentifiedModel model = identify_model(config.model, config.reached_length);
-    warn_about(model.description);
     RunOutline outline = config.stages.size() > 1 ? outline_run(config, {}) : RunOutline{};
-    return search_shown({config, model, database, workers}, std::move(outline)) ? report_end(database) : say(kStopped);
+    const bool finished = search_shown({config, untouched, database, workers}, std::move(outline));
+    return finished ? report_end(database) : say(kStopped);
   }
-  warn_about(describe_model(config.model, config.reached_length));
   const PipelineTools tools = {
       .search = [&](const Config& searched, const IdentifiedModel& model,
                     const std::filesystem::path& file) -> std::optional<FactorsFile> {
@@ -107,7 +148,7 @@ void run(const SearchArguments& arguments, std::optional<std::int64_t> workers) 
         return winner_of_search(file, std::nullopt, model).file;
       },
       .verdict = [](const std::filesystem::path& file) { return search_verdict(StoreReader(file)); },
-      .run_child = run_child,
+      .run_children = run_children,
       .worker_program = worker_program,
       .say = say};
   switch (run_pipeline(config, database, tools)) {
@@ -169,7 +210,7 @@ void add_run_command(CLI::App& app) {
   auto* command =
       app.add_subcommand("run", "Search on this machine, or carry a model through all stages of a pipeline");
   auto arguments = std::make_shared<SearchArguments>();
-  auto workers = std::make_shared<std::optional<std::int64_t>>();
+  auto places = std::make_shared<DeviceArguments>();
   auto dry = std::make_shared<bool>(false);
   auto plan = std::make_shared<PlanTableOptions>();
   add_search_arguments(*command, *arguments);
@@ -185,10 +226,7 @@ void add_run_command(CLI::App& app) {
       ->delimiter(',')
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  command
-      ->add_option("--workers", *workers,
-                   "Worker processes [cores of this machine divided by the configuration's threads]")
-      ->check(CLI::Range(1, 1024));
+  add_device_arguments(*command, *places);
   command->footer(
       "Ctrl-C and SIGTERM stop in seconds and lose nothing: the same command continues.\n"
       "A configuration with other stages than searches is a pipeline (docs/pipeline.md), which ends with exit code 3\n"
@@ -200,7 +238,7 @@ void add_run_command(CLI::App& app) {
       warn_about(describe_model(config.model, config.reached_length));
       write_plan(plan_run(config), *plan, std::cout);
     } else {
-      run(*arguments, *workers);
+      run(*arguments, *places);
     }
   });
 }

@@ -1,14 +1,18 @@
 #include "coordinator/local_search.h"
 
+#include "common/error.h"
 #include "common/stop_signals.h"
 #include "common/wire/zmq_transport.h"
+#include "config/device_names.h"
 #include "coordinator/prepare_search.h"
 #include "coordinator/processes/local_workers.h"
+#include "coordinator/store/store_reader.h"
 
-#include <algorithm>
+#include <fmt/format.h>
+
 #include <chrono>
 #include <functional>
-#include <thread>
+#include <optional>
 #include <utility>
 
 namespace longrope {
@@ -16,12 +20,27 @@ namespace {
 
 constexpr std::chrono::seconds kDrain{5};  // time that local workers get to say that they leave
 
-std::int64_t default_workers(const Config& config) {
-  const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
-  return std::max<std::int64_t>(1, cores / config.threads_per_worker);
+/// "cpu" or "cuda", of the description of a device that a worker has sent ("Torch 2.11.0, cuda:0 (own …"); empty when
+/// it says neither.
+std::string_view described_kind(std::string_view description) {
+  for (const std::string_view kind : {"cuda", "cpu"}) {
+    if (description.find(fmt::format(", {}", kind)) != std::string_view::npos) return kind;
+  }
+  return "";
 }
 
 }  // namespace
+
+void require_same_device_kind(const std::filesystem::path& database, std::string_view device) {
+  for (const WorkerStatus& worker : StoreReader(database).workers()) {
+    const std::string_view before = described_kind(worker.device);
+    if (worker.results == 0 || before.empty() || before == device_kind(device)) continue;
+    throw InputError(
+        fmt::format("a search must go on with the kind of device that it began with, because results of CPUs and GPUs "
+                    "differ in their last bits: began on {}, now {} (--device {} goes on; {})",
+                    before, device, before, database.string()));
+  }
+}
 
 bool search_locally(const LocalSearch& search, Coordinator::Reports reports) {
   std::optional<LocalWorkers> workers;
@@ -33,12 +52,13 @@ bool search_locally(const LocalSearch& search, Coordinator::Reports reports) {
   const std::function<void(const std::string&)> say = reports.warning;
   Coordinator coordinator(prepare_search(search.config, search.model), search.database, std::move(reports));
   if (coordinator.finished()) return true;
+  require_same_device_kind(search.database, search.workers.front());
   stop_on_signals();
   ZmqServer transport("tcp://127.0.0.1:*");
   std::filesystem::path log = search.database;
   log += ".workers.log";
   workers.emplace(LocalWorkerOptions{transport.endpoint(), std::filesystem::absolute(search.config.model).parent_path(),
-                                     search.workers.value_or(default_workers(search.config)), log, say});
+                                     search.workers, log, say});
   const bool finished = coordinator.serve(transport, stop_requested());
   if (!finished) workers->terminate();
   // A worker that says that it leaves releases its leases; otherwise they would only expire after the next start.

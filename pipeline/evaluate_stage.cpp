@@ -1,5 +1,6 @@
 #include "common/error.h"
 #include "common/formats/factors_file.h"
+#include "common/machine_threads.h"
 #include "evaluation/evaluated_methods.h"
 #include "pipeline/length_tables.h"
 #include "pipeline/preflight.h"
@@ -122,12 +123,13 @@ bool EvaluateDriver::evaluate(const PipelineStageRecord& record, const PipelineC
   for (const fs::path& file : evaluate_.needle) add_file("needle", file);
   add("dtype", std::string(to_string(context.config.dtype)));
   add("angles", std::string(to_string(context.config.angles)));
+  add("device", stage_devices(context.config).front());
   add("threads", std::to_string(machine_threads()));
   add_file("json-out", unfinished / kEvaluationFile);
   add_file("markdown-out", unfinished / "evaluation.md");
   add_file("csv-out", unfinished / "evaluation.csv");
   const Child child = {.command = std::move(command), .folder = ".", .log = context.places.log(record.name)};
-  if (!run_to_end(child, "evaluation failed", record, context)) return false;
+  if (!run_to_end({child}, "evaluation failed", record, context)) return false;
   fs::rename(unfinished, out);
   return true;
 }

@@ -1,4 +1,8 @@
 #include "common/error.h"
+#include "common/files/read_file.h"
+#include "common/files/write_file.h"
+#include "common/machine_threads.h"
+#include "coordinator/processes/free_port.h"
 #include "finetune/training_memory.h"
 #include "pipeline/hand_off.h"
 #include "pipeline/preflight.h"
@@ -8,6 +12,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <utility>
 #include <vector>
 
@@ -16,6 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kProcessesFile = "processes";  // in the folder of a stage: how many train together
+
 /// A fine-tuning: built in, by a command of the user's, or by the user.
 class FinetuneDriver final : public StageDriver {
  public:
@@ -23,6 +31,7 @@ class FinetuneDriver final : public StageDriver {
 
   void check(Preflight& preflight) const override {
     const TrainingOptions options = training_options(preflight.config(), stage_);
+    require_equal_shares(options);
     if (finetune_.built_in()) require_consistent(options);
     if (!finetune_.documents.empty()) {
       preflight.train(finetune_.documents, preflight.documents(finetune_.documents, options.length));
@@ -62,6 +71,7 @@ class FinetuneDriver final : public StageDriver {
     const fs::path out = context.places.folder(record.name) / fmt::format("{}-{}", context.config.name, record.name);
     if (!finetune_.built_in()) return hand_off_training(record, context, out);
     if (fs::exists(out)) return {WorkEnd::kDone, out, ""};
+    require_same_processes(record, context, out);
     const bool ended = run_to_end(built_in_training(record, context, out), "fine-tuning failed", record, context);
     // A signal that came to it alone has stopped it, which it does not call a failure.
     if (!ended || !fs::exists(out)) return {WorkEnd::kStopped, {}, ""};
@@ -70,9 +80,12 @@ class FinetuneDriver final : public StageDriver {
 
  private:
   void require_settings(const TrainingOptions& options, const Config& config) const;
+  static void require_equal_shares(const TrainingOptions& options);
+  static void require_same_processes(const PipelineStageRecord& record, const PipelineContext& context,
+                                     const fs::path& out);
   [[nodiscard]] TrainingSettings settings(const PipelineContext& context) const;
-  [[nodiscard]] Child built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
-                                        const fs::path& out) const;
+  [[nodiscard]] std::vector<Child> built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
+                                                     const fs::path& out) const;
   [[nodiscard]] StageWork hand_off_training(const PipelineStageRecord& record, const PipelineContext& context,
                                             const fs::path& out) const;
 
@@ -89,17 +102,52 @@ void FinetuneDriver::require_settings(const TrainingOptions& options, const Conf
   }
 }
 
+/// A batch is shared by processes, one for each device.
+void FinetuneDriver::require_equal_shares(const TrainingOptions& options) {
+  const auto require = [&](std::int64_t batch_size) {
+    if (batch_size % options.place.count == 0) return;
+    throw InputError(
+        fmt::format("the number of devices must divide the batch size of a fine-tuning, {}, because each trains an "
+                    "equal share: {} (--device or devices of [worker] name fewer)",
+                    batch_size, options.place.count));
+  };
+  require(options.settings.batch_size);
+  if (const auto samples = short_samples(options.settings)) require(samples->batch_size);
+}
+
+/// The bits of a training depend on how many processes share a batch, so its state goes on under that number only. The
+/// trainer refuses another one too, after it has read the model.
+void FinetuneDriver::require_same_processes(const PipelineStageRecord& record, const PipelineContext& context,
+                                            const fs::path& out) {
+  const fs::path file = context.places.folder(record.name) / kProcessesFile;
+  const std::string processes = std::to_string(stage_devices(context.config).size());
+  const bool has_state = fs::exists(out.string() + ".training");
+  if (has_state && fs::exists(file)) {
+    constexpr std::size_t kMaxBytes = 32;
+    const std::string before = read_file(file, kMaxBytes);
+    if (before == processes) return;
+    throw InputError(
+        fmt::format("a fine-tuning that has begun must keep its number of processes, one for each device: began with "
+                    "{}, now {} (--device or devices of [worker]; longrope stage retry {} begins it anew)",
+                    printable_text(before), processes, record.name));
+  }
+  if (!has_state) write_file_atomically(file, processes);
+}
+
 /// What the stage says, and what the run says for what it leaves open.
 TrainingSettings FinetuneDriver::settings(const PipelineContext& context) const {
   TrainingSettings settings = finetune_.settings;
   fill_in(settings, run_settings(context.config));
-  if (!settings.threads.given()) settings.threads = machine_threads();
+  if (!settings.threads.given()) {
+    const auto processes = static_cast<std::int64_t>(finetune_.built_in() ? stage_devices(context.config).size() : 1);
+    settings.threads = std::max<std::int64_t>(1, machine_threads() / processes);
+  }
   return settings;
 }
 
-/// `longrope finetune`.
-Child FinetuneDriver::built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
-                                        const fs::path& out) const {
+/// `longrope finetune`, a process for each device. They meet as those that torchrun starts do, on this machine alone.
+std::vector<Child> FinetuneDriver::built_in_training(const PipelineStageRecord& record, const PipelineContext& context,
+                                                     const fs::path& out) const {
   std::vector<std::string> command = {context.tools.worker_program().string(),
                                       "finetune",
                                       "--model",
@@ -119,7 +167,26 @@ Child FinetuneDriver::built_in_training(const PipelineStageRecord& record, const
   }
   const std::vector<std::string> options = command_line(settings(context));
   command.insert(command.end(), options.begin(), options.end());
-  return {.command = std::move(command), .folder = ".", .log = context.places.log(record.name)};
+  const std::vector<std::string> devices = stage_devices(context.config);
+  // What this process was started with, under Slurm for one, must not make its children wait for others.
+  const std::string count = std::to_string(devices.size());
+  const std::string port = devices.size() == 1 ? "" : std::to_string(free_loopback_port());
+  std::vector<Child> children;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    Child& child =
+        children.emplace_back(Child{.command = command, .folder = ".", .log = context.places.log(record.name)});
+    child.command.insert(child.command.end(), {"--device", devices[i]});
+    child.environment = {{"WORLD_SIZE", count}};
+    if (devices.size() == 1) continue;
+    if (i > 0) child.log += fmt::format(".{}", i + 1);
+    for (const char* const rank : {"RANK", "LOCAL_RANK"}) child.environment.emplace_back(rank, std::to_string(i));
+    child.environment.insert(child.environment.end(), {{"MASTER_ADDR", "127.0.0.1"},
+                                                       {"MASTER_PORT", port},
+                                                       {"GLOO_SOCKET_IFNAME", ""},
+                                                       {"TORCHELASTIC_USE_AGENT_STORE", "False"},
+                                                       {"TORCHELASTIC_RESTART_COUNT", "0"}});
+  }
+  return children;
 }
 
 /// A command of the user's, or the user.
@@ -152,7 +219,7 @@ StageWork FinetuneDriver::hand_off_training(const PipelineStageRecord& record, c
         .folder = folder,
         .log = context.places.log(record.name),
         .environment = {{"LONGROPE_HAND_OFF", folder.string()}, {"LONGROPE_CHECKPOINT", unfinished.string()}}};
-    if (!run_to_end(command, "the command failed", record, context)) return {WorkEnd::kStopped, {}, ""};
+    if (!run_to_end({command}, "the command failed", record, context)) return {WorkEnd::kStopped, {}, ""};
     if (!fs::exists(unfinished)) {
       throw InputError(fmt::format("the command must leave a model directory at LONGROPE_CHECKPOINT: none ({})",
                                    unfinished.string()));

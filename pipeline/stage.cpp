@@ -55,11 +55,15 @@ void add_tables(const PipelineStageRecord& record, const PipelinePlaces& places,
   }
 }
 
-bool run_to_end(const Child& child, const char* failure, const PipelineStageRecord& record,
+bool run_to_end(const std::vector<Child>& children, const char* failure, const PipelineStageRecord& record,
                 const PipelineContext& context) {
-  const ChildEnd end = context.tools.run_child(child);
+  const ChildEnd end = context.tools.run_children(children);
   if (!end.success && !end.stopped) throw Error(fmt::format("{}: {} (stage {})", failure, end.last_line, record.name));
   return !end.stopped;
+}
+
+std::vector<std::string> stage_devices(const Config& config) {
+  return config.devices.empty() ? std::vector<std::string>{"cpu"} : config.devices;
 }
 
 }  // namespace longrope

@@ -14,6 +14,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace longrope {
 
@@ -30,13 +31,15 @@ struct PipelineTools {
   /// The verdict on the winner of the search with `database`; nullopt: it has none yet. Throws InputError for another
   /// file.
   std::function<std::optional<Verdict>(const std::filesystem::path& database)> verdict;
-  std::function<ChildEnd(const Child& child)> run_child;
+  /// As the function of that name: several children work together.
+  std::function<ChildEnd(const std::vector<Child>& children)> run_children;
   /// The program that fine-tunes and evaluates. Throws Error when it is not there.
   std::function<std::filesystem::path()> worker_program;
   std::function<void(const std::string& line)> say;  // tells a person who waits what happens; a line each
 };
 
-/// What the stages of a pipeline are given to work with. All of it outlives the work.
+/// What the stages of a pipeline are given to work with. All of it outlives the work. `config.devices` are those of
+/// this machine: empty means the CPU.
 struct PipelineContext {
   const Config& config;
   std::filesystem::path database;
@@ -106,9 +109,12 @@ class StageDriver {
 /// Adds the tables that go into the schedule of an evaluation or an export to its inputs.
 void add_tables(const PipelineStageRecord& record, const PipelinePlaces& places, StageInputs& inputs);
 
-/// Runs the child that does the work of a stage: false when it was stopped by a signal to this process. Throws Error,
-/// with the reason that it gave, when it fails.
-[[nodiscard]] bool run_to_end(const Child& child, const char* failure, const PipelineStageRecord& record,
-                              const PipelineContext& context);
+/// Runs the children that do the work of a stage: false when they were stopped by a signal to this process. Throws
+/// Error, with the reason that they gave, when one fails.
+[[nodiscard]] bool run_to_end(const std::vector<Child>& children, const char* failure,
+                              const PipelineStageRecord& record, const PipelineContext& context);
+
+/// The devices that the stages of `config` compute on: its own, or the CPU where it names none.
+[[nodiscard]] std::vector<std::string> stage_devices(const Config& config);
 
 }  // namespace longrope

@@ -1,5 +1,7 @@
 #include "pipeline/stage_training.h"
 
+#include "pipeline/stage.h"
+
 namespace longrope {
 
 TrainingOptions training_options(const Config& config, const PipelineStage& stage) {
@@ -11,6 +13,11 @@ TrainingOptions training_options(const Config& config, const PipelineStage& stag
   options.length = sample_length(config.stages, stage);
   options.factors = RescaleFactors{};
   options.target_length = factors_length(config.stages, stage);
+  if (finetune.built_in()) {
+    const std::vector<std::string> devices = stage_devices(config);
+    options.device = devices.front();
+    options.place.count = static_cast<std::int64_t>(devices.size());
+  }
   return options;
 }
 

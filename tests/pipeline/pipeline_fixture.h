@@ -98,16 +98,20 @@ class PipelineFixture : public testing::Test {
           const auto scores = verdicts_.find(database.parent_path().filename().string());
           return scores == verdicts_.end() ? std::nullopt : std::optional(judge(scores->second));
         },
-        .run_child = [this](const Child& child) { return run_child(child); },
+        .run_children = [this](const std::vector<Child>& children) { return run_children(children); },
         .worker_program = [] { return "longrope-worker"; },
         .say = [this](const std::string& line) { said_.push_back(line); }};
     return run_pipeline(config_, database_, tools);
   }
 
+  /// Those that work together leave what the first of them leaves.
+  ChildEnd run_children(const std::vector<Child>& children) {
+    started_.push_back(children);
+    return run_child(children.front());
+  }
   ChildEnd run_child(const Child& child) {
     calls_.push_back(child.command.size() > 1 ? child.command[1] : child.command[0]);
-    commands_.push_back(child.command);
-    if (stop_) return {.stopped = true};
+    if (stop_ || calls_.back() == stop_in_) return {.stopped = true};
     if (!failure_.empty()) return {.last_line = failure_};
     const auto option = [&](const std::string& name) {
       return std::filesystem::path(*(std::ranges::find(child.command, name) + 1));
@@ -152,12 +156,13 @@ class PipelineFixture : public testing::Test {
   std::filesystem::path train_ = directory_ / "train.safetensors";
   std::filesystem::path final_ = directory_ / "final.safetensors";
   Config config_;
-  std::vector<std::string> calls_;  // what the fakes were called for
-  std::vector<Config> searched_;                    // the configuration of each search
-  std::vector<std::vector<std::string>> commands_;  // the command line of each child
+  std::vector<std::string> calls_;           // what the fakes were called for
+  std::vector<Config> searched_;             // the configuration of each search
+  std::vector<std::vector<Child>> started_;  // those that were started together, in order
   std::vector<std::string> said_;
   std::map<std::string, WinnerScores> verdicts_;  // what judges searches, by stage
   bool stop_ = false;                             // a signal has come
+  std::string stop_in_;                           // it comes in children that are called for this
   std::string failure_;                           // why children fail; empty: they do not
   bool leaves_checkpoint_ = true;                 // whether a command of the user's does
 };

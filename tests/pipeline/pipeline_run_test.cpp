@@ -1,6 +1,7 @@
 #include "pipeline/pipeline_run.h"
 
 #include "common/error.h"
+#include "common/machine_threads.h"
 #include "tests/pipeline/pipeline_fixture.h"
 #include "tests/support/winner_scores.h"
 
@@ -17,6 +18,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::IsSupersetOf;
 using testing::Not;
+using testing::Pair;
+using testing::SizeIs;
 
 class PipelineRunTest : public PipelineFixture {
  protected:
@@ -31,6 +34,17 @@ class PipelineRunTest : public PipelineFixture {
       return error.what();
     }
     return "(not refused)";
+  }
+  [[nodiscard]] static std::string option_of(const Child& child, const std::string& name) {
+    const auto found = std::ranges::find(child.command, name);
+    return found == child.command.end() ? "(none)" : *(found + 1);
+  }
+  using Environment = std::vector<std::pair<std::string, std::string>>;
+  [[nodiscard]] static Environment with_rank(Environment environment, const std::string& rank) {
+    for (auto& [name, value] : environment) {
+      if (name == "RANK" || name == "LOCAL_RANK") value = rank;
+    }
+    return environment;
   }
   /// As a process that was killed in the middle of the work leaves a stage.
   void begin(const std::string& name) {
@@ -62,10 +76,10 @@ TEST_F(PipelineRunTest, ReachedLengthIsPassedOnWithTheUntouchedModelAlone) {
   ASSERT_EQ(searched_.size(), 3U);
   EXPECT_EQ(searched_[0].reached_length, kOriginalLength);
   EXPECT_EQ(searched_[1].reached_length, std::nullopt) << "its checkpoint was trained";
-  ASSERT_EQ(commands_.size(), 3U);
-  EXPECT_THAT(commands_[0], IsSupersetOf({"finetune", "--reached-length", "64"}));
-  EXPECT_THAT(commands_[1], Not(Contains("--reached-length"))) << "evaluates the trained checkpoint";
-  EXPECT_THAT(commands_[2], IsSupersetOf({"evaluate", "--reached-length", "64"})) << "evaluates the untouched model";
+  ASSERT_EQ(started_.size(), 3U);
+  EXPECT_THAT(started_[0].front().command, IsSupersetOf({"finetune", "--reached-length", "64"}));
+  EXPECT_THAT(started_[1].front().command, Not(Contains("--reached-length"))) << "evaluates the trained checkpoint";
+  EXPECT_THAT(started_[2].front().command, IsSupersetOf({"evaluate", "--reached-length", "64"})) << "evaluates the untouched model";
   config_.reached_length.reset();
   EXPECT_NE(refusal(), "(not refused)") << "another pipeline";
 }
@@ -156,6 +170,79 @@ TEST_F(PipelineRunTest, StageThatFailedBeginsAnewWithOtherInputs) {
   write_to(train_, {document_of("u", 8, 256)});
   EXPECT_EQ(run(), PipelineEnd::kFinished);
   EXPECT_TRUE(std::filesystem::exists(folder("tune.1")));
+}
+
+TEST_F(PipelineRunTest, StagesOfOneDeviceTellItToTheirChildren) {
+  config_.devices = {"cuda:1"};
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  ASSERT_THAT(started_, SizeIs(3)) << "a fine-tuning, two evaluations";
+  for (const std::vector<Child>& together : started_) {
+    ASSERT_THAT(together, SizeIs(1));
+    EXPECT_EQ(option_of(together.front(), "--device"), "cuda:1");
+  }
+  EXPECT_THAT(started_.front().front().environment, ElementsAre(Pair("WORLD_SIZE", "1")))
+      << "whatever this process was started with";
+}
+
+TEST_F(PipelineRunTest, FineTuningHasAProcessForEachDeviceAndAnEvaluationTakesTheFirst) {
+  config_.devices = {"cuda:0", "cuda:1"};
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  ASSERT_THAT(started_, SizeIs(3));
+  const std::vector<Child>& processes = started_.front();
+  ASSERT_THAT(processes, SizeIs(2));
+  EXPECT_NE(processes[0].log, processes[1].log);
+  for (std::size_t i = 0; i < processes.size(); ++i) {
+    EXPECT_EQ(processes[i].command[1], "finetune");
+    EXPECT_EQ(option_of(processes[i], "--device"), config_.devices[i]);
+    EXPECT_EQ(option_of(processes[i], "--threads"), std::to_string(std::max<std::int64_t>(1, machine_threads() / 2)));
+    const std::string rank = std::to_string(i);
+    for (const auto& [name, value] :
+         Environment{{"WORLD_SIZE", "2"}, {"RANK", rank}, {"LOCAL_RANK", rank}, {"MASTER_ADDR", "127.0.0.1"}}) {
+      EXPECT_THAT(processes[i].environment, Contains(Pair(name, value)));
+    }
+  }
+  EXPECT_EQ(processes[0].environment, with_rank(processes[1].environment, "0")) << "they meet at one port";
+  for (const std::size_t evaluation : {1U, 2U}) {
+    ASSERT_THAT(started_[evaluation], SizeIs(1));
+    EXPECT_EQ(option_of(started_[evaluation].front(), "--device"), "cuda:0");
+  }
+}
+
+TEST_F(PipelineRunTest, FineTuningThatHasBegunMustKeepItsNumberOfProcesses) {
+  stop_in_ = "finetune";
+  EXPECT_EQ(run(), PipelineEnd::kStopped);
+  std::filesystem::create_directories(folder("tune") / "small-tune.training");  // the trainer's state
+  stop_in_.clear();
+  config_.devices = {"cpu", "cpu"};
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("must keep its number of processes"), HasSubstr("began with 1, now 2"),
+                               HasSubstr("longrope stage retry tune")));
+  EXPECT_THAT(started_, SizeIs(1)) << "nothing was started under the other number";
+  config_.devices = {"cuda:3"};  // another device, as many processes: what a trainer may compare itself
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+}
+
+TEST_F(PipelineRunTest, FineTuningWithoutAStateTakesAnyNumberOfProcesses) {
+  stop_in_ = "finetune";
+  EXPECT_EQ(run(), PipelineEnd::kStopped);
+  stop_in_.clear();
+  config_.devices = {"cpu", "cpu"};
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+}
+
+TEST_F(PipelineRunTest, DevicesThatCannotShareABatchAreRefusedBeforeADatabaseIsMade) {
+  finetune().settings.batch_size = 4;
+  config_.devices = {"cuda:0", "cuda:1", "cuda:2"};
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage tune: "), HasSubstr("must divide the batch size of a fine-tuning, 4"),
+                               HasSubstr(": 3 (")));
+  EXPECT_FALSE(std::filesystem::exists(database_));
+}
+
+TEST_F(PipelineRunTest, TrainingByACommandIsNoMatterOfDevices) {
+  finetune().command = {"trainer"};
+  finetune().settings.batch_size = 4;
+  config_.devices = {"cuda:0", "cuda:1", "cuda:2"};
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+  EXPECT_THAT(started_.front(), SizeIs(1));
 }
 
 TEST_F(PipelineRunTest, CommandOfTheUsersIsRunInTheHandOffAndItsCheckpointTaken) {

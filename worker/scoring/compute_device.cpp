@@ -75,6 +75,12 @@ Placement choose_placement(const ScorerOptions& options) {
   return placement;
 }
 
+UsableGpus usable_gpus() {
+  if (!c10::impl::hasDeviceGuardImpl(at::kCUDA)) return {.why_none = "this build has no CUDA"};
+  if (!at::hasCUDA()) return {.why_none = fmt::format("Torch {} finds no CUDA device", TORCH_VERSION)};
+  return {.count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount()};
+}
+
 void set_threads(std::int64_t threads) {
   if (threads < 1 || threads > kMaxThreads) {
     throw InputError(fmt::format("threads must be from 1 to {}: {}", kMaxThreads, threads));
