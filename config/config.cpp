@@ -61,7 +61,7 @@ void read_devices(Config& config, const TomlValue& value) {
   try {
     config.devices = parse_devices(value.node.is_string() ? std::vector<std::string>{"auto"} : value.words());
   } catch (const InputError& error) {
-    throw InputError(value.name + ": " + error.what() + value.place());
+    throw InputError(error.what() + value.place());
   }
 }
 

@@ -22,6 +22,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::Not;
 using testing::StartsWith;
 
@@ -490,6 +491,34 @@ TEST_F(ConfigTest, SchedulingTimeLimitNameAndPathsLeaveTheTrajectorySettingsAlon
   EXPECT_EQ(trajectory_settings(load(replaced(kMinimal, "[[stage]]", "[[stage]]\nfinal_documents = \"final\""))),
             settings);
   EXPECT_THAT(settings, Not(HasSubstr("final_")));
+}
+
+TEST_F(ConfigTest, DevicesAreAutomaticOrNamed) {
+  EXPECT_THAT(load(kMinimal).devices, IsEmpty());
+  const auto devices = [&](const std::string& value) {
+    return load(std::string("[worker]\ndevices = ") + value + "\n" + kMinimal).devices;
+  };
+  EXPECT_THAT(devices("\"auto\""), IsEmpty());
+  EXPECT_THAT(devices(R"(["cpu", "cpu"])"), ElementsAre("cpu", "cpu"));
+  EXPECT_THAT(devices(R"(["cuda:1", "cuda"])"), ElementsAre("cuda:1", "cuda:0"));
+}
+
+TEST_F(ConfigTest, DevicesThatAreNoneOrOfTwoKindsAreRefusedWithTheirPlace) {
+  const auto refused = [&](const std::string& value) {
+    return refusal(std::string("[worker]\ndevices = ") + value + "\n" + kMinimal);
+  };
+  EXPECT_THAT(refused(R"(["cpu", "cuda:0"])"),
+              AllOf(StartsWith("devices must be of one kind"), EndsWith("cpu, cuda:0" + at(2))));
+  EXPECT_THAT(refused(R"(["gpu"])"), HasSubstr("a device must be cpu, cuda or cuda:N, or auto alone: gpu ("));
+  EXPECT_THAT(refused("[]"), HasSubstr("devices must name one at least, or be auto: none ("));
+  EXPECT_THAT(refused("\"cuda:0\""), HasSubstr("devices must be \"auto\" or an array of devices: "));
+  EXPECT_THAT(refused("2"), HasSubstr("devices must be an array: 2 ("));
+}
+
+TEST_F(ConfigTest, DevicesAreNoPartOfASearch) {
+  const Config here = load(kMinimal);
+  const Config elsewhere = load(std::string("[worker]\ndevices = [\"cuda:0\"]\n") + kMinimal);
+  EXPECT_EQ(trajectory_settings(here), trajectory_settings(elsewhere));
 }
 
 }  // namespace
