@@ -6,6 +6,7 @@
 #include "cli/search_estimate.h"
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/machine_threads.h"
 #include "common/stop_signals.h"
 #include "common/wire/endpoint.h"
 #include "common/wire/zmq_transport.h"
@@ -19,10 +20,13 @@
 #include "coordinator/winner_file.h"
 #include "evaluation/verdict_text.h"
 #include "pipeline/pipeline_run.h"
+#include "pipeline/published_gpus.h"
 #include "report/search_verdict.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -113,14 +117,63 @@ void add_device_arguments(CLI::App& command, DeviceArguments& arguments) {
       ->capture_default_str();
 }
 
-/// Looks at the machine, and puts what it finds for "auto" into `config`.
-ChosenDevices chosen_devices(const DeviceArguments& arguments, Config& config) {
+/// Puts what `machine` has for "auto" into `config`.
+ChosenDevices chosen_devices(const DeviceArguments& arguments, Config& config, const MachineDevices& machine) {
   DeviceRequest request{.devices = config.devices, .threads = config.threads_per_worker};
   if (!arguments.devices.empty()) request.devices = parse_devices(arguments.devices);
   if (arguments.workers != kAutomatic) request.workers = std::stoll(arguments.workers);
-  ChosenDevices chosen = choose_devices(request, machine_devices());
+  ChosenDevices chosen = choose_devices(request, machine);
   config.devices = chosen.devices;
   return chosen;
+}
+
+/// What --dry-run is told of devices.
+struct PlanArguments {
+  double device_tflops = 0.0;         // 0: what is measured or published
+  std::vector<std::int64_t> devices;  // empty: as many as the run would use
+};
+
+/// The speed and the memory of the devices that `chosen` names, all of one kind.
+void describe_speed(const MachineDevices& machine, const ChosenDevices& chosen, PlanTableOptions& plan) {
+  if (device_kind(chosen.devices.front()) == "cpu") {
+    plan.device_name = "the CPU of this machine";
+    plan.device_memory = machine.cpu_memory_bytes;
+    plan.device_tflops = machine.cpu_tflops;
+    plan.basis = fmt::format("a float32 product, measured just now on {} threads", machine_threads());
+    return;
+  }
+  const Gpu& gpu = *std::ranges::find(machine.gpus, chosen.devices.front(), &Gpu::name);
+  plan.devices = {static_cast<std::int64_t>(chosen.devices.size())};
+  plan.device_name = fmt::format("{} ({})", fmt::join(chosen.devices, ", "), gpu.model);
+  plan.device_memory = gpu.memory_bytes;
+  plan.basis = "no published figure is known";
+  if (const PublishedGpu* const published = published_gpu(gpu.model)) {
+    const double peak = plan.dtype == ComputeDtype::kBf16 ? published->bf16_tflops : published->fp32_tflops;
+    plan.device_tflops = kSustainedShare * peak;
+    plan.basis = fmt::format("{:.0f} % of the published peak, {} TFLOP/s", kSustainedShare * 100.0, peak);
+  }
+}
+
+void dry_run(const SearchArguments& arguments, const DeviceArguments& places, const PlanArguments& given) {
+  Config config = configured(arguments);
+  PlanTableOptions plan{.dtype = config.dtype};
+  try {
+    const MachineDevices machine = machine_devices(/*measure_cpu=*/true);
+    describe_speed(machine, chosen_devices(places, config, machine), plan);
+  } catch (const InputError&) {
+    throw;
+  } catch (const Error& error) {
+    plan.basis = error.what();  // a build without a worker program plans too
+    plan.device_name = "the devices of this machine";
+  }
+  if (given.device_tflops > 0.0) {
+    plan.device_tflops = given.device_tflops;
+    plan.basis = "--device-tflops";
+  }
+  if (!given.devices.empty()) plan.devices = given.devices;
+  std::string said_by_the_plan;
+  warn_about(planned_model(config, said_by_the_plan));
+  write_plan(plan_run(config), plan, std::cout);
 }
 
 void run(const SearchArguments& arguments, const DeviceArguments& places) {
@@ -130,7 +183,7 @@ void run(const SearchArguments& arguments, const DeviceArguments& places) {
   // Refused before Torch is asked.
   const IdentifiedModel untouched = identify_model(config.model, config.reached_length);
   warn_about(untouched.description);
-  const ChosenDevices devices = chosen_devices(places, config);
+  const ChosenDevices devices = chosen_devices(places, config, machine_devices());
   const std::vector<std::string>& workers = devices.workers;
   say(devices.description);
   if (!devices.warning.empty()) say("warning: " + devices.warning);
@@ -212,20 +265,21 @@ void add_run_command(CLI::App& app) {
   auto arguments = std::make_shared<SearchArguments>();
   auto places = std::make_shared<DeviceArguments>();
   auto dry = std::make_shared<bool>(false);
-  auto plan = std::make_shared<PlanTableOptions>();
+  auto plan = std::make_shared<PlanArguments>();
   add_search_arguments(*command, *arguments);
   auto* dry_run = command->add_flag("--dry-run", *dry,
                                     "Check the settings of searches and fine-tunings, print what all stages would "
                                     "cost, and do nothing else");
-  command->add_option("--device-tflops", plan->device_tflops, "With --dry-run: TFLOP/s that one device sustains")
+  command
+      ->add_option("--device-tflops", plan->device_tflops,
+                   "With --dry-run: TFLOP/s that one device sustains [measured on a CPU, published of a GPU]")
       ->needs(dry_run)
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--devices", plan->devices, "With --dry-run: numbers of devices to estimate for")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--devices", plan->devices, "With --dry-run: numbers of devices to estimate for [those of the run]")
       ->needs(dry_run)
       ->delimiter(',')
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+      ->check(CLI::Range(1, 100000));
   add_device_arguments(*command, *places);
   command->footer(
       "Ctrl-C and SIGTERM stop in seconds and lose nothing: the same command continues.\n"
@@ -234,9 +288,7 @@ void add_run_command(CLI::App& app) {
       "Example:\n  longrope run configs/byte-llama-demo.toml --db demo.db --workers 2");
   command->callback([=] {
     if (*dry) {
-      const Config config = configured(*arguments);
-      warn_about(describe_model(config.model, config.reached_length));
-      write_plan(plan_run(config), *plan, std::cout);
+      dry_run(*arguments, *places, *plan);
     } else {
       run(*arguments, *places);
     }

@@ -101,14 +101,18 @@ MachineDevices parse_machine_devices(const std::string& json) {
     for (const nlohmann::json& model : found.at("unused_gpus")) {
       machine.unused_gpus.push_back(printable_text(model.get<std::string>()));
     }
+    machine.cpu_memory_bytes = found.value("cpu_memory_bytes", std::int64_t{0});
+    machine.cpu_tflops = found.value("cpu_tflops", 0.0);
     return machine;
   } catch (const nlohmann::json::exception& error) {
     throw Error(fmt::format("cannot read the list of devices of longrope-worker: {}", error.what()));
   }
 }
 
-MachineDevices machine_devices() {
-  return parse_machine_devices(output_of({worker_program().string(), "devices", "--json"}));
+MachineDevices machine_devices(bool measure_cpu) {
+  std::vector<std::string> command = {worker_program().string(), "devices", "--json"};
+  if (measure_cpu) command.emplace_back("--measure-cpu");
+  return parse_machine_devices(output_of(command));
 }
 
 ChosenDevices choose_devices(const DeviceRequest& request, const MachineDevices& machine) {

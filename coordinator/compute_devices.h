@@ -21,11 +21,13 @@ struct MachineDevices {
   std::string why_no_gpu;
   /// Models of GPUs that the driver of this machine knows and the worker program cannot use.
   std::vector<std::string> unused_gpus;
+  std::int64_t cpu_memory_bytes = 0;  // all memory of the machine; 0: not known
+  double cpu_tflops = 0.0;            // that a float32 matrix product sustains on all its threads; 0: not measured
 };
 
 /// Asks the program longrope-worker, because only Torch knows what it can compute on: some seconds. Throws Error when
-/// the program is missing or fails.
-[[nodiscard]] MachineDevices machine_devices();
+/// the program is missing or fails. With `measure_cpu` the CPU computes for a second to fill `cpu_tflops`.
+[[nodiscard]] MachineDevices machine_devices(bool measure_cpu = false);
 /// Reads what `longrope-worker devices --json` prints. Throws Error for anything else.
 [[nodiscard]] MachineDevices parse_machine_devices(const std::string& json);
 

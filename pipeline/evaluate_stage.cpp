@@ -48,10 +48,15 @@ class EvaluateDriver final : public StageDriver {
     const auto closed_forms = static_cast<std::int64_t>(evaluated_methods({}).size());
     // The checkpoint has its own tables too.
     const std::int64_t methods = (untouched_too(stage_.model) ? 2 : 1) * closed_forms + 1;
-    const std::int64_t documents = documents_in(evaluate_.documents, evaluate_.count);
+    const std::int64_t documents = documents_in(evaluate_.documents, evaluate_.count, cost);
     for (const std::int64_t length : evaluate_.lengths) cost.add_passes(model, length, methods * documents);
     for (const auto* files : {&evaluate_.passkey, &evaluate_.needle}) {
       for (const fs::path& file : *files) {
+        if (!fs::exists(file)) {
+          cost.assumptions.push_back(
+              fmt::format("stage {}: nothing for {}, which is not there", cost.name, file.string()));
+          continue;
+        }
         for (const Document& document : read_documents(file).documents) {
           cost.add_passes(model, static_cast<std::int64_t>(document.tokens.size()), methods);
         }

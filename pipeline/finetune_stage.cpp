@@ -59,6 +59,8 @@ class FinetuneDriver final : public StageDriver {
     }
     cost.operations *= options.settings.recompute ? kRecomputingTraining : kTraining;
     cost.memory_bytes = estimate_training_memory(model, options);
+    cost.max_devices = options.settings.batch_size;
+    cost.elsewhere = !finetune_.built_in();
   }
 
   void add_inputs(const PipelineStageRecord& /*record*/, const PipelinePlaces& /*places*/,

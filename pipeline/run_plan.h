@@ -21,8 +21,16 @@ struct StageCost {
   double tokens = 0.0;            // tokens of all passes
   double operations = 0.0;        // FLOP
   std::int64_t memory_bytes = 0;  // bytes on one device, by estimate
+  /// How many devices can share it: as many as a search has passes, or a batch samples; 1 for an evaluation, which one
+  /// process does.
+  std::int64_t max_devices = 1;
+  /// Whether somebody else's program does it, on devices that this program does not know.
+  bool elsewhere = false;
+  /// What was assumed for files that are not there; a sentence each.
+  std::vector<std::string> assumptions;
 
   void add_passes(const ModelDescription& model, std::int64_t tokens_of_each, std::int64_t count);
+  /// Hours on so many devices, each of which sustains so many TFLOP/s. More than can share it are of no use.
   [[nodiscard]] double hours(double device_tflops, std::int64_t devices) const;
 };
 
@@ -30,12 +38,20 @@ struct StageCost {
 [[nodiscard]] double forward_operations(const ModelDescription& model, std::int64_t tokens);
 /// Bytes that scoring a document of `length` tokens takes on a device that holds the whole model, by estimate.
 [[nodiscard]] std::int64_t scoring_memory(const ModelDescription& model, ComputeDtype dtype, std::int64_t length);
-/// `count`, or without one as many documents as there are in `file`, which is read then.
-[[nodiscard]] std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::int64_t> count);
+/// `count`, or without one as many documents as there are in `file`, which is read then; where it is not there, 5 are
+/// assumed, as many as the paper searches on, which `cost` then says.
+[[nodiscard]] std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::int64_t> count,
+                                        StageCost& cost);
 
-/// The costs of every stage of a search or a pipeline. Reads config.json of the model, seed files, and documents files
-/// whose number of documents the configuration does not say. Throws InputError for what cannot be read, and for
-/// settings that the stage could not begin with (require_search_possible(), require_consistent()).
+/// The description of the configuration's model: config.json of its directory, or, where there is no such directory, of
+/// a folder beside the configuration: models/NAME, with NAME that of the directory in lower case and without "-hf" at
+/// its end. `assumption` then says so. Throws InputError as describe_model(), and where neither is there.
+[[nodiscard]] ModelDescription planned_model(const Config& config, std::string& assumption);
+
+/// The costs of every stage of a search or a pipeline, on `config.devices` (none: the CPU). Needs neither weights nor
+/// documents. Reads the model's description, seed files, and documents files whose number of documents the
+/// configuration does not say. Throws InputError for what cannot be read, and for settings that the stage could not
+/// begin with (require_search_possible(), require_consistent()).
 [[nodiscard]] std::vector<StageCost> plan_run(const Config& config);
 
 }  // namespace longrope

@@ -42,14 +42,15 @@ class SearchDriver final : public StageDriver {
     cost.candidates = search_.stop.max_candidates.value_or(static_cast<std::int64_t>(default_budget(search_.search)));
     // A checkpoint that is trained until then may have an attention factor of its own, and three baselines more.
     const std::int64_t baselines = std::ssize(stage_baselines(model.geometry, model.scaling, search_.target_length));
-    std::int64_t passes = cost.candidates * documents_in(search_.search_documents, search_.search_count) +
+    std::int64_t passes = cost.candidates * documents_in(search_.search_documents, search_.search_count, cost) +
                           (std::min(search_.finalists, cost.candidates) + baselines) *
-                              documents_in(search_.heldout_documents, search_.heldout_count);
+                              documents_in(search_.heldout_documents, search_.heldout_count, cost);
     if (!search_.final_documents.empty()) {
-      passes += (1 + baselines) * documents_in(search_.final_documents, search_.final_count);
+      passes += (1 + baselines) * documents_in(search_.final_documents, search_.final_count, cost);
     }
     cost.add_passes(model, search_.target_length, passes);
     cost.memory_bytes = scoring_memory(model, config.dtype, search_.target_length);
+    cost.max_devices = cost.passes;
   }
 
   void add_inputs(const PipelineStageRecord& /*record*/, const PipelinePlaces& places,

@@ -86,9 +86,11 @@ TEST(RunPlanTest, TrainingCostsThreePassesAndFourWhenItRecomputes) {
 }
 
 TEST(RunPlanTest, DevicesShareTheHours) {
-  const StageCost cost{.operations = 3.6e18};
+  StageCost cost{.operations = 3.6e18, .max_devices = 1000};
   EXPECT_DOUBLE_EQ(cost.hours(100.0, 1), 10.0);
   EXPECT_DOUBLE_EQ(cost.hours(100.0, 8), 1.25);
+  cost.max_devices = 4;
+  EXPECT_DOUBLE_EQ(cost.hours(100.0, 8), 2.5) << "a batch of four samples";
 }
 
 TEST(RunPlanTest, SearchThatCouldNotBeginIsRefused) {
@@ -126,6 +128,48 @@ TEST(RunPlanTest, TrainingThatCouldNotBeginIsRefused) {
                                                  "together: 1 of 3 (stage tune, search.toml)"));
   finetune.command = {"trainer"};
   EXPECT_EQ(plan_run(config).size(), 3U) << "another trainer may read them in its own way";
+}
+
+TEST(RunPlanTest, ShippedConfigurationsArePlannedWithoutModelAndDocuments) {
+  for (const char* const name : {"llama2-7b-128k", "llama2-7b-2048k", "llama3-8b-128k", "mistral-7b-256k",
+                                 "phi3-mini-128k", "byte-llama-demo", "byte-llama-progressive"}) {
+    const Config config = load_config(std::string(LONGROPE_SOURCE_DIR "/configs/") + name + ".toml");
+    const std::vector<StageCost> stages = plan_run(config);
+    EXPECT_EQ(stages.size(), config.stages.size());
+    EXPECT_GT(stages.front().operations, 0.0) << name;
+    if (!std::filesystem::exists(config.model)) {
+      ASSERT_THAT(stages.front().assumptions, testing::SizeIs(1)) << name;
+      EXPECT_THAT(stages.front().assumptions.front(), testing::HasSubstr("configs/models/")) << name;
+    }
+  }
+}
+
+TEST(RunPlanTest, DocumentsThatAreNotThereAreAssumedAloud) {
+  Config config = search_and_training();
+  std::get<SearchStage>(config.stages.front().work).search_count.reset();
+  std::get<SearchStage>(config.stages.front().work).search_documents = "nowhere.safetensors";
+  const std::vector<StageCost> stages = plan_run(config);
+  EXPECT_EQ(stages[0].passes, 1344 * 5 + (8 + 4) * 10);
+  EXPECT_THAT(stages[0].assumptions,
+              testing::ElementsAre("stage 4k: 5 documents in nowhere.safetensors, which is not there"));
+}
+
+TEST(RunPlanTest, ModelWithoutADescriptionIsRefused) {
+  Config config = search_and_training();
+  config.file = "configs/search.toml";
+  config.model = "/data/Unknown-7B-hf";
+  EXPECT_THAT(
+      [&] { (void)plan_run(config); },
+      testing::ThrowsMessage<InputError>(
+          "the model's directory must be there, or a description of it at configs/models/unknown-7b/config.json: "
+          "/data/Unknown-7B-hf is not"));
+}
+
+TEST(RunPlanTest, OnlyWhatIsDividedIsSharedByDevices) {
+  const std::vector<StageCost> stages = plan_run(search_and_training());
+  EXPECT_EQ(stages[0].max_devices, stages[0].passes);
+  EXPECT_EQ(stages[1].max_devices, 8) << "samples of a batch";
+  EXPECT_EQ(stages[2].max_devices, 1);
 }
 
 }  // namespace

@@ -90,6 +90,23 @@ void set_threads(std::int64_t threads) {
   at::set_num_threads(static_cast<int>(threads));
 }
 
+double measured_cpu_tflops(std::int64_t threads) {
+  constexpr std::int64_t kSide = 1024;
+  constexpr double kSeconds = 1.0;
+  constexpr double kOperations = 2.0 * kSide * kSide * kSide;
+  set_threads(threads);
+  const at::Tensor factor = at::full({kSide, kSide}, 0.5, at::TensorOptions().dtype(at::kFloat));
+  at::Tensor product = at::mm(factor, factor);  // the first one also makes the threads
+  const double begun = seconds_when_finished(at::kCPU);
+  double elapsed = 0.0;
+  std::int64_t products = 0;
+  for (; elapsed < kSeconds; elapsed = seconds_when_finished(at::kCPU) - begun) {
+    at::mm_out(product, factor, factor);
+    ++products;
+  }
+  return static_cast<double>(products) * kOperations / elapsed / 1e12;
+}
+
 std::int64_t peak_memory_bytes(at::Device device) {
   if (device.is_cuda()) {
     const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : 0);
