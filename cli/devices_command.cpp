@@ -1,6 +1,6 @@
 #include "cli/command.h"
 #include "common/machine_threads.h"
-#include "worker/scoring/compute_device.h"
+#include "worker/scoring/device_inventory.h"
 #include "worker/scoring/gpu_driver.h"
 
 #include <fmt/format.h>

@@ -154,7 +154,7 @@ void describe_speed(const MachineDevices& machine, const ChosenDevices& chosen, 
   }
 }
 
-void dry_run(const SearchArguments& arguments, const DeviceArguments& places, const PlanArguments& given) {
+void print_plan(const SearchArguments& arguments, const DeviceArguments& places, const PlanArguments& given) {
   Config config = configured(arguments);
   PlanTableOptions plan{.dtype = config.dtype};
   try {
@@ -288,7 +288,7 @@ void add_run_command(CLI::App& app) {
       "Example:\n  longrope run configs/byte-llama-demo.toml --db demo.db --workers 2");
   command->callback([=] {
     if (*dry) {
-      dry_run(*arguments, *places, *plan);
+      print_plan(*arguments, *places, *plan);
     } else {
       run(*arguments, *places);
     }

@@ -75,12 +75,6 @@ Placement choose_placement(const ScorerOptions& options) {
   return placement;
 }
 
-UsableGpus usable_gpus() {
-  if (!c10::impl::hasDeviceGuardImpl(at::kCUDA)) return {.why_none = "this build has no CUDA"};
-  if (!at::hasCUDA()) return {.why_none = fmt::format("Torch {} finds no CUDA device", TORCH_VERSION)};
-  return {.count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount()};
-}
-
 void set_threads(std::int64_t threads) {
   if (threads < 1 || threads > kMaxThreads) {
     throw InputError(fmt::format("threads must be from 1 to {}: {}", kMaxThreads, threads));
@@ -88,23 +82,6 @@ void set_threads(std::int64_t threads) {
   static std::once_flag once;  // Torch refuses a second call
   std::call_once(once, [] { at::set_num_interop_threads(1); });
   at::set_num_threads(static_cast<int>(threads));
-}
-
-double measured_cpu_tflops(std::int64_t threads) {
-  constexpr std::int64_t kSide = 1024;
-  constexpr double kSeconds = 1.0;
-  constexpr double kOperations = 2.0 * kSide * kSide * kSide;
-  set_threads(threads);
-  const at::Tensor factor = at::full({kSide, kSide}, 0.5, at::TensorOptions().dtype(at::kFloat));
-  at::Tensor product = at::mm(factor, factor);  // the first one also makes the threads
-  const double begun = seconds_when_finished(at::kCPU);
-  double elapsed = 0.0;
-  std::int64_t products = 0;
-  for (; elapsed < kSeconds; elapsed = seconds_when_finished(at::kCPU) - begun) {
-    at::mm_out(product, factor, factor);
-    ++products;
-  }
-  return static_cast<double>(products) * kOperations / elapsed / 1e12;
 }
 
 std::int64_t peak_memory_bytes(at::Device device) {

@@ -10,14 +10,6 @@ namespace longrope {
 
 /// Device and dtypes for the options. Throws InputError for a device that this Torch does not have.
 [[nodiscard]] Placement choose_placement(const ScorerOptions& options);
-/// How many CUDA devices this Torch can compute on, named cuda:0, cuda:1, …; when none, `why_none` says why.
-struct UsableGpus {
-  std::int64_t count = 0;
-  std::string why_none;  // "this build has no CUDA"
-};
-[[nodiscard]] UsableGpus usable_gpus();
-/// TFLOP/s that a float32 matrix product sustains on the CPU with so many threads, measured for about a second.
-[[nodiscard]] double measured_cpu_tflops(std::int64_t threads);
 /// Sets Torch's threads for the whole process. Throws InputError outside [1, 1024].
 void set_threads(std::int64_t threads);
 /// Torch version, device, threads and dtypes, for people and the workers table.
