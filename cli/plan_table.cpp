@@ -28,8 +28,7 @@ double all_hours(const std::vector<StageCost>& stages, double tflops, std::int64
 void write_row(const StageCost& stage, const std::string& mark, const std::vector<double>& hours, std::ostream& out) {
   out << fmt::format("{:<16} {:<9} {:>9} {:>10} {:>8} {:>10.3g} {:>10.3g} {:>10}", stage.name, stage.kind,
                      or_dash(stage.length), or_dash(stage.candidates), or_dash(stage.passes), stage.tokens,
-                     stage.operations,
-                     stage.memory_bytes == 0 ? "-" : size_text(stage.memory_bytes) + mark);
+                     stage.operations, stage.memory_bytes == 0 ? "-" : size_text(stage.memory_bytes) + mark);
   for (const double each : hours) out << fmt::format(" {:>12.3g}", each);
   out << '\n';
 }
@@ -88,7 +87,8 @@ void write_published(const std::vector<StageCost>& stages, ComputeDtype dtype, s
 
 void write_plan(const std::vector<StageCost>& stages, const PlanTableOptions& options, std::ostream& out) {
   write_table(stages, options, out);
-  out << "\nAt most: stop rules may end a search earlier. Memory of one device that holds the whole model and a document, "
+  out << "\nAt most: stop rules may end a search earlier. Memory of one device that holds the whole model and a "
+         "document, "
          "or a micro-batch, by estimate.\n";
   if (options.device_tflops > 0.0) {
     out << fmt::format("Hours on {}, at {:.3g} TFLOP/s sustained by each ({}). An evaluation is one process.\n",

@@ -1,5 +1,7 @@
 #include "evaluation/evaluation_markdown.h"
 
+#include "evaluation/perplexity_text.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,11 +36,6 @@ std::string heading(std::vector<std::string> columns) {
   std::string text = "\n" + row(columns);
   std::ranges::fill(columns, "---");
   return text + row(columns);
-}
-
-std::string perplexity_text(double value) {
-  constexpr double kFourDigits = 1000.0;
-  return value < kFourDigits ? fmt::format("{:#.4g}", value) : fmt::format("{:.0f}", value);
 }
 
 std::optional<double> perplexity_of(double nll_sum, std::int64_t scored_tokens) {

@@ -1,9 +1,11 @@
 #include "evaluation/verdict_text.h"
 
+#include "common/size_text.h"
+#include "evaluation/perplexity_text.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstddef>
 
 namespace longrope {
 namespace {
@@ -11,19 +13,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kPerCent = 100.0;
-
-/// "32,768"
-std::string grouped(std::int64_t number) {
-  std::string text = std::to_string(number);
-  for (std::size_t end = text.size(); end > 3; end -= 3) text.insert(end - 3, 1, ',');
-  return text;
-}
-
-/// Four digits, as in an evaluation report.
-std::string perplexity_text(double value) {
-  constexpr double kFourDigits = 1000.0;
-  return value < kFourDigits ? fmt::format("{:#.4g}", value) : fmt::format("{:.0f}", value);
-}
 
 std::string per_cent_text(double share) {
   const double per_cent = kPerCent * share;
@@ -82,7 +71,7 @@ std::string judges_sentence(const Verdict& verdict) {
 std::string original_length_sentence(const Verdict& verdict) {
   const Comparison& comparison = *verdict.at_original_length;
   std::string text = fmt::format("at the original length of {} tokens the exported model is {}",
-                                 grouped(verdict.original_length), compared(comparison, "", " from untouched"));
+                                 grouped_digits(verdict.original_length), compared(comparison, "", " from untouched"));
   if (comparison.difference.mean != 0.0 && verdict.attention_factor != 1.0) {
     text += fmt::format(": attention factor {:.3g} applies there too", verdict.attention_factor);
   }
@@ -110,7 +99,7 @@ std::string verdict_headline(const Verdict& verdict) {
     return fmt::format("searched is {}: do not export", compared(*verdict.untouched()));
   }
   std::string text =
-      fmt::format("{} at {} tokens: ", perplexity_text(*verdict.perplexity), grouped(verdict.target_length));
+      fmt::format("{} at {} tokens: ", perplexity_text(*verdict.perplexity), grouped_digits(verdict.target_length));
   if (const Comparison* const closed_form = verdict.best_closed_form()) text += compared(*closed_form) + ", ";
   const Comparison* const against = verdict.untouched();
   return text + (against == nullptr ? "untouched was not scored" : compared(*against));
@@ -122,7 +111,7 @@ std::vector<std::string> verdict_sentences(const Verdict& verdict) {
   if (const Comparison* const closed_form = verdict.best_closed_form();
       closed_form != nullptr && verdict.judgement() == Judgement::kWorse) {
     sentences.push_back(fmt::format("{} at {} tokens: {}", perplexity_text(*verdict.perplexity),
-                                    grouped(verdict.target_length), compared(*closed_form)));
+                                    grouped_digits(verdict.target_length), compared(*closed_form)));
   }
   sentences.push_back(judges_sentence(verdict));
   if (verdict.at_original_length) {

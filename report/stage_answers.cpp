@@ -1,5 +1,7 @@
 #include "report/stage_answers.h"
 
+#include "common/size_text.h"
+#include "evaluation/perplexity_text.h"
 #include "evaluation/verdict_text.h"
 #include "report/search_verdict.h"
 
@@ -21,24 +23,8 @@ constexpr double kTenTimes = 10.0;
 constexpr double kSecondsPerMinute = 60.0;
 constexpr double kMinutesPerHour = 60.0;
 
-/// 32768 as "32,768".
-std::string grouped(std::int64_t number) {
-  std::string digits = std::to_string(number);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) {
-    digits.insert(static_cast<std::size_t>(at), ",");
-  }
-  return digits;
-}
-
-/// 2.41 as "2.410", 61.96, 3021.
-std::string four_digits(double perplexity) {
-  constexpr double kAllDigits = 1000.0;
-  constexpr double kTooLong = 1e6;
-  if (perplexity >= kTooLong) return fmt::format("{:.2e}", perplexity);
-  return perplexity >= kAllDigits ? fmt::format("{:.0f}", perplexity) : fmt::format("{:#.4g}", perplexity);
-}
-
-std::string duration_text(double seconds) {
+/// "4 min": a duration in one unit.
+std::string rounded_duration(double seconds) {
   if (seconds < kSecondsPerMinute) return fmt::format("{:.0f} s", seconds);
   const double minutes = seconds / kSecondsPerMinute;
   if (minutes < kMinutesPerHour) return fmt::format("{:.0f} min", minutes);
@@ -82,10 +68,10 @@ ComparedPerplexities compared_perplexities(const StoreReader& reader, const std:
 }
 
 std::string comparison_text(const ComparedPerplexities& perplexities, std::int64_t length, const std::string& note) {
-  if (!perplexities.searched) return fmt::format("nothing measured at {} tokens yet", grouped(length));
+  if (!perplexities.searched) return fmt::format("nothing measured at {} tokens yet", grouped_digits(length));
   const double searched = *perplexities.searched;
   const BaselinePerplexities& baselines = perplexities.baselines;
-  std::string text = fmt::format("{} at {} tokens{}", four_digits(searched), grouped(length), note);
+  std::string text = fmt::format("{} at {} tokens{}", perplexity_text(searched), grouped_digits(length), note);
   const std::array<std::pair<const char*, std::optional<double>>, 3> forms = {
       {{"YaRN", baselines.yarn}, {"NTK", baselines.ntk}, {"PI", baselines.pi}}};
   const std::pair<const char*, std::optional<double>>* best = nullptr;
@@ -107,8 +93,8 @@ Json stage_answers(const std::vector<NamedSearch>& searches) {
       const bool chosen = best && best->final;
       std::string text = comparison_text(compared_perplexities(*search.reader, stage.name, best), stage.target_length,
                                          chosen ? "" : " on the search documents so far");
-      std::string cost = fmt::format("{} passes; {}", grouped(std::llround(stage.document_passes)),
-                                     duration_text(stage.active_seconds));
+      std::string cost = fmt::format("{} passes; {}", grouped_digits(std::llround(stage.document_passes)),
+                                     rounded_duration(stage.active_seconds));
       if (!chosen) cost = fmt::format("{} of at most {} candidates; {}", stage.told, stage.budget, cost);
       answers.push_back({{"search", search.name},
                          {"stage", stage.name},

@@ -25,10 +25,10 @@ struct ComparedPerplexities {
 [[nodiscard]] std::string comparison_text(const ComparedPerplexities& perplexities, std::int64_t length,
                                           const std::string& note);
 
-/// An answer for each stage: [{"search", "stage", "length", "final", "text", "cost", "verdict"}]. `text` is the comparison, `cost`
-/// "24 passes; 4 min", before there is a winner with the number of candidates, `verdict` that of verdict_json() once
-/// there is a winner. The time is no function of the
-/// configuration: it alone differs between equal searches.
+/// An answer for each stage: [{"search", "stage", "length", "final", "text", "cost", "verdict"}]. `text` is the
+/// comparison, `cost` "24 passes; 4 min", before there is a winner with the number of candidates, `verdict` that of
+/// verdict_json() once there is a winner. The time is no function of the configuration: it alone differs between equal
+/// searches.
 [[nodiscard]] nlohmann::ordered_json stage_answers(const std::vector<NamedSearch>& searches);
 
 }  // namespace longrope

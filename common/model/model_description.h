@@ -33,10 +33,11 @@ struct ModelDescription {
   bool fused_projections = false;
   std::vector<std::int64_t> sliding_windows;  // [layers] last tokens that a query sees, itself included; 0: all
   RotaryGeometry geometry;
-  RopeScaling scaling;                // rope scaling that the checkpoint carries
-  std::string weights_dtype;          // "bfloat16" as config.json says
-  std::vector<std::string> warnings;  // what a person should know about the checkpoint, a sentence each; commands print them
-  std::string assumption;             // how far the model was taken to reach, where that is left open; else empty
+  RopeScaling scaling;        // rope scaling that the checkpoint carries
+  std::string weights_dtype;  // "bfloat16" as config.json says
+  std::vector<std::string>
+      warnings;            // what a person should know about the checkpoint, a sentence each; commands print them
+  std::string assumption;  // how far the model was taken to reach, where that is left open; else empty
 
   /// The factors of the model as it is, for a document of `length` tokens.
   [[nodiscard]] const RescaleFactors& own_factors(std::int64_t length) const;

@@ -22,10 +22,15 @@ std::string plan(const std::vector<StageCost>& stages, const PlanTableOptions& o
 constexpr std::int64_t kGibibyte = std::int64_t{1} << 30;
 
 TEST(PlanTableTest, TableHasALineForEachStageAndTheirSum) {
-  const std::string table =
-      plan({{.name = "4k", .kind = "search", .length = 4096, .passes = 10, .operations = 5.4e17, .memory_bytes = std::int64_t{27} << 29, .max_devices = 10},
-            {.name = "tune", .kind = "finetune", .length = 4096, .passes = 20}},
-           {.device_tflops = 150.0, .devices = {8}});
+  const std::string table = plan({{.name = "4k",
+                                   .kind = "search",
+                                   .length = 4096,
+                                   .passes = 10,
+                                   .operations = 5.4e17,
+                                   .memory_bytes = std::int64_t{27} << 29,
+                                   .max_devices = 10},
+                                  {.name = "tune", .kind = "finetune", .length = 4096, .passes = 20}},
+                                 {.device_tflops = 150.0, .devices = {8}});
   for (const char* text : {"4k", "tune", "total", " 30 ", "h on 8", "150 TFLOP/s", "memory", " 13.5 GiB "}) {
     EXPECT_THAT(table, HasSubstr(text));
   }

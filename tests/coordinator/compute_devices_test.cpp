@@ -50,8 +50,9 @@ TEST(ComputeDevicesTest, WorkersTakeTheDevicesInTurn) {
 }
 
 TEST(ComputeDevicesTest, GpuThatIsThereAndNotUsedIsWarnedOf) {
-  EXPECT_EQ(choose_devices({.devices = {"cpu"}}, two_gpus()).warning,
-            "GPUs are there and not used by a worker: cuda:0 (NVIDIA H200, 139.7 GiB), cuda:1 (NVIDIA H200, 139.7 GiB)");
+  EXPECT_EQ(
+      choose_devices({.devices = {"cpu"}}, two_gpus()).warning,
+      "GPUs are there and not used by a worker: cuda:0 (NVIDIA H200, 139.7 GiB), cuda:1 (NVIDIA H200, 139.7 GiB)");
   EXPECT_EQ(choose_devices({.devices = {"cuda:1"}}, two_gpus()).warning,
             "a GPU is there and not used by a worker: cuda:0 (NVIDIA H200, 139.7 GiB)");
   EXPECT_EQ(choose_devices({.workers = 1}, two_gpus()).warning,

@@ -79,7 +79,8 @@ TEST_F(PipelineRunTest, ReachedLengthIsPassedOnWithTheUntouchedModelAlone) {
   ASSERT_EQ(started_.size(), 3U);
   EXPECT_THAT(started_[0].front().command, IsSupersetOf({"finetune", "--reached-length", "64"}));
   EXPECT_THAT(started_[1].front().command, Not(Contains("--reached-length"))) << "evaluates the trained checkpoint";
-  EXPECT_THAT(started_[2].front().command, IsSupersetOf({"evaluate", "--reached-length", "64"})) << "evaluates the untouched model";
+  EXPECT_THAT(started_[2].front().command, IsSupersetOf({"evaluate", "--reached-length", "64"}))
+      << "evaluates the untouched model";
   config_.reached_length.reset();
   EXPECT_NE(refusal(), "(not refused)") << "another pipeline";
 }
