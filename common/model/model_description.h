@@ -35,9 +35,9 @@ struct ModelDescription {
   RotaryGeometry geometry;
   RopeScaling scaling;        // rope scaling that the checkpoint carries
   std::string weights_dtype;  // "bfloat16" as config.json says
-  std::vector<std::string>
-      warnings;            // what a person should know about the checkpoint, a sentence each; commands print them
-  std::string assumption;  // how far the model was taken to reach, where that is left open; else empty
+  std::string assumption;     // how far the model was taken to reach, where that is left open; else empty
+  /// What a person should know about the checkpoint, a whole sentence each; commands print them.
+  std::vector<std::string> warnings;
 
   /// The factors of the model as it is, for a document of `length` tokens.
   [[nodiscard]] const RescaleFactors& own_factors(std::int64_t length) const;
