@@ -108,7 +108,7 @@ void require_model_directory(const fs::path& directory) {
 
 void refuse_missing_weights(const fs::path& directory, const fs::path& missing) {
   if (holds_adapter(directory)) refuse_adapter(directory);
-  throw InputError(fmt::format("a weight file must exist{}: {}", found_instead(directory), missing.native()));
+  throw InputError(fmt::format("a weight file must exist: {}{}", missing.native(), found_instead(directory)));
 }
 
 }  // namespace longrope
