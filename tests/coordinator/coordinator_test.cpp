@@ -25,9 +25,10 @@ using std::chrono::milliseconds;
 const Sender kSender{"worker-1", "incarnation-1"};
 const std::string kPeer = "incarnation-1";
 
-ScoreResult correct_result(double mean_nll = 2.0) {
-  const auto tokens = kPreparedLength - 1;
-  const double sum = mean_nll * static_cast<double>(tokens);
+/// For a document of which `length` tokens are scored.
+ScoreResult correct_result(std::int64_t length = kPreparedLength) {
+  const std::int64_t tokens = length - 1;
+  const double sum = 2.0 * static_cast<double>(tokens);
   return {.nll_sum = sum, .scored_tokens = tokens, .blocks = {{sum, tokens}}, .seconds = 0.25};
 }
 
@@ -56,7 +57,8 @@ class CoordinatorTest : public testing::Test {
     while (!coordinator_->finished()) {
       const auto work = transport_.sent_to<Work>(kPeer);
       ASSERT_LT(seen, work.size()) << "nothing to do, yet not finished";
-      for (; seen < work.size(); ++seen) transport_.deliver(kPeer, Result{kSender, work[seen].lease, correct_result()});
+      for (; seen < work.size(); ++seen)
+        transport_.deliver(kPeer, Result{kSender, work[seen].lease, correct_result(work[seen].length)});
       ASSERT_TRUE(turn());
     }
   }
@@ -182,7 +184,8 @@ TEST_F(CoordinatorTest, ServeReturnsTrueWhenFinishedWithTheDismissalSent) {
   // The worker answers within the transport: every Work becomes a Result.
   while (!coordinator_->finished()) {
     const auto work = transport_.sent_to<Work>(kPeer);
-    for (; seen < work.size(); ++seen) transport_.deliver(kPeer, Result{kSender, work[seen].lease, correct_result()});
+    for (; seen < work.size(); ++seen)
+      transport_.deliver(kPeer, Result{kSender, work[seen].lease, correct_result(work[seen].length)});
     ASSERT_TRUE(turn());
   }
   EXPECT_TRUE(coordinator_->serve(transport_, stop));
