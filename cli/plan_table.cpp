@@ -57,8 +57,8 @@ void write_table(const std::vector<StageCost>& stages, const PlanTableOptions& o
 void write_misfits(const std::vector<StageCost>& stages, const PlanTableOptions& options, std::ostream& out) {
   for (const StageCost& stage : stages) {
     if (fits(stage, options.device_memory)) continue;
-    out << fmt::format("! {} does not fit one of {}: {} of {}. ", stage.name, options.device_name,
-                       size_text(stage.memory_bytes), size_text(options.device_memory));
+    out << fmt::format("! {} does not fit one device: {} of {}. ", stage.name, size_text(stage.memory_bytes),
+                       size_text(options.device_memory));
     out << (stage.kind == "finetune"
                 ? "longrope finetune divides no model among devices: let a trainer that does it, with command = "
                   "[\"program\", …] in the stage (docs/pipeline.md).\n"
@@ -91,8 +91,8 @@ void write_plan(const std::vector<StageCost>& stages, const PlanTableOptions& op
          "document, "
          "or a micro-batch, by estimate.\n";
   if (options.device_tflops > 0.0) {
-    out << fmt::format("Hours on {}, at {:.3g} TFLOP/s sustained by each ({}). An evaluation is one process.\n",
-                       options.device_name, options.device_tflops, options.basis);
+    out << fmt::format("Hours on {}, at {:.3g} TFLOP/s each ({}). An evaluation is one process.\n", options.device_name,
+                       options.device_tflops, options.basis);
   } else {
     out << fmt::format("No hours: nobody knows how fast {} compute ({}). Give --device-tflops.\n", options.device_name,
                        options.basis);

@@ -1,6 +1,7 @@
 """The same search gives the same bytes whatever happens to its processes."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -171,3 +172,27 @@ def test_winner_is_the_best_finalist_on_held_out_documents(undisturbed):
         min(float(row["heldout_perplexity"]) for row in finalists), rel=1e-12)
     for name in ("untouched", "pi", "ntk", "yarn"):
         assert winner[f"heldout_perplexity_{name}"] > 1
+
+
+def test_run_has_a_worker_for_each_device_and_says_on_what_it_computes(tmp_path):
+    config = write_search(tmp_path, population=3, iterations=0)
+    two = tmp_path / "two.toml"
+    two.write_text(config.read_text().replace("[scheduling]", '[worker]\ndevices = ["cpu", "cpu"]\n[scheduling]'))
+    done = longrope("run", two, "--db", tmp_path / "two.db")
+    assert "computing on the CPU with 2 workers of 1 thread\n" in done.stderr
+    assert len(query(tmp_path / "two.db", "SELECT id FROM v_workers")) == 2
+    one = longrope("run", two, "--db", tmp_path / "one.db", "--device", "cpu")
+    assert "computing on the CPU with 1 worker of 1 thread\n" in one.stderr
+    assert history(tmp_path / "one.db") == history(tmp_path / "two.db")
+    mixed = longrope("run", config, "--db", tmp_path / "mixed.db", "--device", "cpu,cuda:0", check=False)
+    assert mixed.returncode == 2 and "must not mix them: cpu, cuda:0" in mixed.stderr
+    assert not (tmp_path / "mixed.db").exists()
+
+
+def test_automatic_device_is_said_with_its_reason(tmp_path):
+    config = write_search(tmp_path, population=3, iterations=0)
+    said = longrope("run", config, "--db", tmp_path / "search.db").stderr
+    if json.loads(longrope("devices", "--json").stdout)["gpus"]:
+        assert "computing on " in said and "cuda:0" in said
+    else:
+        assert "computing on the CPU with " in said and ": no GPU " in said
