@@ -29,6 +29,7 @@ from document_preparation.input_error import InputError, exit_code_of
 
 TENSORS = {"rope_factors_long.weight": "long_factor", "rope_factors_short.weight": "short_factor"}
 SINGLE_TABLE = "rope_freqs.weight"  # llama.cpp takes it in place of both; Llama 3.1 to 3.3 carry their scaling in it
+OUTPUT = "output.weight"  # lm_head
 DEFAULT_BASE_FREQUENCY = 10000.0  # what llama.cpp assumes without the key
 LENGTH, BASE_FREQUENCY = "{arch}.context_length", "{arch}.rope.freq_base"
 # All keys of a base that change angles or the attention factor begin so: rope.scaling.factor and its older name
@@ -60,7 +61,8 @@ def read_config(path: Path) -> dict:
     rope = config.get("rope_parameters") or config.get("rope_scaling") if isinstance(config, dict) else None
     if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type")) != "longrope":
         raise InputError(f"a configuration must have rope_type longrope ({path})")
-    found = {"max_position_embeddings": config.get("max_position_embeddings"),
+    found = {"tie_word_embeddings": config.get("tie_word_embeddings"),
+             "max_position_embeddings": config.get("max_position_embeddings"),
              "original_max_position_embeddings": config.get("original_max_position_embeddings"),
              "attention_factor": rope.get("attention_factor"),
              "rope_theta": rope.get("rope_theta", config.get("rope_theta")),
@@ -148,6 +150,9 @@ def require_same_model(base: gguf.GGUFReader, architecture: object, config: dict
     if not math.isclose(frequency, config["rope_theta"], rel_tol=1e-5):
         raise InputError(f"the base must have the rope_theta of the configuration, {config['rope_theta']}: {frequency} "
                          f"({path})")
+    if config["tie_word_embeddings"] is False and all(tensor.name != OUTPUT for tensor in base.tensors):
+        raise InputError(f"the base must have {OUTPUT}, because tie_word_embeddings of the configuration is false: "
+                         f"llama.cpp would take the embedding in its place ({path})")
 
 
 def report_left_out(base: gguf.GGUFReader, dropped: list[str], config: dict, path: Path) -> None:

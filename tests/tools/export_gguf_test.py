@@ -157,7 +157,7 @@ def test_a_configuration_nested_too_deeply_is_refused(base, config, tmp_path):
     assert done.returncode == 2 and "readable JSON" in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-def write_base(path, architecture, keys, alignment=None, parts=None):
+def write_base(path, architecture, keys, alignment=None, parts=None, output=True):
     writer = gguf.GGUFWriter(path, architecture)
     if alignment is not None:
         writer.add_custom_alignment(alignment)
@@ -165,7 +165,8 @@ def write_base(path, architecture, keys, alignment=None, parts=None):
         writer.add_uint16(gguf.Keys.Split.LLM_KV_SPLIT_COUNT, parts)
     for key, value in keys.items():
         writer.add_key_value(f"{architecture}.{key}", value, gguf.GGUFValueType.get_type(value))
-    writer.add_tensor("token_embd.weight", np.zeros((2, 128), dtype=np.float32))
+    for name in ("token_embd.weight", "output.weight")[: 2 if output else 1]:
+        writer.add_tensor(name, np.zeros((2, 128), dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -183,7 +184,15 @@ def test_the_copy_keeps_the_alignment_of_the_base(config, tmp_path):
     copy = gguf.GGUFReader(tmp_path / "out.gguf")
     assert copy.alignment == 256 and all(tensor.data_offset % 256 == 0 for tensor in copy.tensors)
     tensors = {tensor.name: tensor.data.tolist() for tensor in copy.tensors}
-    assert tensors["rope_factors_short.weight"] == [1.0] * 32 and len(tensors) == 3
+    assert tensors["rope_factors_short.weight"] == [1.0] * 32 and len(tensors) == 4
+
+
+def test_a_base_that_lacks_the_lm_head_of_an_untied_model_is_refused(config, tmp_path):
+    base = write_base(tmp_path / "base.gguf", "llama", HEADS, output=False)
+    refused = export(config, "--base", base, "--out", tmp_path / "out.gguf")
+    assert refused.returncode == 2 and "the base must have output.weight" in refused.stderr, refused.stderr
+    changed(config, lambda written: written.update(tie_word_embeddings=True))
+    assert export(config, "--base", base, "--out", tmp_path / "out.gguf").returncode == 0
 
 
 def test_a_part_of_several_files_is_refused(config, tmp_path):
