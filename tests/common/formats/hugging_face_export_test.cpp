@@ -127,7 +127,8 @@ TEST_F(HuggingFaceExportTest, TieIsSaidOnlyWhereTheLmHeadIsTheEmbedding) {
   for (const HuggingFaceTarget target : {HuggingFaceTarget::k5, HuggingFaceTarget::k4}) {
     fs::remove_all(out_);
     EXPECT_EQ(exported(target).at("tie_word_embeddings"), false);
-    EXPECT_EQ(config_overrides(model_, tables, target).at("tie_word_embeddings"), false) << "vLLM and axolotl";
+    EXPECT_EQ(config_overrides(describe_model(model_), tables, target).at("tie_word_embeddings"), false)
+        << "vLLM and axolotl";
   }
   fs::remove_all(out_);
   export_fine_tuned({.model_directory = model_, .target_length = 1024}, [](const fs::path&) {}, out_);
