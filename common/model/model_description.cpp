@@ -137,7 +137,7 @@ void read_rope(const nlohmann::json& json, const JsonObject& config, const Archi
   }
   model.geometry = rope.geometry;
   model.scaling = std::move(rope.scaling);
-  model.warnings = std::move(rope.warnings);
+  model.warnings.insert(model.warnings.end(), rope.warnings.begin(), rope.warnings.end());
   model.assumption = std::move(rope.assumption);
   constexpr const char* kDualChunk = "dual_chunk_attention_config";
   if (config.has(kDualChunk)) {

@@ -508,7 +508,7 @@ TEST_F(ConfigTest, DevicesThatAreNoneOrOfTwoKindsAreRefusedWithTheirPlace) {
     return refusal(std::string("[worker]\ndevices = ") + value + "\n" + kMinimal);
   };
   EXPECT_THAT(refused(R"(["cpu", "cuda:0"])"),
-              AllOf(StartsWith("devices must be of one kind"), EndsWith("cpu, cuda:0" + at(2))));
+              AllOf(StartsWith("devices must be of one kind"), EndsWith("cpu, cuda:0 " + at(2))));
   EXPECT_THAT(refused(R"(["gpu"])"), HasSubstr("a device must be cpu, cuda or cuda:N, or auto alone: gpu ("));
   EXPECT_THAT(refused("[]"), HasSubstr("devices must name one at least, or be auto: none ("));
   EXPECT_THAT(refused("\"cuda:0\""), HasSubstr("devices must be \"auto\" or an array of devices: "));

@@ -149,7 +149,7 @@ TEST(RunPlanTest, DocumentsThatAreNotThereAreAssumedAloud) {
   std::get<SearchStage>(config.stages.front().work).search_count.reset();
   std::get<SearchStage>(config.stages.front().work).search_documents = "nowhere.safetensors";
   const std::vector<StageCost> stages = plan_run(config);
-  EXPECT_EQ(stages[0].passes, 1344 * 5 + (8 + 4) * 10);
+  EXPECT_EQ(stages[0].passes, 1344 * 5 + (8 + 5) * 10);
   EXPECT_THAT(stages[0].assumptions,
               testing::ElementsAre("stage 4k: 5 documents in nowhere.safetensors, which is not there"));
 }

@@ -41,12 +41,15 @@ class LocalWorkersTest : public testing::Test {
     std::filesystem::permissions(program, std::filesystem::perms::owner_all);
     return {.endpoint = "tcp://127.0.0.1:1",
             .model_root = folder_,
+            .devices = {"cpu"},
             .log = folder_ / "log",
             .say = [this](const std::string& line) { said_.push_back(line); },
             .program = program};
   }
 
-  std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) / "local_workers_test";
+  std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) /
+      ("local_workers_test-" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
   std::vector<std::string> said_;
   milliseconds now_ = read_clocks().steady;
 };
