@@ -26,7 +26,7 @@ std::string done(const SearchProgress& progress) {
     case StageState::kSearching:
       return fmt::format("{}/{} candidates", progress.told, progress.budget);
     case StageState::kChoosing:
-      return fmt::format("choosing, {}/{} held-out documents", progress.judging_evaluations - progress.judging_left,
+      return fmt::format("choosing, {}/{} documents", progress.judging_evaluations - progress.judging_left,
                          progress.judging_evaluations);
     case StageState::kFinished:
       return fmt::format("finished, {} candidates", progress.told);

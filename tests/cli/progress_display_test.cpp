@@ -57,7 +57,7 @@ TEST(ProgressDisplayTest, HeldOutDocumentsAreCounted) {
   progress.search_left = 0;
   progress.judging_left = 36;
   const std::string line = fitted_line(progress_parts(progress, estimate_of(progress), {}), 200);
-  EXPECT_THAT(line, HasSubstr("stage 4k: choosing, 12/48 held-out documents, 0:43 left"));
+  EXPECT_THAT(line, HasSubstr("stage 4k: choosing, 12/48 documents, 0:43 left"));
 }
 
 TEST(ProgressDisplayTest, PipelineSaysWhichStageAndTheTimeOfAll) {
