@@ -47,7 +47,7 @@ def announced_in_log(path):
 
 
 def announced_from_database(path):
-    """What the display would have announced after each result, and why the search ended: the last stage's."""
+    """What the display would have announced after each result of the last stage, and why its search ended."""
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     stage, name, length, reason, ended = connection.execute(
         "SELECT id, name, target_length, end_reason, ended_at FROM stage WHERE state = 'finished' "

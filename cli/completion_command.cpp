@@ -47,7 +47,8 @@ bashcompinit
 }  // namespace
 
 void add_completion_command(CLI::App& app) {
-  auto* command = app.add_subcommand("completion", "Print what completes commands and options in your shell");
+  auto* command =
+      app.add_subcommand("completion", "Print the script by which your shell completes commands and options");
   auto shell = std::make_shared<std::string>();
   command->add_option("SHELL", *shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
   command->footer("Example, for the file ~/.bashrc:\n  eval \"$(longrope completion bash)\"");

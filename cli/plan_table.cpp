@@ -94,7 +94,7 @@ void write_plan(const std::vector<StageCost>& stages, const PlanTableOptions& op
     out << fmt::format("Hours on {}, at {:.3g} TFLOP/s each ({}). An evaluation is one process.\n", options.device_name,
                        options.device_tflops, options.basis);
   } else {
-    out << fmt::format("No hours: nobody knows how fast {} compute ({}). Give --device-tflops.\n", options.device_name,
+    out << fmt::format("No hours: the speed of {} is not known ({}). Give --device-tflops.\n", options.device_name,
                        options.basis);
   }
   for (const StageCost& stage : stages) {

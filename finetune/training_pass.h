@@ -12,7 +12,7 @@ namespace longrope {
 struct TrainingArithmetic {
   at::ScalarType products = at::kFloat;  // linear maps and attention; all else is float32
   AngleMode angles = AngleMode::kFp64;
-  bool recompute = false;  // keep only the input of each layer; compute the layer again on the way back
+  bool recompute = false;  // keep only the input of each layer; compute the layer again in the backward pass
 };
 
 /// Forward and backward through the model of worker/model/transformer.h: the same weights, rotary tables and formulas,

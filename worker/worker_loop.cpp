@@ -144,7 +144,7 @@ struct Loop {
     return exit.has_value();
   }
 
-  /// Asks the resolver, which may hold this loop up for seconds: nobody is there who would wait for it.
+  /// Asks the resolver, which may hold this loop up for seconds: no coordinator answers that would wait for it.
   void warn_unanswered(std::chrono::milliseconds silence) const {
     const std::string why = why_unresolved(endpoint);
     spdlog::warn("no coordinator answers at {} for {} s{}; trying again", endpoint,

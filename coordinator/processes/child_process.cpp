@@ -33,7 +33,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kTickMilliseconds = 200;  // how soon a stop request is passed on and an end is noticed
 constexpr std::size_t kMaxLineBytes = 4096;
-constexpr std::chrono::seconds kPatienceWithTheOthers{30};  // that one which failed leaves
+constexpr std::chrono::seconds kPatienceWithTheOthers{30};  // once one child has failed
 
 /// The child's standard error, read from a pipe: shows it, logs it and keeps its last line.
 class ErrorStream {
@@ -155,7 +155,7 @@ struct Pipe {
   Descriptor write_end{-1};
 };
 
-/// A child from its start to its end. It is killed when this goes out of scope before.
+/// A child from its start to its end. Going out of scope before that kills it.
 class RunningChild {
  public:
   RunningChild(const Child& child, int log, bool shown)
@@ -180,7 +180,7 @@ class RunningChild {
   RunningChild(const RunningChild&) = delete;
   RunningChild& operator=(const RunningChild&) = delete;
 
-  /// True once: when it has ended since the last call.
+  /// True once: when the child has ended since the last call.
   [[nodiscard]] bool ends_now() {
     if (ended_ || waitpid(process_, &status_, WNOHANG) == 0) return false;
     ended_ = true;
@@ -194,11 +194,11 @@ class RunningChild {
   }
   void terminate() { group_.terminate(); }
   void kill_now() const { kill(-process_, SIGKILL); }
-  /// Ends what it left, after its end.
+  /// Ends the processes that the child left. To be called after its end.
   void end_rest() { group_.end_rest(rest_patience_, errors_); }
-  /// Takes what comes on its standard error within a tick.
+  /// Takes what comes on the child's standard error within a tick.
   void wait() { errors_.wait(); }
-  /// Takes what has come, and does not wait.
+  /// Takes what has come on the child's standard error, and does not wait.
   void drain() { errors_.drain(); }
 
  private:
@@ -213,10 +213,10 @@ class RunningChild {
 
 using RunningChildren = std::vector<std::unique_ptr<RunningChild>>;
 
-/// Waits for all of them; tells the others to end when one fails or a stop is requested.
+/// Waits for all children; tells the others to end when one fails or a stop is requested.
 ChildEnd ends_of(const RunningChildren& children) {
   ChildEnd end{.success = true};
-  std::optional<Clock::time_point> deadline;  // for the others, once one has failed
+  std::optional<Clock::time_point> deadline;  // for the other children, once one has failed
   const auto all_ended = [&] {
     return std::ranges::all_of(children, [](const auto& child) { return child->ended(); });
   };
@@ -228,7 +228,8 @@ ChildEnd ends_of(const RunningChildren& children) {
       if (end.success && child.success()) end.last_line = child.last_line();
       if (child.success() || deadline) continue;
       const std::string number = children.size() == 1 ? "" : fmt::format("process {} of {}: ", i + 1, children.size());
-      // All that have failed by themselves since the last tick: the first to be seen may be one that missed another.
+      // Every child that has failed since the last tick is named: the one seen first may have failed because another
+      // did.
       end.last_line = fmt::format("{}{}{}", fails_now ? end.last_line + "; " : "", number, child.last_line());
       end.success = false;
       fails_now = true;
@@ -263,7 +264,7 @@ ChildEnd run_children(const std::vector<Child>& children) {
     logs.push_back(open_log(child.log));
     if (!lock_log(logs.back().value(), child)) return {.stopped = true};
   }
-  // Orphans of the children become this process's, to be reaped: the init of a container may never do it.
+  // Orphans of the children become children of this process, to be reaped: the init of a container may never do it.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   std::vector<std::unique_ptr<RunningChild>> running;
   for (std::size_t i = 0; i < children.size(); ++i) {

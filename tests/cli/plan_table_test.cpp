@@ -63,7 +63,7 @@ TEST(PlanTableTest, AssumptionsAndPublishedFiguresAreSaid) {
   const std::string table = plan({cost}, {.basis = "no worker program"});
   EXPECT_THAT(table, HasSubstr("Assumed: the model is as x describes it."));
   EXPECT_THAT(table, HasSubstr("by published figures (data sheets; 40 % of the peak is assumed)"));
-  EXPECT_THAT(table, HasSubstr("No hours: nobody knows how fast devices compute (no worker program)"));
+  EXPECT_THAT(table, HasSubstr("No hours: the speed of devices is not known (no worker program)"));
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ def luminance(code):
 
 
 def contrast(first, second):
-    """Of WCAG 2."""
+    """Contrast ratio of WCAG 2."""
     low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
 

@@ -39,7 +39,7 @@ def steps(out):
 
 
 def digest(out):
-    """Of everything that a training gives."""
+    """Digests of everything that a training gives."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in (out / "model.safetensors", out / "config.json", out / "training_log.jsonl")}
 
