@@ -57,10 +57,10 @@ void write_table(const std::vector<StageCost>& stages, const PlanTableOptions& o
 void write_misfits(const std::vector<StageCost>& stages, const PlanTableOptions& options, std::ostream& out) {
   for (const StageCost& stage : stages) {
     if (fits(stage, options.device_memory)) continue;
-    out << fmt::format("! {} does not fit one device: {} of {}. ", stage.name, size_text(stage.memory_bytes),
-                       size_text(options.device_memory));
+    out << fmt::format("! {} does not fit one device: {} needed, {} available. ", stage.name,
+                       size_text(stage.memory_bytes), size_text(options.device_memory));
     out << (stage.kind == "finetune"
-                ? "longrope finetune divides no model among devices: let a trainer that does it, with command = "
+                ? "longrope finetune divides no model among devices: use a trainer that does, with command = "
                   "[\"program\", …] in the stage (docs/pipeline.md).\n"
                 : "A document and the model must fit one device: take shorter documents or a larger device.\n");
   }

@@ -50,7 +50,7 @@ TEST(PlanTableTest, RowThatDoesNotFitIsMarkedWithWhatHelps) {
       {.name = "4k", .kind = "search", .memory_bytes = 20 * kGibibyte}};
   const std::string table = plan(stages, {.device_memory = 140 * kGibibyte});
   EXPECT_THAT(table, HasSubstr(" 203.0 GiB!"));
-  EXPECT_THAT(table, HasSubstr("! tune does not fit one device: 203.0 GiB of 140.0 GiB."));
+  EXPECT_THAT(table, HasSubstr("! tune does not fit one device: 203.0 GiB needed, 140.0 GiB available."));
   EXPECT_THAT(table, HasSubstr("command = ["));
   EXPECT_THAT(table, Not(HasSubstr("! abroad"))) << "another program knows how to divide it";
   EXPECT_THAT(table, Not(HasSubstr("! 4k")));
