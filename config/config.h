@@ -51,7 +51,7 @@ struct Config {
   std::filesystem::path model;
   /// Tokens that `model` is made for. Default: what its config.json says. To be given where that leaves open whether
   /// max_position_embeddings is already the extended length: closed forms, bounds and what is an extension at all are
-  /// measured from it. Of a checkpoint that a pipeline trains from `model`, its own config.json says it.
+  /// measured from it. The config.json of a checkpoint that a pipeline trains says its own.
   std::optional<std::int64_t> reached_length;
   /// Dtype that the model computes in. Default fp32. bf16 is faster where the device has bfloat16 instructions, and
   /// gives other results.

@@ -31,7 +31,7 @@ struct PipelineTools {
   /// The verdict on the winner of the search with `database`; nullopt: it has none yet. Throws InputError for another
   /// file.
   std::function<std::optional<Verdict>(const std::filesystem::path& database)> verdict;
-  /// As the function of that name: several children work together.
+  /// run_children(): several children work together.
   std::function<ChildEnd(const std::vector<Child>& children)> run_children;
   /// The program that fine-tunes and evaluates. Throws Error when it is not there.
   std::function<std::filesystem::path()> worker_program;

@@ -38,7 +38,7 @@ struct WorkerActions {
   std::optional<LoadModel> load;
   std::optional<ScoreDocument> score;
   std::optional<WorkerExit> exit;
-  std::optional<std::chrono::milliseconds> unanswered = std::nullopt;  // to tell the user: so long nobody has answered
+  std::optional<std::chrono::milliseconds> unanswered = std::nullopt;  // how long no coordinator has answered, when due
 };
 
 /// The worker's half of the wire protocol (schemas/wire_format.md) as a pure state machine: no threads, no sockets, no

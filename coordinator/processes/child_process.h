@@ -37,7 +37,7 @@ struct ChildEnd {
 
 /// Runs several programs that work together, each as run_child() does, each with a log of its own. Only the first shows
 /// its standard error. When one fails, the others are told to end by SIGTERM, because they would wait for it, and are
-/// killed 30 s later. Success is that of all; `last_line` has the reason of each that failed by itself.
+/// killed 30 s later. Succeeds when all do; `last_line` has the reason of each that failed by itself.
 [[nodiscard]] ChildEnd run_children(const std::vector<Child>& children);
 
 }  // namespace longrope
