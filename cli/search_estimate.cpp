@@ -14,15 +14,12 @@ constexpr std::int64_t kRoundsAtLeast = 4;  // results of each worker that a rat
 
 RunOutline outline_run(const Config& config, const std::set<std::string>& over) {
   RunOutline outline{.stages = config.stages.size()};
-  Config rest = config;
-  rest.stages.clear();
   for (std::size_t index = 0; index < config.stages.size(); ++index) {
     const PipelineStage& stage = config.stages[index];
     if (over.contains(stage.name)) continue;
     outline.not_over.push_back({.name = stage.name, .number = index + 1});
-    rest.stages.push_back(stage);
   }
-  const std::vector<StageCost> costs = plan_run(rest);
+  const std::vector<StageCost> costs = plan_run(config, over);
   for (std::size_t index = 0; index < costs.size(); ++index) {
     outline.not_over[index].passes = costs[index].passes;
     outline.not_over[index].operations = costs[index].operations;

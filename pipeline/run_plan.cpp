@@ -76,11 +76,12 @@ ModelDescription planned_model(const Config& config, std::string& assumption) {
   return describe_model(stand_in, config.reached_length);
 }
 
-std::vector<StageCost> plan_run(const Config& config) {
+std::vector<StageCost> plan_run(const Config& config, const std::set<std::string>& over) {
   std::string assumption;
   const ModelDescription model = planned_model(config, assumption);
   std::vector<StageCost> stages;
   for (const PipelineStage& stage : config.stages) {
+    if (over.contains(stage.name)) continue;
     StageCost& cost = stages.emplace_back(StageCost{.name = stage.name, .kind = std::string(to_string(stage.kind))});
     if (stages.size() == 1 && !assumption.empty()) cost.assumptions.push_back(assumption);
     make_driver(stage)->add_cost(config, model, cost);

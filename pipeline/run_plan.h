@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,8 @@ struct StageCost {
 /// The costs of every stage of a search or a pipeline, on `config.devices` (none: the CPU). Needs neither weights nor
 /// documents. Reads the model's description, seed files, and documents files whose number of documents the
 /// configuration does not say. Throws InputError for what cannot be read, and for settings that the stage could not
-/// begin with (require_search_possible(), require_consistent()).
-[[nodiscard]] std::vector<StageCost> plan_run(const Config& config);
+/// begin with (require_search_possible(), require_consistent()). Stages in `over` are left out, but for what later ones
+/// take from them: their lengths.
+[[nodiscard]] std::vector<StageCost> plan_run(const Config& config, const std::set<std::string>& over = {});
 
 }  // namespace longrope

@@ -57,6 +57,25 @@ TEST(RunPlanTest, EveryStageIsCountedInPasses) {
   EXPECT_EQ(stages[2].passes, 0);
 }
 
+TEST(RunPlanTest, StagesThatAreOverGiveTheirLengthsToThoseThatAreNot) {
+  Config config = search_and_training();
+  SearchStage recovery;
+  recovery.name = "short";
+  recovery.target_length = 2048;
+  recovery.search_count = 5;
+  recovery.heldout_count = 10;
+  recovery.recovery = true;
+  config.stages.push_back({.name = "short", .kind = StageKind::kRecover, .model = "tune", .work = recovery});
+  const std::vector<StageCost> all = plan_run(config);
+  const std::vector<StageCost> without_search = plan_run(config, {"4k"});
+  ASSERT_EQ(without_search.size(), 3U);
+  EXPECT_EQ(without_search[0].name, "tune");
+  EXPECT_EQ(without_search[0].length, 4096);
+  const std::vector<StageCost> recoveries = plan_run(config, {"4k", "tune", "out"});
+  ASSERT_EQ(recoveries.size(), 1U) << "of a length that only the trained checkpoint reaches";
+  EXPECT_EQ(recoveries[0].passes, all[3].passes);
+}
+
 TEST(RunPlanTest, FinalDocumentsAreScoredForTheWinnerAndTheBaselines) {
   Config config = search_and_training();
   auto& search = std::get<SearchStage>(config.stages.front().work);
