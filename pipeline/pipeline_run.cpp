@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/software_version.h"
 #include "common/stop_signals.h"
+#include "coordinator/store/migrate_search.h"
 #include "coordinator/store/pipeline_store.h"
 #include "pipeline/checkpoints.h"
 #include "pipeline/pipeline_places.h"
@@ -136,6 +137,16 @@ void require_all_still_true(const PipelineStore& store, const PipelineContext& c
   }
 }
 
+/// What an earlier release has searched is read again, for the verdict of an export and by other commands; no
+/// coordinator migrates it any more.
+void migrate_finished_searches(const PipelineStore& store, const PipelinePlaces& places) {
+  for (const PipelineStageRecord& record : store.stages()) {
+    if (record.state == PipelineStageState::kFinished && searches(record)) {
+      migrate_search(places.search_database(record.name));
+    }
+  }
+}
+
 /// The rows with which a pipeline begins. Reads the model's weights for their digest.
 PipelineRecord pipeline_record(const Config& config, Checkpoints& checkpoints) {
   PipelineRecord pipeline;
@@ -168,6 +179,7 @@ PipelineEnd run_pipeline(const Config& config, const std::filesystem::path& data
   const PipelinePlaces places(database, config.model, store.stages());
   const PipelineContext context{config, database, places, checkpoints, tools};
   require_all_still_true(store, context);
+  migrate_finished_searches(store, places);
   stop_on_signals();  // until here there is nothing to save, so a signal ends the process at once
   for (const PipelineStage& stage : config.stages) {
     PipelineStageRecord record = stage_named(store.stages(), stage.name);

@@ -2,6 +2,8 @@
 
 #include "common/error.h"
 #include "coordinator/store/database_file.h"
+#include "coordinator/store/migrate_search.h"
+#include "coordinator/store/store_reader.h"
 #include "tests/coordinator/store/sample_search.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
@@ -92,6 +94,18 @@ TEST_F(MigrationsTest, SearchFromBeforeThereWereFinalDocumentsKeepsItsRows) {
   EXPECT_EQ(value("SELECT count(*) FROM pragma_foreign_key_check"), "0");
   database_->exec("INSERT INTO stage_document VALUES (1, 'final', 0, 'd', 50)");
   EXPECT_THROW(database_->exec("INSERT INTO stage_document VALUES (1, 'other', 0, 'd', 50)"), SQLite::Exception);
+}
+
+TEST_F(MigrationsTest, SearchWithoutACoordinatorIsMigratedToBeRead) {
+  migrate(*database_, file_, embedded_migrations().first(1));
+  database_.reset();
+  EXPECT_THROW((void)StoreReader(file_), InputError);
+  migrate_search(file_);
+  EXPECT_TRUE(std::filesystem::exists(backup_file(file_, 1)));
+  EXPECT_TRUE(StoreReader(file_).judged_stages().empty());
+  std::filesystem::remove(backup_file(file_, 1));
+  migrate_search(file_);
+  EXPECT_FALSE(std::filesystem::exists(backup_file(file_, 1))) << "it has the last schema";
 }
 
 TEST_F(MigrationsTest, EmbeddedVersionsRunFromOneWithoutGaps) {
