@@ -30,7 +30,8 @@ class FinetuneDriver final : public StageDriver {
   explicit FinetuneDriver(const PipelineStage& stage) : stage_(stage), finetune_(std::get<FinetuneStage>(stage.work)) {}
 
   void check(Preflight& preflight) const override {
-    const TrainingOptions options = training_options(preflight.config(), stage_);
+    TrainingOptions options = training_options(preflight.config(), stage_);
+    if (preflight.is_finished()) options.place.count = 1;  // whatever devices there are now, it has ended
     require_equal_shares(options);
     if (finetune_.built_in()) require_consistent(options);
     if (!finetune_.documents.empty()) {

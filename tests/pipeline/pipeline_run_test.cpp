@@ -238,6 +238,13 @@ TEST_F(PipelineRunTest, DevicesThatCannotShareABatchAreRefusedBeforeADatabaseIsM
   EXPECT_FALSE(std::filesystem::exists(database_));
 }
 
+TEST_F(PipelineRunTest, DevicesAreNoMatterOfATrainingThatHasEnded) {
+  finetune().settings.batch_size = 4;
+  ASSERT_EQ(run(), PipelineEnd::kFinished);
+  config_.devices = {"cuda:0", "cuda:1", "cuda:2"};
+  EXPECT_EQ(run(), PipelineEnd::kFinished);
+}
+
 TEST_F(PipelineRunTest, TrainingByACommandIsNoMatterOfDevices) {
   finetune().command = {"trainer"};
   finetune().settings.batch_size = 4;
