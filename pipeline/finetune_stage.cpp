@@ -125,16 +125,17 @@ void FinetuneDriver::require_same_processes(const PipelineStageRecord& record, c
   const fs::path file = context.places.folder(record.name) / kProcessesFile;
   const std::string processes = std::to_string(stage_devices(context.config).size());
   const bool has_state = fs::exists(out.string() + ".training");
-  if (has_state && fs::exists(file)) {
+  if (has_state) {
     constexpr std::size_t kMaxBytes = 32;
-    const std::string before = read_file(file, kMaxBytes);
+    // Without the file it was begun by a release that trained in one process.
+    const std::string before = fs::exists(file) ? read_file(file, kMaxBytes) : "1";
     if (before == processes) return;
     throw InputError(
         fmt::format("a fine-tuning that has begun must keep its number of processes, one for each device: began with "
                     "{}, now {} (--device or devices of [worker]; longrope stage retry {} begins it anew)",
                     printable_text(before), processes, record.name));
   }
-  if (!has_state) write_file_atomically(file, processes);
+  write_file_atomically(file, processes);
 }
 
 /// What the stage says, and what the run says for what it leaves open.
