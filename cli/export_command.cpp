@@ -75,6 +75,8 @@ FactorsFile best_factors(const ExportArguments& arguments, const ModelDescriptio
     std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
   } else if (const auto verdict = search_verdict(StoreReader(database), winner.best.stage)) {
     require_worth_exporting(*verdict, arguments);
+  } else {
+    warn(fmt::format("stage {} has not judged its winner yet; exporting it without a verdict", winner.best.stage));
   }
   return std::move(winner.file);
 }
