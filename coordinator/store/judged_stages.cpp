@@ -18,6 +18,9 @@ std::vector<JudgedStage> finished_stages(const SQLite::Database& database) {
                 " ifnull(winner_factors.attention_factor = (SELECT attention_factor FROM candidate JOIN factors"
                 "   ON factors.digest = candidate.factors WHERE candidate.stage = stage.id AND role = 'baseline'"
                 "   AND origin = 'none'), 0)"
+                // Where PI is the untouched model, the search was for a length that the checkpoint reaches by itself.
+                " AND (SELECT count(DISTINCT candidate.factors) FROM candidate WHERE candidate.stage = stage.id"
+                "   AND role = 'baseline' AND origin IN ('none', 'pi')) = 2"
                 " FROM stage JOIN candidate AS winner ON winner.id = stage.winner"
                 " JOIN factors AS winner_factors ON winner_factors.digest = winner.factors"
                 " WHERE stage.state = 'finished' ORDER BY stage.id");
