@@ -256,8 +256,6 @@ ChildEnd ends_of(const RunningChildren& children) {
 
 }  // namespace
 
-ChildEnd run_child(const Child& child) { return run_children({child}); }
-
 ChildEnd run_children(const std::vector<Child>& children) {
   std::vector<Descriptor> logs;
   for (const Child& child : children) {

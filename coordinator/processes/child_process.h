@@ -27,17 +27,14 @@ struct ChildEnd {
   std::string last_line;  // last line on standard error, then the signal that killed it: why it failed
 };
 
-/// Runs a program to its end; its standard error is shown too. A signal to this process is passed on, once, to the
-/// child and to all that it started in its process group, and the child is waited for. Processes that the child leaves
-/// behind are ended when it was stopped or has failed; after success they run on, without a standard error. The child
-/// is killed when this process dies, however that happens, so its work must be safe against that; processes that it
-/// started may then live on and hold the lock of `log`. Throws Error when the child cannot be started, or when a
-/// process of an earlier child with that log still runs.
-[[nodiscard]] ChildEnd run_child(const Child& child);
-
-/// Runs several programs that work together, each as run_child() does, each with a log of its own. Only the first shows
-/// its standard error. When one fails, the others are told to end by SIGTERM, because they would wait for it, and are
-/// killed 30 s later. Succeeds when all do; `last_line` has the reason of each that failed by itself.
+/// Runs a program, or several that work together, to their end; each has a log of its own. The standard error of the
+/// first is shown too. A signal to this process is passed on, once, to each child and to all that it started in its
+/// process group, and the child is waited for. Processes that a child leaves behind are ended when it was stopped or
+/// one has failed; after success they run on, without a standard error. A child is killed when this process dies,
+/// however that happens, so its work must be safe against that; processes that it started may then live on and hold the
+/// lock of its log. When one fails, the others are told to end by SIGTERM, because they would wait for it, and are
+/// killed 30 s later. Succeeds when all do; `last_line` has the reason of each that failed by itself. Throws Error
+/// when a child cannot be started, or when a process of an earlier child with its log still runs.
 [[nodiscard]] ChildEnd run_children(const std::vector<Child>& children);
 
 }  // namespace longrope

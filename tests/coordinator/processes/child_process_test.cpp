@@ -22,6 +22,8 @@ using testing::ExitedWithCode;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
+ChildEnd run_child(const Child& child) { return run_children({child}); }
+
 class ChildProcessTest : public testing::Test {
  protected:
   void SetUp() override {
