@@ -86,13 +86,16 @@ bool search_shown(const LocalSearch& search, RunOutline run) {
   return finished;
 }
 
-/// The stages of a pipeline that are not over, for the time that they will take.
-RunOutline outline_pipeline(const Config& config, const std::filesystem::path& database) {
+/// The stages of a pipeline that are not over, for the time that they will take. Only the display asks: what a plan
+/// refuses, the stage itself refuses or does when its turn comes, and until then the time of the whole is not shown.
+RunOutline outline_pipeline(const Config& config, const std::filesystem::path& database) try {
   std::set<std::string> over;
   for (const PipelineStageRecord& stage : read_pipeline_record(database).stages) {
     if (is_over(stage)) over.insert(stage.name);
   }
   return outline_run(config, over);
+} catch (const InputError&) {
+  return {};
 }
 
 /// Where a run computes.
@@ -159,7 +162,17 @@ void print_plan(const SearchArguments& arguments, const DeviceArguments& places,
   PlanTableOptions plan{.dtype = config.dtype};
   try {
     const MachineDevices machine = machine_devices(/*measure_cpu=*/true);
-    describe_speed(machine, chosen_devices(places, config, machine), plan);
+    const std::vector<std::string> named = places.devices.empty() ? config.devices : parse_devices(places.devices);
+    const auto is_here = [&](const std::string& device) {
+      return device_kind(device) == "cpu" || std::ranges::find(machine.gpus, device, &Gpu::name) != machine.gpus.end();
+    };
+    if (std::ranges::all_of(named, is_here)) {
+      describe_speed(machine, chosen_devices(places, config, machine), plan);
+    } else {  // a plan for another machine
+      plan.devices = {static_cast<std::int64_t>(named.size())};
+      plan.device_name = fmt::format("{}", fmt::join(named, ", "));
+      plan.basis = "this machine does not have them all";
+    }
   } catch (const InputError&) {
     throw;
   } catch (const Error& error) {

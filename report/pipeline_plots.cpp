@@ -64,6 +64,7 @@ void append_training_log(const ReportPipelineStage& stage, Json& rows) {
     ++number;
     try {
       const Json step = Json::parse(line);
+      if (step.at("loss").is_null() || step.at("gradient_norm").is_null()) continue;  // JSON's only word for NaN
       rows.push_back({stage.name, step.at("step").get<std::int64_t>(), step.at("loss").get<double>(),
                       step.at("learning_rate").get<double>(), step.at("gradient_norm").get<double>()});
     } catch (const nlohmann::json::exception&) {
