@@ -4,7 +4,6 @@
 #include "pipeline/pipeline_places.h"
 
 #include <iostream>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,13 +14,18 @@ namespace {
 struct HistoryArguments {
   std::string database;
   std::optional<std::string> stage;
-  HistoryFormat format = HistoryFormat::kTable;
+  std::string format = "table";
   bool no_timing = false;
 };
 
+HistoryFormat history_format(const std::string& name) {
+  if (name == "csv") return HistoryFormat::kCsv;
+  return name == "json" ? HistoryFormat::kJson : HistoryFormat::kTable;
+}
+
 void show_history(const HistoryArguments& arguments) {
   const StoreReader reader(search_database_of(arguments.database, arguments.stage));
-  write_history(reader.history(arguments.stage), arguments.format, !arguments.no_timing, std::cout);
+  write_history(reader.history(arguments.stage), history_format(arguments.format), !arguments.no_timing, std::cout);
 }
 
 }  // namespace
@@ -31,11 +35,8 @@ void add_history_command(CLI::App& app) {
       "history", "List the scored candidates in the order they were proposed, with factors and perplexity");
   auto arguments = std::make_shared<HistoryArguments>();
   add_search_database(*command, arguments->database);
-  const std::map<std::string, HistoryFormat> formats = {
-      {"table", HistoryFormat::kTable}, {"csv", HistoryFormat::kCsv}, {"json", HistoryFormat::kJson}};
-  command->add_option("--format", arguments->format, "table, csv or json [table]")
-      ->transform(CLI::CheckedTransformer(formats, CLI::ignore_case))
-      ->default_str("table");
+  command->add_option("--format", arguments->format, "How to print them [table]")
+      ->transform(CLI::IsMember({"table", "csv", "json"}, CLI::ignore_case));
   command->add_flag("--no-timing", arguments->no_timing,
                     "Leave out seconds, workers and times, so that equal searches give equal bytes");
   command->add_option("--stage", arguments->stage, "Only the candidates of this stage [all]");

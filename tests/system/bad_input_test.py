@@ -280,6 +280,11 @@ def test_outputs_without_a_place_are_refused_before_anything_is_read(tmp_path, c
     assert "not a directory" in message and str(tmp_path) in message
 
 
+def test_format_of_a_history_that_is_none_is_refused_with_those_there_are(tmp_path):
+    assert "xml not in {table,csv,json}" in refusal("history", "--db", tmp_path / "search.db", "--format", "xml")
+    assert "{table,csv,json}" in longrope("history", "--help").stdout
+
+
 def test_output_that_standard_output_does_not_take_is_a_failure():
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run([LONGROPE, "factors", "--model", MODEL, "--length", "4096", "--json"], stdout=full,
