@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/sha256.h"
+#include "common/suggestion.h"
 #include "config/stage_keys.h"
 #include "config/toml_keys.h"
 
@@ -11,7 +12,9 @@
 #include <algorithm>
 #include <array>
 #include <ratio>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace longrope {
 namespace {
@@ -21,10 +24,13 @@ constexpr double kMaxUpperBound = 100'000.0;  // times kMaxStepsPerUnit still fi
 constexpr std::array<std::string_view, 4> kSeedNames = {"pi", "ntk", "yarn", "ramp"};
 
 SearchMethod parse_search_method(std::string_view text) {
+  std::vector<std::string_view> known;
   for (const SearchMethod method : {SearchMethod::kLongrope, SearchMethod::kAuthors, SearchMethod::kRandom}) {
     if (to_string(method) == text) return method;
+    known.push_back(to_string(method));
   }
-  throw InputError("search method must be longrope, authors or random: " + std::string(text));
+  throw InputError(
+      fmt::format("search method must be longrope, authors or random: {}{}", text, suggestion(text, known)));
 }
 
 void read_upper_bound(SearchConfig& search, const TomlValue& value) {
