@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import struct
 
 import pytest
@@ -96,6 +97,25 @@ def test_what_no_worker_could_load_is_refused_in_the_same_words(tmp_path, model,
     assert reason in refused("finetune", "--model", model, "--documents", documents, "--length", 64, "--steps", 1,
                              "--batch-size", 1, "--learning-rate", 1e-4, "--out", tmp_path / "out").stderr
     assert not database.exists() and not (tmp_path / "out").exists()
+
+
+def test_reached_length_that_is_left_open_is_assumed_aloud_until_it_is_said(tmp_path, model):
+    (model / "config.json").write_text(json.dumps(CONFIG | {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}))
+    write_weights(model / "model.safetensors", shapes())
+    search = write_search(tmp_path / "search", length=128, model=model)
+
+    def reached(*arguments):
+        done = longrope("inspect-model", "--model", model, *arguments)
+        return re.search(r"^reached context +(\d+)$", done.stdout, re.MULTILINE)[1], "--reached-length 64" in done.stderr
+
+    assert reached() == ("256", True) and reached("--reached-length", 64) == ("64", False)
+    for command in (["factors", "--length", 128], ["score", "--length", 128, "--documents", search.parent / "search.safetensors"],
+                    ["evaluate", "--length", 128, "--documents", search.parent / "search.safetensors"]):
+        assert "is taken to reach 256 tokens" in longrope(*command, "--model", model, check=False).stderr, command
+        assert longrope(*command, "--model", model, "--reached-length", 64).stderr == "", command
+    assert "must exceed the model's 256 tokens" in refused("run", search, "--dry-run").stderr
+    search.write_text(search.read_text().replace("[model]", "[model]\nreached_length = 64"))
+    assert "is taken to reach" not in longrope("run", search, "--dry-run").stderr
 
 
 def test_name_on_hugging_face_is_refused_with_its_download():
