@@ -147,6 +147,16 @@ def test_finished_search_says_so_and_exits_0(undisturbed):
     assert history(database) == expected
 
 
+def test_status_has_the_best_and_nothing_left_of_a_finished_search(undisturbed):
+    database = undisturbed[0].parent / "undisturbed.db"
+    stage, = json.loads(longrope("status", "--db", database, "--json").stdout)["stages"]
+    assert (stage["state"], stage["told"], stage["budget"]) == ("finished", 18, 18)
+    assert stage["winner"] == best(database)["candidate"] and stage["best_search_perplexity"] > 1
+    assert stage["evaluations_pending"] == stage["evaluations_leased"] == 0 and stage["seconds_left"] is None
+    shown = longrope("status", "--db", database).stdout
+    assert "short" in shown and "finished" in shown and "18" in shown
+
+
 def test_worker_that_was_away_at_the_end_is_dismissed(undisturbed, tmp_path):
     config, _ = undisturbed
     endpoint = f"ipc://{tmp_path}/coordinator"
