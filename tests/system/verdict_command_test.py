@@ -79,4 +79,9 @@ def test_pipeline_stops_at_the_export_of_a_lost_search_until_it_is_forced(lost, 
     assert stopped.stderr.count("stage short: searched is ") == 1
     config.write_text(config.read_text() + "force = true\n")
     longrope("run", config, "--db", database, "--workers", 1)
+    assert best(database)["verdict"]["text"] == best(lost[0])["verdict"]["text"]
+    assert longrope("best", "--db", database, "--stage", "short", "--json").stdout == longrope(
+        "best", "--db", database, "--json").stdout
+    assert "a stage must be a search: out is export" in longrope("best", "--db", database, "--stage", "out",
+                                                                 check=False).stderr
     assert (tmp_path / "road.stages" / "out" / "system-test-out" / "config.json").exists()
