@@ -215,7 +215,7 @@ def test_equal_runs_write_equal_bytes_whatever_the_order_of_lengths(documents, p
     found = json.loads(outputs[0][0])
     assert found["schema"] == "longrope-evaluation/1" and found["model"]["name"] == MODEL.name
     markdown = outputs[0][1].decode()
-    assert markdown == evaluate(documents, "--lengths", "512,1024", "--count", 1, "--passkey", passkeys)
+    assert markdown == evaluate(documents, "--length", "512,1k", "--count", 1, "--passkey", passkeys)
     assert "| tokens | base | pi | ntk | yarn | dynamic_ntk |" in markdown and "| 1024 | " in markdown
     assert "### dynamic_ntk\n\n| tokens | depth 0 | depth 0.5 | depth 1 |" in markdown
     rows = list(csv.DictReader(outputs[0][2].decode().splitlines()))

@@ -18,7 +18,7 @@ def database(tmp_path_factory):
 
 def page_of(tmp_path, *arguments):
     out = tmp_path / "report.html"
-    longrope("report", *arguments, "--out", out)
+    assert longrope("report", *arguments, "--out", out).stdout == f"{out}\n"
     return out.read_text(encoding="utf-8")
 
 
