@@ -152,3 +152,19 @@ def test_loss_is_smoothed_over_the_steps_around(page):
     assert [point["y"] for point in drawn["tune, steps"]["data"]] == [row[2] for row in rows]
     assert drawn["tune"]["data"][5]["y"] == pytest.approx((3 + 1 + 3 + 1 + 3) / 5)
     assert tooltips(page, shown, "tune")[0] == ["tune, step 1: 1", "learning rate 0.0001, norm of the gradient 0.5"]
+
+
+def test_answers_are_the_verdicts_where_there_are_some_with_what_they_rest_on(page):
+    script = (REPORT / "page.js").read_text(encoding="utf-8")
+    stages = [{"search": "a", "stage": "4k", "length": 4096, "final": True, "text": "no verdict", "cost": "5 passes; 2 s",
+               "verdict": {"judgement": "worse", "text": ["searched is 1.6 % worse than untouched", "judged by 3"]}},
+              {"search": "a", "stage": "8k", "length": 8192, "final": False, "text": "so far", "cost": "1 passes; 1 s"}]
+    page.eval("""element = (tag, properties, ...parts) => {
+      const names = [properties.className];
+      return {names, parts, classList: {add: name => names.push(name)}};
+    };""" + f"const report = {json.dumps({'stages': stages})};" + re.search(r"^function answers\(\).*?^}", script, re.M | re.S)[0])
+    lost, rests_on, running = evaluated(page, "answers()")
+    assert (lost["parts"][0], lost["parts"][2]) == ("a, 4k: ", "; 5 passes; 2 s")
+    assert lost["parts"][1]["parts"] == ["searched is 1.6 % worse than untouched"]
+    assert lost["names"] == ["answer", "longest", "worse"] and rests_on["parts"] == ["judged by 3"]
+    assert running["parts"][1]["parts"] == ["so far"] and running["names"] == ["answer"]
