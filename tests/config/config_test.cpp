@@ -486,6 +486,7 @@ TEST_F(ConfigTest, SchedulingTimeLimitNameAndPathsLeaveTheTrajectorySettingsAlon
                                                        "heartbeat_interval_seconds = 2\nworker_timeout_seconds = 20\n"
                                                        "lease_timeout_seconds = 30\ncredit = 1\nmax_failures = 1\n")),
       settings);
+  EXPECT_EQ(trajectory_settings(load(std::string("[worker]\ndevices = [\"cpu\", \"cpu\"]\n") + kMinimal)), settings);
   EXPECT_EQ(trajectory_settings(load(replaced(kMinimal, "demo", "other"))), settings);
   EXPECT_EQ(trajectory_settings(load(replaced(kMinimal, "models/tiny", "elsewhere/tiny"))), settings);
   EXPECT_EQ(trajectory_settings(load(replaced(kMinimal, "search.safetensors", "moved.safetensors"))), settings);
