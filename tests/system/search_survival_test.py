@@ -206,3 +206,9 @@ def test_automatic_device_is_said_with_its_reason(tmp_path):
         assert "computing on " in said and "cuda:0" in said
     else:
         assert "computing on the CPU with " in said and ": no GPU " in said
+
+
+def test_hours_of_a_cpu_are_those_of_a_measurement(tmp_path):
+    assert 0 < json.loads(longrope("devices", "--json", "--measure-cpu").stdout)["cpu_tflops"] < 100
+    planned = longrope("run", write_search(tmp_path), "--dry-run", "--device", "cpu").stdout
+    assert "Hours on the CPU of this machine" in planned and "measured just now" in planned
