@@ -56,4 +56,13 @@ std::vector<std::string> parse_devices(const std::vector<std::string>& names) {
 
 std::string_view device_kind(std::string_view device) { return device.substr(0, device.find(':')); }
 
+std::string_view described_device_kind(std::string_view description) {
+  for (const std::string_view kind : {"cuda", "cpu"}) {
+    if (description.starts_with(kind) || description.find(fmt::format(", {}", kind)) != std::string_view::npos) {
+      return kind;
+    }
+  }
+  return "";
+}
+
 }  // namespace longrope

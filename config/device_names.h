@@ -14,5 +14,7 @@ namespace longrope {
 
 /// "cpu" or "cuda", for a name that parse_devices() gave.
 [[nodiscard]] std::string_view device_kind(std::string_view device);
+/// The same of what a worker says about its device ("Torch 2.11.0, cuda:0 (own kernels …"); empty when it says neither.
+[[nodiscard]] std::string_view described_device_kind(std::string_view description);
 
 }  // namespace longrope

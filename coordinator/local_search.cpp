@@ -20,20 +20,11 @@ namespace {
 
 constexpr std::chrono::seconds kDrain{5};  // time that local workers get to say that they leave
 
-/// "cpu" or "cuda", of the description of a device that a worker has sent ("Torch 2.11.0, cuda:0 (own …"); empty when
-/// it says neither.
-std::string_view described_kind(std::string_view description) {
-  for (const std::string_view kind : {"cuda", "cpu"}) {
-    if (description.find(fmt::format(", {}", kind)) != std::string_view::npos) return kind;
-  }
-  return "";
-}
-
 }  // namespace
 
 void require_same_device_kind(const std::filesystem::path& database, std::string_view device) {
   for (const WorkerStatus& worker : StoreReader(database).workers()) {
-    const std::string_view before = described_kind(worker.device);
+    const std::string_view before = described_device_kind(worker.device);
     if (worker.results == 0 || before.empty() || before == device_kind(device)) continue;
     throw InputError(
         fmt::format("a search must go on with the kind of device that it began with, because results of CPUs and GPUs "

@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/overloaded.h"
+#include "config/device_names.h"
 
 #include <algorithm>
 #include <set>
@@ -170,6 +171,15 @@ void Scheduler::make_ready(Worker& worker, const Ready& ready, const Now& now, E
     return;
   }
   if (worker.ready) return;  // an idle worker repeats it
+  const std::string_view kind = described_device_kind(ready.device);
+  if (const std::string_view begun = roster_.device_kind(); !kind.empty() && !begun.empty() && kind != begun) {
+    refuse(worker,
+           "devices of a search must be of one kind, because results of CPUs and GPUs differ in their last bits: it "
+           "computes on " +
+               std::string(begun) + ", this worker on " + std::string(kind),
+           now, effects);
+    return;
+  }
   worker.ready = true;
   worker.progressed = now.steady;
   WorkerRecord& row = roster_.row_of(worker.sender);

@@ -1,5 +1,7 @@
 #include "coordinator/core/worker_roster.h"
 
+#include "config/device_names.h"
+
 #include <algorithm>
 #include <utility>
 
@@ -148,6 +150,18 @@ std::set<std::string> WorkerRoster::ready() const {
     if (worker.ready) ids.insert(id);
   }
   return ids;
+}
+
+std::string_view WorkerRoster::device_kind() const {
+  for (const auto& [id, row] : rows_) {
+    const std::string_view kind = described_device_kind(row.device);
+    if (row.results > 0 && !kind.empty()) return kind;
+  }
+  for (const auto& [id, worker] : workers_) {
+    const auto row = rows_.find(id);
+    if (worker.ready && row != rows_.end()) return described_device_kind(row->second.device);
+  }
+  return "";
 }
 
 std::size_t WorkerRoster::connected() const {

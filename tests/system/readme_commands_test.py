@@ -114,7 +114,9 @@ def before(text, folder):
     if "short.json" in text:
         best = json.loads((folder / "best.json").read_text())
         (folder / "long.json").write_text(json.dumps(best))
-        best["factors"][0] |= {"id": "short", "target_len": ORIGINAL, "lambda": [1.0] * len(best["factors"][0]["lambda"])}
+        long = best["factors"][0]
+        best["factors"] = [{"id": "short", "target_len": ORIGINAL, "lambda": [1.0] * len(long["lambda"]), "n_hat": 0,
+                            "mscale": long["mscale"]}]
         (folder / "short.json").write_text(json.dumps(best))
     if "train.safetensors" in text:
         shutil.copyfile(folder / "books-search.safetensors", folder / "train.safetensors")

@@ -106,6 +106,17 @@ TEST_F(SchedulerTest, OtherModelDigestIsRefused) {
   EXPECT_EQ(messages_of<Refuse>(driver_.hello(kFirst)).size(), 1U) << "the same process asks again";
 }
 
+TEST_F(SchedulerTest, DeviceOfAnotherKindThanTheSearchComputesOnIsRefused) {
+  (void)driver_.join(kFirst);  // on a CPU
+  (void)driver_.hello(kSecond);
+  const Effects effects =
+      driver_.say(kSecond, Ready{kSecond, small_plan().model_digest, "Torch 2.13.0, cuda:0 (own kernels)", 1});
+  ASSERT_EQ(messages_of<Refuse>(effects, peer_of(kSecond)).size(), 1U);
+  EXPECT_THAT(messages_of<Refuse>(effects, peer_of(kSecond)).front().reason,
+              testing::HasSubstr("it computes on cpu, this worker on cuda"));
+  EXPECT_EQ(driver_.rows.workers.at("worker-2").state, WorkerState::kRefused);
+}
+
 TEST_F(SchedulerTest, WorkerThatCannotLoadTheModelIsRecordedAsRefused) {
   (void)driver_.hello(kFirst);
   (void)driver_.say(kFirst, Unable{kFirst, "no model.safetensors"});
