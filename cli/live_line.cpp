@@ -53,7 +53,7 @@ std::string fitted_line(const LineParts& parts, std::size_t columns) {
     if (part.empty()) continue;
     if (line.empty()) {
       line = cut(part, columns);
-    } else if (const std::string longer = line + ", " + part; width(longer) <= columns) {
+    } else if (const std::string longer = fmt::format("{}, {}", line, part); width(longer) <= columns) {
       line = longer;
     } else {
       break;  // what follows is less important, and would look as if nothing stood before it

@@ -17,8 +17,8 @@ struct Winner {
 };
 
 /// The winner of `stage` (by default of the last finished stage) in a search database; before the stage has chosen, its
-/// best candidate so far. Throws Error when no candidate has been scored yet, InputError when `model` is not the one that
-/// was searched.
+/// best candidate so far. Throws Error when no candidate has been scored yet, InputError when `model` is not the one
+/// that was searched.
 [[nodiscard]] Winner winner_of_search(const std::filesystem::path& database, const std::optional<std::string>& stage,
                                       const IdentifiedModel& model);
 
