@@ -35,7 +35,8 @@ TEST(SearchEstimateTest, TimeLeftIsWithinFivePercentOfTheTruthFromAFifthOn) {
     constexpr double kLoading = 20'000.0;  // milliseconds until the model is there
     constexpr double kDocument = 4'000.0;
     const auto end = kLoading + kDocument * std::ceil(double(kSearch + kJudging) / double(workers));
-    for (double time = 0.0; time < end; time += 250.0) {
+    for (std::int64_t round = 0; 250.0 * static_cast<double>(round) < end; ++round) {
+      const double time = 250.0 * static_cast<double>(round);
       const auto rounds = static_cast<std::int64_t>(std::max(time - kLoading, 0.0) / kDocument);
       const std::int64_t scored = std::min(rounds * workers, kSearch + kJudging);
       estimate.observe(after(scored, time < kLoading ? 0 : static_cast<std::size_t>(workers)),

@@ -57,8 +57,9 @@ class CoordinatorTest : public testing::Test {
     while (!coordinator_->finished()) {
       const auto work = transport_.sent_to<Work>(kPeer);
       ASSERT_LT(seen, work.size()) << "nothing to do, yet not finished";
-      for (; seen < work.size(); ++seen)
+      for (; seen < work.size(); ++seen) {
         transport_.deliver(kPeer, Result{kSender, work[seen].lease, correct_result(work[seen].length)});
+      }
       ASSERT_TRUE(turn());
     }
   }
@@ -184,8 +185,9 @@ TEST_F(CoordinatorTest, ServeReturnsTrueWhenFinishedWithTheDismissalSent) {
   // The worker answers within the transport: every Work becomes a Result.
   while (!coordinator_->finished()) {
     const auto work = transport_.sent_to<Work>(kPeer);
-    for (; seen < work.size(); ++seen)
+    for (; seen < work.size(); ++seen) {
       transport_.deliver(kPeer, Result{kSender, work[seen].lease, correct_result(work[seen].length)});
+    }
     ASSERT_TRUE(turn());
   }
   EXPECT_TRUE(coordinator_->serve(transport_, stop));

@@ -26,9 +26,10 @@ double measured_cpu_tflops(std::int64_t threads) {
   const double begun = seconds_when_finished(at::kCPU);
   double elapsed = 0.0;
   std::int64_t products = 0;
-  for (; elapsed < kSeconds; elapsed = seconds_when_finished(at::kCPU) - begun) {
+  while (elapsed < kSeconds) {
     at::mm_out(product, factor, factor);
     ++products;
+    elapsed = seconds_when_finished(at::kCPU) - begun;
   }
   return static_cast<double>(products) * kOperations / elapsed / 1e12;
 }

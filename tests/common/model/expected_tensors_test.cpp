@@ -69,12 +69,12 @@ class ExpectedTensorsTest : public ::testing::Test {
   }
   /// A tied checkpoint that also holds an lm_head.
   [[nodiscard]] ConstantWeights tied_with_lm_head() const {
-    ConstantWeights weights(model(kTied), 0.5F);
+    ConstantWeights weights(model(tied_), 0.5F);
     weights.set(kOutputEmbeddingName, {10, 8}, 0.5F);
     return weights;
   }
 
-  const nlohmann::json kTied = {{"tie_word_embeddings", true}};
+  const nlohmann::json tied_ = {{"tie_word_embeddings", true}};
   std::filesystem::path directory_ = std::filesystem::path(::testing::TempDir()) / "expected_tensors_test" /
                                      ::testing::UnitTest::GetInstance()->current_test_info()->name();
 };
@@ -82,7 +82,7 @@ class ExpectedTensorsTest : public ::testing::Test {
 TEST_F(ExpectedTensorsTest, NamesAndShapesAreThoseOfHuggingFace) {
   const auto llama = names_and_shapes(model());
   EXPECT_EQ(llama.size(), 3U + 2U * 9U);
-  EXPECT_THAT(llama, IsSupersetOf(names_and_shapes(model(kTied))));
+  EXPECT_THAT(llama, IsSupersetOf(names_and_shapes(model(tied_))));
   const std::set<std::pair<std::string, std::vector<std::int64_t>>> some = {
       {"model.embed_tokens.weight", {10, 8}},
       {"lm_head.weight", {10, 8}},
@@ -205,7 +205,7 @@ TEST_F(ExpectedTensorsTest, LmHeadThatDiffersFromATiedEmbeddingIsKeptApartAndSai
   ConstantWeights weights = tied_with_lm_head();
   weights.values(kOutputEmbeddingName).back() = 0.25F;
   weights.write(directory_);
-  const ModelDescription described = model(kTied);
+  const ModelDescription described = model(tied_);
   EXPECT_FALSE(described.tied_embeddings);
   ASSERT_EQ(described.warnings.size(), 1U);
   EXPECT_THAT(described.warnings.front(),
@@ -218,7 +218,7 @@ TEST_F(ExpectedTensorsTest, LmHeadThatRepeatsATiedEmbeddingIsTheEmbedding) {
   weights.values(kEmbeddingName).front() = 0.0F;
   weights.values(kOutputEmbeddingName).front() = -0.0F;  // equal numbers, as torch.equal() compares
   weights.write(directory_);
-  const ModelDescription described = model(kTied);
+  const ModelDescription described = model(tied_);
   EXPECT_TRUE(described.tied_embeddings);
   EXPECT_THAT(described.warnings, IsEmpty());
   EXPECT_EQ(refusal(described), "(not refused)");
@@ -232,10 +232,10 @@ TEST_F(ExpectedTensorsTest, HalfPrecisionLmHeadsAreComparedToo) {
       weights.reinterpret(name, dtype, 2);
     }
     weights.write(directory_);
-    EXPECT_TRUE(model(kTied).tied_embeddings) << dtype;
+    EXPECT_TRUE(model(tied_).tied_embeddings) << dtype;
     weights.values(kOutputEmbeddingName).back() = 0.25F;
     weights.write(directory_);
-    EXPECT_FALSE(model(kTied).tied_embeddings) << dtype;
+    EXPECT_FALSE(model(tied_).tied_embeddings) << dtype;
   }
 }
 
@@ -243,12 +243,12 @@ TEST_F(ExpectedTensorsTest, TiedLmHeadOfAnotherShapeOrDtypeIsRefused) {
   ConstantWeights weights = tied_with_lm_head();
   weights.set(kOutputEmbeddingName, {16, 8}, 0.5F);
   weights.write(directory_);
-  EXPECT_THAT(refusal(model(kTied)), AllOf(HasSubstr("lm_head.weight must have shape and dtype of the embedding"),
+  EXPECT_THAT(refusal(model(tied_)), AllOf(HasSubstr("lm_head.weight must have shape and dtype of the embedding"),
                                            HasSubstr("F32 [16, 8]"), HasSubstr("F32 [10, 8]")));
   weights.set(kOutputEmbeddingName, {10, 4}, 0.5F);
   weights.reinterpret(kOutputEmbeddingName, "BF16", 2);
   weights.write(directory_);
-  EXPECT_THAT(refusal(model(kTied)), HasSubstr("it is BF16 [10, 8], model.embed_tokens.weight is F32 [10, 8]"));
+  EXPECT_THAT(refusal(model(tied_)), HasSubstr("it is BF16 [10, 8], model.embed_tokens.weight is F32 [10, 8]"));
 }
 
 }  // namespace
