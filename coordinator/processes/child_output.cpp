@@ -6,14 +6,12 @@
 
 #include <fmt/format.h>
 
-#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 
 namespace longrope {
 namespace {
@@ -36,16 +34,11 @@ std::string read_to_end(int pipe) {
 }  // namespace
 
 std::string output_of(const std::vector<std::string>& command) {
-  std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-    throw Error(fmt::format("cannot start {}: {}", command.front(), std::strerror(errno)));
-  }
-  const Descriptor read_end(ends[0]);
-  Descriptor write_end(ends[1]);
+  Pipe pipe(command.front());
   const pid_t process =
-      spawn({.command = command, .output = write_end.value(), .errors = STDERR_FILENO, .death_signal = SIGKILL});
-  write_end.close();
-  const std::string text = read_to_end(read_end.value());
+      spawn({.command = command, .output = pipe.write_end.value(), .errors = STDERR_FILENO, .death_signal = SIGKILL});
+  pipe.write_end.close();
+  const std::string text = read_to_end(pipe.read_end.value());
   if (text.size() > kMaxBytes) kill(process, SIGKILL);
   int status = 0;
   while (waitpid(process, &status, 0) < 0 && errno == EINTR) {

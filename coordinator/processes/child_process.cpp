@@ -7,7 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -142,24 +141,11 @@ std::string reason(int status, const std::string& last_line) {
   return fmt::format("{}{}killed by signal {}", last_line, last_line.empty() ? "" : "; ", WTERMSIG(status));
 }
 
-struct Pipe {
-  explicit Pipe(const Child& child) {
-    std::array<int, 2> ends{};
-    if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-      throw Error(fmt::format("cannot start {}: {}", child.command.front(), std::strerror(errno)));
-    }
-    read_end = Descriptor(ends[0]);
-    write_end = Descriptor(ends[1]);
-  }
-  Descriptor read_end{-1};
-  Descriptor write_end{-1};
-};
-
 /// A child from its start to its end. Going out of scope before that kills it.
 class RunningChild {
  public:
   RunningChild(const Child& child, int log, bool shown)
-      : pipe_(child),
+      : pipe_(child.command.front()),
         errors_(pipe_.read_end.value(), log, shown),
         process_(spawn({.command = child.command,
                         .folder = child.folder,
@@ -264,7 +250,7 @@ ChildEnd run_children(const std::vector<Child>& children) {
   }
   // Orphans of the children become children of this process, to be reaped: the init of a container may never do it.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  std::vector<std::unique_ptr<RunningChild>> running;
+  RunningChildren running;
   for (std::size_t i = 0; i < children.size(); ++i) {
     running.push_back(std::make_unique<RunningChild>(children[i], logs[i].value(), /*shown=*/i == 0));
   }

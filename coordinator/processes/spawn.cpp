@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
@@ -53,6 +54,15 @@ bool is_replaced(std::string_view setting, const Spawn& child) {
 void Descriptor::close() {
   if (value_ >= 0) ::close(value_);
   value_ = -1;
+}
+
+Pipe::Pipe(const std::string& program) {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+    throw Error(fmt::format("cannot start {}: {}", program, std::strerror(errno)));
+  }
+  read_end = Descriptor(ends[0]);
+  write_end = Descriptor(ends[1]);
 }
 
 pid_t spawn(const Spawn& child) {

@@ -26,6 +26,14 @@ class Descriptor {
   int value_;  // negative: closed
 };
 
+/// A pipe whose ends a started program does not inherit. Throws Error, which names the `program` that it is for, when
+/// none can be made.
+struct Pipe {
+  explicit Pipe(const std::string& program);
+  Descriptor read_end{-1};
+  Descriptor write_end{-1};
+};
+
 /// A command to run in a child process.
 struct Spawn {
   std::vector<std::string> command;  // program, looked for in PATH unless it has a slash, and arguments
