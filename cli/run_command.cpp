@@ -184,8 +184,7 @@ void print_plan(const SearchArguments& arguments, const DeviceArguments& places,
     plan.basis = "--device-tflops";
   }
   if (!given.devices.empty()) plan.devices = given.devices;
-  std::string said_by_the_plan;
-  warn_about(planned_model(config, said_by_the_plan));
+  warn_about(planned_model(config).description);
   write_plan(plan_run(config), plan, std::cout);
 }
 

@@ -64,21 +64,20 @@ std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::
   return kAssumed;
 }
 
-ModelDescription planned_model(const Config& config, std::string& assumption) {
-  if (std::filesystem::exists(config.model)) return describe_model(config.model, config.reached_length);
+PlannedModel planned_model(const Config& config) {
+  if (std::filesystem::exists(config.model)) return {describe_model(config.model, config.reached_length), ""};
   const std::filesystem::path stand_in = config.file.parent_path() / "models" / stand_in_name(config.model);
   if (!std::filesystem::exists(stand_in)) {
     throw InputError(fmt::format("the model's directory must be there, or a description of it at {}: {} is not",
                                  (stand_in / "config.json").string(), config.model.string()));
   }
-  assumption = fmt::format("the model is as {} describes it: {} is not there", (stand_in / "config.json").string(),
-                           config.model.string());
-  return describe_model(stand_in, config.reached_length);
+  return {describe_model(stand_in, config.reached_length),
+          fmt::format("the model is as {} describes it: {} is not there", (stand_in / "config.json").string(),
+                      config.model.string())};
 }
 
 std::vector<StageCost> plan_run(const Config& config, const std::set<std::string>& over) {
-  std::string assumption;
-  const ModelDescription model = planned_model(config, assumption);
+  const auto [model, assumption] = planned_model(config);
   std::vector<StageCost> stages;
   for (const PipelineStage& stage : config.stages) {
     if (over.contains(stage.name)) continue;

@@ -44,10 +44,15 @@ struct StageCost {
 [[nodiscard]] std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::int64_t> count,
                                         StageCost& cost);
 
+/// The model that a run is planned for.
+struct PlannedModel {
+  ModelDescription description;
+  std::string assumption;  // that another description stands in for the model's own; empty: none does
+};
 /// The description of the configuration's model: config.json of its directory, or, where there is no such directory, of
 /// a folder beside the configuration: models/NAME, with NAME that of the directory in lower case and without "-hf" at
-/// its end. `assumption` then says so. Throws InputError as describe_model(), and where neither is there.
-[[nodiscard]] ModelDescription planned_model(const Config& config, std::string& assumption);
+/// its end. Throws InputError as describe_model(), and where neither is there.
+[[nodiscard]] PlannedModel planned_model(const Config& config);
 
 /// The costs of every stage of a search or a pipeline, on `config.devices` (none: the CPU). Needs neither weights nor
 /// documents. Reads the model's description, seed files, and documents files whose number of documents the
