@@ -88,6 +88,7 @@ std::string comparison_text(const ComparedPerplexities& perplexities, std::int64
 Json stage_answers(const std::vector<NamedSearch>& searches) {
   Json answers = Json::array();
   for (const NamedSearch& search : searches) {
+    const std::vector<Verdict> verdicts = search_verdicts(*search.reader);
     for (const StageProgress& stage : search.reader->progress()) {
       const std::optional<BestFactors> best = search.reader->best(stage.name);
       const bool chosen = best && best->final;
@@ -102,9 +103,8 @@ Json stage_answers(const std::vector<NamedSearch>& searches) {
                          {"final", chosen},
                          {"text", std::move(text)},
                          {"cost", std::move(cost)}});
-      if (const auto verdict = search_verdict(*search.reader, stage.name)) {
-        answers.back()["verdict"] = verdict_json(*verdict);
-      }
+      const auto verdict = std::ranges::find(verdicts, stage.name, &Verdict::stage);
+      if (verdict != verdicts.end()) answers.back()["verdict"] = verdict_json(*verdict);
     }
   }
   return answers;
