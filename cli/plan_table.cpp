@@ -88,8 +88,7 @@ void write_published(const std::vector<StageCost>& stages, ComputeDtype dtype, s
 void write_plan(const std::vector<StageCost>& stages, const PlanTableOptions& options, std::ostream& out) {
   write_table(stages, options, out);
   out << "\nAt most: stop rules may end a search earlier. Memory of one device that holds the whole model and a "
-         "document, "
-         "or a micro-batch, by estimate.\n";
+         "document, or a micro-batch, by estimate.\n";
   if (options.device_tflops > 0.0) {
     out << fmt::format("Hours on {}, at {:.3g} TFLOP/s each ({}). An evaluation is one process.\n", options.device_name,
                        options.device_tflops, options.basis);

@@ -1,5 +1,6 @@
 #include "report/search_plots.h"
 
+#include "evaluation/verdict.h"
 #include "report/best_marks.h"
 #include "report/nll_interval.h"
 #include "report/published_factors.h"
@@ -81,20 +82,12 @@ Json history_plot(const NamedSearch& search, const StageProgress& stage) {
                   std::move(table));
   plot["about"] =
       "Every candidate in the order of the search. Bars: 95 % interval of the mean NLL over documents like those of "
-      "the "
-      "search (Student's t); candidates are compared on the same documents, which is sharper. Finalists are measured "
+      "the search (Student's t); candidates are compared on the same documents, which is sharper. Finalists are measured "
       "again on held-out documents, and the best of them there wins; the broken lines are the untouched model and YaRN "
       "on those.";
   plot["winner"] = or_null(stage.winner_index);
   plot["references"] = references(*search.reader, stage.name);
   return plot;
-}
-
-std::string method_name(const std::string& origin) {
-  static const std::map<std::string, std::string> kNames = {
-      {"none", "untouched"}, {"pi", "PI"}, {"ntk", "NTK"}, {"yarn", "YaRN"}};
-  const auto found = kNames.find(origin);
-  return found == kNames.end() ? origin : found->second;
 }
 
 /// One line of a plot of λ.
@@ -129,7 +122,7 @@ std::vector<FactorSeries> factor_series(const std::vector<NamedSearch>& searches
       for (BaselineFactors& baseline : search.reader->baseline_factors(stage.name)) {
         if (baseline.origin == "yarn") published = published_factors(stage.target_length, baseline.lambda);
         if (is_flat_one(baseline.lambda)) continue;
-        add(label + ": " + method_name(baseline.origin), baseline.origin, std::move(baseline.lambda));
+        add(label + ": " + method_title(baseline.origin), baseline.origin, std::move(baseline.lambda));
       }
       for (PublishedFactors& factors : published) {
         add("published: " + factors.name, "published", std::move(factors.lambda));
@@ -141,7 +134,7 @@ std::vector<FactorSeries> factor_series(const std::vector<NamedSearch>& searches
 }
 
 std::string candidate_name(const LeaseSpan& span) {
-  return span.role == "search" ? fmt::format("{} ({})", span.index, span.origin) : method_name(span.origin);
+  return span.role == "search" ? fmt::format("{} ({})", span.index, span.origin) : method_title(span.origin);
 }
 
 Json timeline_plot(const NamedSearch& search, const std::vector<LeaseSpan>& spans) {
