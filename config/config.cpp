@@ -42,15 +42,9 @@ TomlKeys<Config> run_keys() {
           {"seed", integer(&Config::seed, 0, std::numeric_limits<std::int64_t>::max())}};
 }
 
-/// A search that was begun without the key goes on without it.
-TomlField<Config> reached_length_field() {
-  return {integer(&Config::reached_length, 2, kMaxTomlLength).read,
-          [](const Config& config) -> std::optional<nlohmann::json> { return config.reached_length; }};
-}
-
 TomlKeys<Config> model_keys() {
   return {{"path", path(&Config::model), /*required=*/true},
-          {"reached_length", reached_length_field()},
+          {"reached_length", later_integer(&Config::reached_length, 2, kMaxTomlLength)},
           {"dtype", choice(&Config::dtype, &parse_compute_dtype)},
           {"angles", choice(&Config::angles, &parse_angle_mode)}};
 }

@@ -116,13 +116,11 @@ void read_target(ExportStage& stage, const TomlValue& value) {
   if (stage.target != "hf5" && stage.target != "hf4") value.refuse("must be \"hf5\" or \"hf4\"");
 }
 
-void read_force(ExportStage& stage, const TomlValue& value) { stage.force = value.flag(); }
-
 TomlKeys<ExportStage> export_keys() {
   return {
       {"target", {read_target, value_of(&ExportStage::target)}},
       // It changes whether there is an output, and not which.
-      {"force", {read_force, kNoIdentity}},
+      {"force", {flag(&ExportStage::force).read, kNoIdentity}},
   };
 }
 

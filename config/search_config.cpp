@@ -135,12 +135,6 @@ TomlKeys<StopConfig> stop_keys() {
   };
 }
 
-/// Absent where it is not given: databases from before there were final documents go on.
-std::optional<nlohmann::json> final_count_identity(const SearchStage& stage) {
-  if (!stage.final_count) return std::nullopt;
-  return *stage.final_count;
-}
-
 void read_seed_stages(SearchStage& stage, const TomlValue& value) {
   for (const TomlValue& element : value.elements()) stage.seed_stages.push_back(element.text());
 }
@@ -163,7 +157,7 @@ TomlKeys<SearchStage> search_stage_keys() {
       {"heldout_count", integer(&S::heldout_count, 1)},
       {"finalists", integer(&S::finalists, 1)},
       {"final_documents", path(&S::final_documents)},
-      {"final_count", {integer(&S::final_count, 1).read, final_count_identity}},
+      {"final_count", later_integer(&S::final_count, 1)},
       {"seed_stages", {read_seed_stages, seed_stages_identity}},
       {"search", table(&S::search, search_keys(), "[stage.search]")},
       {"stop", table(&S::stop, stop_keys(), "[stage.stop]")},

@@ -40,6 +40,13 @@ TomlField<Target> integer(Member Target::* member, std::int64_t low, std::int64_
       [=](Target& target, const TomlValue& value) { target.*member = static_cast<Member>(value.integer(low, high)); },
       value_of(member)};
 }
+/// An integer that the identity has only where it is given: what was begun before there was the key goes on without it.
+template <typename Target>
+TomlField<Target> later_integer(std::optional<std::int64_t> Target::* member, std::int64_t low,
+                                std::int64_t high = kMaxTomlCount) {
+  return {integer(member, low, high).read,
+          [=](const Target& target) -> std::optional<nlohmann::json> { return target.*member; }};
+}
 template <typename Target>
 TomlField<Target> number(double Target::* member, NumberRange range) {
   return {[=](Target& target, const TomlValue& value) { target.*member = value.number(range); }, value_of(member)};
