@@ -43,22 +43,10 @@ struct ExportArguments {
 
 void warn(const std::string& message) { std::cerr << "longrope: warning: " << printable_text(message) << "\n"; }
 
-/// Refuses a winner that is worse than the model without it, unless it is forced.
-void require_worth_exporting(const Verdict& verdict, const ExportArguments& arguments) {
-  for (const std::string& warning : verdict_warnings(verdict)) warn(warning);
-  if (verdict.judgement() != Judgement::kWorse) return;
-  if (!arguments.force) {
-    throw InputError(
-        fmt::format("factors must not be worse than the untouched model, unless --force is given: {} (stage {}, {})",
-                    verdict_headline(verdict), verdict.stage, arguments.database));
-  }
-  warn(verdict_headline(verdict) + "; exporting it all the same (--force)");
-}
-
-/// How far the model reaches: what the search was told, or --reached-length.
-std::optional<std::int64_t> reached_length(const ExportArguments& arguments) {
-  if (arguments.database.empty()) return arguments.reached_length;
-  const auto searched = StoreReader(longest_search_of(arguments.database, arguments.stage)).run().reached_length;
+/// How far the model reaches: what the search with `database` was told, or --reached-length.
+std::optional<std::int64_t> reached_length(const ExportArguments& arguments, const std::filesystem::path& database) {
+  if (database.empty()) return arguments.reached_length;
+  const auto searched = StoreReader(database).run().reached_length;
   if (searched && arguments.reached_length.value_or(*searched) != *searched) {
     throw InputError(fmt::format("--reached-length must be that of the search, {}: {} ({})", *searched,
                                  *arguments.reached_length, arguments.database));
@@ -66,15 +54,19 @@ std::optional<std::int64_t> reached_length(const ExportArguments& arguments) {
   return searched ? searched : arguments.reached_length;
 }
 
-/// The best factors of a search, or of a stage of a pipeline.
-FactorsFile best_factors(const ExportArguments& arguments, const ModelDescription& model) {
-  const std::filesystem::path database = longest_search_of(arguments.database, arguments.stage);
-  Winner winner = winner_of_search(database, arguments.stage,
-                                   {model, [](const std::filesystem::path& file) { return sha256_of_file(file); }});
+/// The best factors of the search with `database`.
+FactorsFile best_factors(const ExportArguments& arguments, const std::filesystem::path& database,
+                         const ModelDescription& model) {
+  Winner winner = winner_of_search(database, arguments.stage, {model, sha256_of_file});
   if (!winner.best.final) {
     std::cerr << "longrope: the stage has not chosen yet; exporting the best so far\n";
   } else if (const auto verdict = search_verdict(StoreReader(database), winner.best.stage)) {
-    require_worth_exporting(*verdict, arguments);
+    require_worth_exporting(*verdict,
+                            {.forced = arguments.force,
+                             .rule = "factors must not be worse than the untouched model, unless --force is given",
+                             .forced_by = "--force",
+                             .place = fmt::format(" (stage {}, {})", verdict->stage, arguments.database)},
+                            warn);
   } else {
     warn(fmt::format("stage {} has not judged its winner yet; exporting it without a verdict", winner.best.stage));
   }
@@ -106,9 +98,11 @@ void export_factors(const ExportArguments& arguments) {
   if (!arguments.layers.empty() && arguments.format != "csv") {
     throw InputError(fmt::format("--layers belongs to --format csv: {}", arguments.format));
   }
-  const ModelDescription model = described_model(arguments.model, reached_length(arguments));
-  FactorsFile file =
-      arguments.factors.empty() ? best_factors(arguments, model) : read_factors_with_warnings(arguments.factors, model);
+  const std::filesystem::path database =
+      arguments.database.empty() ? "" : longest_search_of(arguments.database, arguments.stage);
+  const ModelDescription model = described_model(arguments.model, reached_length(arguments, database));
+  FactorsFile file = database.empty() ? read_factors_with_warnings(arguments.factors, model)
+                                      : best_factors(arguments, database, model);
   if (!arguments.short_factors.empty()) {
     add_short_table(file, read_factors_with_warnings(arguments.short_factors, model),
                     "--short-factors " + arguments.short_factors);

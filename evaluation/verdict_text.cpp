@@ -1,5 +1,6 @@
 #include "evaluation/verdict_text.h"
 
+#include "common/error.h"
 #include "common/size_text.h"
 #include "evaluation/perplexity_text.h"
 
@@ -144,6 +145,15 @@ std::vector<std::string> verdict_warnings(const Verdict& verdict) {
     warnings.push_back(fmt::format("the winner is {}, a closed form that needs no search", compared(*lost_to)));
   }
   return warnings;
+}
+
+void require_worth_exporting(const Verdict& verdict, const LostExport& lost,
+                             const std::function<void(const std::string& warning)>& warn) {
+  for (const std::string& warning : verdict_warnings(verdict)) warn(warning);
+  if (verdict.judgement() != Judgement::kWorse) return;
+  const std::string headline = verdict_headline(verdict);
+  if (!lost.forced) throw InputError(fmt::format("{}: {}{}", lost.rule, headline, lost.place));
+  warn(fmt::format("{}; exporting it all the same ({})", headline, lost.forced_by));
 }
 
 Json verdict_json(const Verdict& verdict) {

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,17 @@ namespace longrope {
 /// What a person who exports the winner should know besides: that it is worse than a closed form, or that it looks
 /// worse than untouched and documents are too few to tell.
 [[nodiscard]] std::vector<std::string> verdict_warnings(const Verdict& verdict);
+/// How an export is made of a winner that lost, and what its user is told.
+struct LostExport {
+  bool forced = false;
+  std::string rule;       // "factors must not be worse than the untouched model, unless --force is given"
+  std::string forced_by;  // "--force"
+  std::string place;      // " (stage 4k, demo.db)"
+};
+/// Gives verdict_warnings() to `warn`. Throws InputError for a winner that is worse than the untouched model, unless it
+/// is forced, which `warn` is then told.
+void require_worth_exporting(const Verdict& verdict, const LostExport& lost,
+                             const std::function<void(const std::string& warning)>& warn);
 /// Judgement, sentences and numbers, for `longrope best --json` and the report.
 [[nodiscard]] nlohmann::ordered_json verdict_json(const Verdict& verdict);
 

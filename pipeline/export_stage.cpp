@@ -1,4 +1,3 @@
-#include "common/error.h"
 #include "common/formats/engine_tables.h"
 #include "common/formats/hugging_face_export.h"
 #include "evaluation/verdict_text.h"
@@ -51,7 +50,7 @@ class ExportDriver final : public StageDriver {
       context.tools.say("longrope: warning: " + *warning);
     }
     EngineTables tables = engine_tables(schedule, original_length, "stage " + record.name);
-    require_worth_exporting(tables, record, context);
+    require_searches_won(tables, record, context);
     const RopeScaling& own = model.scaling;
     if (!tables.short_table && own.reached_length >= tables.target_length) {
       // The checkpoint was trained for all that it is exported for.
@@ -66,9 +65,9 @@ class ExportDriver final : public StageDriver {
   }
 
  private:
-  void require_worth_exporting(const EngineTables& tables, const PipelineStageRecord& record,
-                               const PipelineContext& context) const;
-  void require_worth_exporting(const PipelineStageRecord& searched, const PipelineContext& context) const;
+  void require_searches_won(const EngineTables& tables, const PipelineStageRecord& record,
+                            const PipelineContext& context) const;
+  void require_won(const PipelineStageRecord& searched, const PipelineContext& context) const;
 
   const PipelineStage& stage_;
   const ExportStage& export_;
@@ -76,19 +75,19 @@ class ExportDriver final : public StageDriver {
 
 /// The searches whose tables are exported. One on an earlier checkpoint says nothing of this one, which was trained
 /// with its factors since.
-void ExportDriver::require_worth_exporting(const EngineTables& tables, const PipelineStageRecord& record,
-                                           const PipelineContext& context) const {
+void ExportDriver::require_searches_won(const EngineTables& tables, const PipelineStageRecord& record,
+                                        const PipelineContext& context) const {
   std::vector<const PipelineStageRecord*> searches = table_stages(record, context.places);
   searches.push_back(&stage_named(context.places.stages(), record.factors));
   for (const PipelineStageRecord* const searched : searches) {
     const std::int64_t length = context.places.winning_factors(searched->name).target_length;
     const bool exported =
         length == tables.target_length || (tables.short_table && length == tables.short_table->max_length);
-    if (exported && searched->model == record.model) require_worth_exporting(*searched, context);
+    if (exported && searched->model == record.model) require_won(*searched, context);
   }
 }
 
-void ExportDriver::require_worth_exporting(const PipelineStageRecord& searched, const PipelineContext& context) const {
+void ExportDriver::require_won(const PipelineStageRecord& searched, const PipelineContext& context) const {
   const auto warn = [&](const std::string& warning) {
     context.tools.say(fmt::format("longrope: warning: stage {}: {}", searched.name, warning));
   };
@@ -96,12 +95,13 @@ void ExportDriver::require_worth_exporting(const PipelineStageRecord& searched, 
   if (!fs::exists(database)) return warn("no verdict, because its search is gone: " + database.string());
   const std::optional<Verdict> verdict = context.tools.verdict(database);
   if (!verdict) return;
-  for (const std::string& warning : verdict_warnings(*verdict)) warn(warning);
-  if (verdict->judgement() != Judgement::kWorse) return;
-  if (export_.force) return warn(verdict_headline(*verdict) + "; exporting it all the same (force)");
-  throw InputError(fmt::format(
-      "factors must not be worse than the checkpoint without them, unless the stage has force = true: {} (stage {}){}",
-      verdict_headline(*verdict), searched.name, stage_.place));
+  require_worth_exporting(
+      *verdict,
+      {.forced = export_.force,
+       .rule = "factors must not be worse than the checkpoint without them, unless the stage has force = true",
+       .forced_by = "force",
+       .place = fmt::format(" (stage {}){}", searched.name, stage_.place)},
+      warn);
 }
 
 }  // namespace

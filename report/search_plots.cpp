@@ -82,7 +82,8 @@ Json history_plot(const NamedSearch& search, const StageProgress& stage) {
                   std::move(table));
   plot["about"] =
       "Every candidate in the order of the search. Bars: 95 % interval of the mean NLL over documents like those of "
-      "the search (Student's t); candidates are compared on the same documents, which is sharper. Finalists are measured "
+      "the search (Student's t); candidates are compared on the same documents, which is sharper. Finalists are "
+      "measured "
       "again on held-out documents, and the best of them there wins; the broken lines are the untouched model and YaRN "
       "on those.";
   plot["winner"] = or_null(stage.winner_index);
