@@ -103,10 +103,6 @@ void require_apart(const PlannedStage& stage) {
 
 }  // namespace
 
-PreparedSearch prepare_search(const Config& config) {
-  return prepare_search(config, identify_model(config.model, config.reached_length));
-}
-
 PreparedSearch prepare_search(const Config& config, const IdentifiedModel& identified) {
   PreparedSearch prepared;
   const ModelDescription& model = identified.description;

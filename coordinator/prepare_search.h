@@ -19,13 +19,11 @@ struct PreparedSearch {
   std::map<std::string, Document> documents;  // by digest
 };
 
-/// Reads the model's config.json, seed files, documents and, for their digest, the weights; writes nothing.
-/// Throws InputError naming rule, value and place: what search_space() refuses, for every stage before the first
-/// document is read; fewer documents than a stage takes; a document that is shorter than the target, has a token
-/// outside the vocabulary, repeats another or serves two of search, choice and final judgement; another tokenizer than
-/// the model's, or two.
-[[nodiscard]] PreparedSearch prepare_search(const Config& config);
-/// The same for a configuration whose model has been described and hashed.
+/// Reads seed files, documents and, for their digest, the weights of `model`, the one that the configuration names;
+/// writes nothing. Throws InputError naming rule, value and place: what search_space() refuses, for every stage before
+/// the first document is read; fewer documents than a stage takes; a document that is shorter than the target, has a
+/// token outside the vocabulary, repeats another or serves two of search, choice and final judgement; another tokenizer
+/// than the model's, or two.
 [[nodiscard]] PreparedSearch prepare_search(const Config& config, const IdentifiedModel& model);
 
 }  // namespace longrope

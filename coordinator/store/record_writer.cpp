@@ -144,8 +144,8 @@ void RecordWriter::write(const Write& record) {
 }
 
 void RecordWriter::write_row(const StageRecord& stage) {
-  Parameters row(stage_);
-  row.integer(stage.id)
+  Parameters(stage_)
+      .integer(stage.id)
       .text(stage.name)
       .integer(stage.target_length)
       .integer(stage.budget)
@@ -156,9 +156,9 @@ void RecordWriter::write_row(const StageRecord& stage) {
       .integer(stage.active_milliseconds)
       .time(stage.started_at)
       .time(stage.ended_at)
-      .integer(stage.judging_evaluations);
-  stage.original_length == 0 ? row.null() : row.integer(stage.original_length);
-  row.execute();
+      .integer(stage.judging_evaluations)
+      .integer(stage.original_length == 0 ? std::nullopt : std::optional(stage.original_length))
+      .execute();
 }
 
 void RecordWriter::write_row(const CandidateRecord& candidate) {

@@ -2,6 +2,7 @@
 
 #include "common/documents/documents.h"
 #include "config/config.h"
+#include "coordinator/prepare_search.h"
 
 #include <gtest/gtest.h>
 
@@ -50,6 +51,11 @@ inline Document document_of(const std::string& name, std::int32_t first_token, s
 
 inline void write_to(const std::filesystem::path& file, std::vector<Document> documents) {
   write_documents({std::move(documents), "byte-level", ""}, file);
+}
+
+/// With the model that the configuration names.
+inline PreparedSearch prepare_search(const Config& config) {
+  return prepare_search(config, identify_model(config.model, config.reached_length));
 }
 
 /// The search that is a stage.
