@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/machine_threads.h"
+#include "common/size_text.h"
 #include "config/device_names.h"
 #include "coordinator/processes/child_output.h"
 #include "coordinator/processes/worker_program.h"
@@ -24,10 +25,9 @@ std::string counted(std::int64_t number, std::string_view what) {
 }
 
 std::string described(const Gpu& gpu) {
-  constexpr double kGibibyte = 1024.0 * 1024.0 * 1024.0;
   if (gpu.model.empty()) return gpu.name;
   if (gpu.memory_bytes == 0) return fmt::format("{} ({})", gpu.name, gpu.model);
-  return fmt::format("{} ({}, {:.1f} GiB)", gpu.name, gpu.model, static_cast<double>(gpu.memory_bytes) / kGibibyte);
+  return fmt::format("{} ({}, {})", gpu.name, gpu.model, size_text(gpu.memory_bytes));
 }
 
 const Gpu& gpu_named(const std::string& name, const MachineDevices& machine) {
