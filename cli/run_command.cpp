@@ -86,16 +86,20 @@ bool search_shown(const LocalSearch& search, RunOutline run) {
   return finished;
 }
 
-/// The stages of a pipeline that are not over, for the time that they will take. Only the display asks: what a plan
-/// refuses, the stage itself refuses or does when its turn comes, and until then the time of the whole is not shown.
-RunOutline outline_pipeline(const Config& config, const std::filesystem::path& database) try {
-  std::set<std::string> over;
-  for (const PipelineStageRecord& stage : read_pipeline_record(database).stages) {
-    if (is_over(stage)) over.insert(stage.name);
-  }
+/// The stages of a run that are not over, for the time that they will take. Only the display asks: what a plan refuses,
+/// the stage itself refuses or does when its turn comes, and until then the time of the whole is not shown.
+RunOutline outline_of(const Config& config, const std::set<std::string>& over) try {
   return outline_run(config, over);
 } catch (const InputError&) {
   return {};
+}
+
+std::set<std::string> stages_that_are_over(const std::filesystem::path& pipeline) {
+  std::set<std::string> over;
+  for (const PipelineStageRecord& stage : read_pipeline_record(pipeline).stages) {
+    if (is_over(stage)) over.insert(stage.name);
+  }
+  return over;
 }
 
 /// Where a run computes.
@@ -200,16 +204,15 @@ void run(const SearchArguments& arguments, const DeviceArguments& places) {
   say(devices.description);
   if (!devices.warning.empty()) say("warning: " + devices.warning);
   if (!config.is_pipeline()) {
-    RunOutline outline = config.stages.size() > 1 ? outline_run(config, {}) : RunOutline{};
+    RunOutline outline = config.stages.size() > 1 ? outline_of(config, {}) : RunOutline{};
     const bool finished = search_shown({config, untouched, database, workers}, std::move(outline));
     return finished ? report_end(database) : say(kStopped);
   }
   const PipelineTools tools = {
       .search = [&](const Config& searched, const IdentifiedModel& model,
                     const std::filesystem::path& file) -> std::optional<FactorsFile> {
-        if (!search_shown({searched, model, file, workers}, outline_pipeline(config, database))) {
-          return std::nullopt;
-        }
+        RunOutline outline = outline_of(config, stages_that_are_over(database));
+        if (!search_shown({searched, model, file, workers}, std::move(outline))) return std::nullopt;
         return winner_of_search(file, std::nullopt, model).file;
       },
       .verdict = [](const std::filesystem::path& file) { return search_verdict(StoreReader(file)); },

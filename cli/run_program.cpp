@@ -46,10 +46,6 @@ std::string digits_of_tokens(std::string& text) {
   return "";
 }
 
-std::vector<const CLI::App*> commands_of(const CLI::App& app) {
-  return app.get_subcommands([](const CLI::App*) { return true; });
-}
-
 /// What the command line says that no command knows: a command, or an option.
 std::optional<std::string> unknown_word(const CLI::App& app) {
   const CLI::App* command = &app;
@@ -60,7 +56,9 @@ std::optional<std::string> unknown_word(const CLI::App& app) {
     for (const std::string& name : option->get_lnames()) options.push_back("--" + name);
   }
   std::vector<std::string> commands;
-  for (const CLI::App* subcommand : commands_of(*command)) commands.push_back(subcommand->get_name());
+  for (const CLI::App* subcommand : command->get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(subcommand->get_name());
+  }
   for (const std::string& word : command->remaining()) {
     const bool is_option = word.starts_with("--");
     if (!is_option && commands.empty()) continue;  // an argument too many
