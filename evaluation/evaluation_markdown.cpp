@@ -45,8 +45,8 @@ std::optional<double> perplexity_of(double nll_sum, std::int64_t scored_tokens) 
 /// Perplexities of one row, by method; a cell without one stays empty.
 using Perplexities = std::vector<std::optional<double>>;
 
-/// The cells, with the lowest marked where there is anything to choose.
-std::vector<std::string> marked_cells(const Perplexities& values) {
+/// A row of perplexities, with the lowest marked where there is anything to choose.
+std::string marked_row(std::string first, const Perplexities& values) {
   std::optional<double> lowest;
   std::optional<double> highest;
   for (const std::optional<double>& value : values) {
@@ -54,12 +54,12 @@ std::vector<std::string> marked_cells(const Perplexities& values) {
     lowest = std::min(lowest.value_or(*value), *value);
     highest = std::max(highest.value_or(*value), *value);
   }
-  std::vector<std::string> cells;
+  std::vector<std::string> cells = {std::move(first)};
   for (const std::optional<double>& value : values) {
     cells.push_back(value ? perplexity_text(*value) : "");
     if (value && value == lowest && lowest != highest) cells.back() += kMark;
   }
-  return cells;
+  return row(cells);
 }
 
 std::vector<std::string> method_columns(const EvaluationReport& report, const std::string& first) {
@@ -87,10 +87,7 @@ std::string window_tables(const EvaluationReport& report, bool sliding) {
   const auto table = [&](const RowsByMethod<std::int64_t>& rows) {
     std::string text = heading(method_columns(report, "tokens"));
     for (const auto& [length, values] : rows) {
-      const std::vector<std::string> cells = marked_cells(values);
-      std::vector<std::string> all = {std::to_string(length)};
-      all.insert(all.end(), cells.begin(), cells.end());
-      text += row(all);
+      text += marked_row(std::to_string(length), values);
     }
     return text;
   };
@@ -116,10 +113,7 @@ std::string position_tables(const EvaluationReport& report) {
     text += fmt::format("\n## Perplexity by position, {} tokens\n", length);
     text += heading(method_columns(report, "positions"));
     for (const auto& [begin, values] : rows) {
-      const std::vector<std::string> cells = marked_cells(values);
-      std::vector<std::string> all = {fmt::format("{}–{}", begin, std::min(begin + kBlockTokens, length) - 1)};
-      all.insert(all.end(), cells.begin(), cells.end());
-      text += row(all);
+      text += marked_row(fmt::format("{}–{}", begin, std::min(begin + kBlockTokens, length) - 1), values);
     }
   }
   return text;
