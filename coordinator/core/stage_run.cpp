@@ -34,7 +34,7 @@ StageRun::StageRun(const SearchPlan& plan, std::size_t stage_index, EvaluationTa
   record_.name = planned().config.name;
   record_.target_length = planned().config.target_length;
   record_.budget = static_cast<std::int64_t>(planned().budget);
-  record_.judging_evaluations = heldout_needed() + final_needed();
+  record_.judging_evaluations = judging_needed();
 }
 
 void StageRun::restore(const StageRecord& stage, std::vector<CandidateRecord> candidates) {
@@ -49,7 +49,7 @@ void StageRun::restore(const StageRecord& stage, std::vector<CandidateRecord> ca
     }
   }
   if (stage.state == StageState::kFinished) return;
-  record_.judging_evaluations = heldout_needed() + final_needed();
+  record_.judging_evaluations = judging_needed();
   if (stage.state != StageState::kChoosing) return;
   // What is already requested is found again by its hash. Evaluations that were cancelled with a failed one are pending
   // for a moment: the next advance() settles their candidate and cancels them again, so these writes are not needed.
@@ -277,7 +277,7 @@ void StageRun::end_search(const Now& now, Effects& effects) {
   open_scorings_.clear();
   record_.state = StageState::kChoosing;
   add_baselines(effects);
-  record_.judging_evaluations = heldout_needed() + final_needed();
+  record_.judging_evaluations = judging_needed();
   write_stage(effects);
   request_heldout(effects);
 }
@@ -330,7 +330,7 @@ void StageRun::choose(Effects& effects) {
   }
   if (!record_.winner) return;
   add_untouched_with_winners_m(effects);
-  record_.judging_evaluations = heldout_needed() + final_needed();
+  record_.judging_evaluations = judging_needed();
   write_stage(effects);
   request_judging(effects);
 }
@@ -387,6 +387,8 @@ std::int64_t StageRun::final_needed() const {
   scored.insert(record_.winner ? search_[winner_index()].factors_digest : std::string("the winner to come"));
   return static_cast<std::int64_t>(scored.size() * planned().final_documents.size());
 }
+
+std::int64_t StageRun::judging_needed() const { return heldout_needed() + final_needed(); }
 
 std::set<std::string> StageRun::baseline_digests() const {
   std::set<std::string> digests;

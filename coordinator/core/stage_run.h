@@ -86,6 +86,7 @@ class StageRun {
   void finish(const Now& now, Effects& effects);
   [[nodiscard]] std::int64_t heldout_needed() const;
   [[nodiscard]] std::int64_t final_needed() const;
+  [[nodiscard]] std::int64_t judging_needed() const;
   /// Digests of the factors of all baselines, before there are any of those to come. Factors that several candidates
   /// share are scored once.
   [[nodiscard]] std::set<std::string> baseline_digests() const;
