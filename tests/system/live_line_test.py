@@ -1,43 +1,12 @@
 """The live line in a terminal of 80 columns: it never wraps, and is overwritten whole."""
 
-import os
-import pty
 import re
-import subprocess
-import termios
-import threading
 
 import pytest
 
-from longrope_processes import LONGROPE, MODEL, PATIENCE_SECONDS, longrope, write_search
+from longrope_processes import COLUMNS, MODEL, in_terminal, longrope, write_search
 
-COLUMNS = 80
 REWRITE = "\r\x1b[K"
-
-
-def in_terminal(*arguments, shown_on):
-    """Runs a command whose output `shown_on` ("stdout" or "stderr") is a terminal of 80 columns; what was written there."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, COLUMNS))
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, shown_on: theirs}
-    process = subprocess.Popen([LONGROPE, *map(str, arguments)], **streams)
-    os.close(theirs)
-    killer = threading.Timer(PATIENCE_SECONDS, process.kill)
-    killer.start()
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # Linux says so when the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    code = process.wait()
-    killer.cancel()
-    assert code == 0, shown.decode()
-    return shown.decode().replace("\r\n", "\n")
 
 
 def screen(shown):

@@ -5,15 +5,19 @@ import io
 import json
 import os
 import pathlib
+import pty
 import shutil
 import signal
 import sqlite3
 import subprocess
+import termios
+import threading
 import time
 
 ROOT = pathlib.Path(os.environ["LONGROPE_SOURCE_DIR"])
 LONGROPE = pathlib.Path(os.environ["LONGROPE_BINARY_DIR"]) / "longrope"
 MODEL = ROOT / "models" / "byte-llama"
+COLUMNS = 80  # of the terminal of in_terminal()
 PATIENCE_SECONDS = 240  # for anything that must happen; nothing passes because of it
 
 CONFIG = """
@@ -52,6 +56,31 @@ def longrope(*arguments, check=True):
     if check and done.returncode != 0:
         raise AssertionError(f"longrope {arguments} exited {done.returncode}: {done.stderr}")
     return done
+
+
+def in_terminal(*arguments, shown_on):
+    """Runs a command whose output `shown_on` ("stdout" or "stderr") is a terminal of 80 columns; what was written there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, COLUMNS))
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, shown_on: theirs}
+    process = subprocess.Popen([LONGROPE, *map(str, arguments)], **streams)
+    os.close(theirs)
+    killer = threading.Timer(PATIENCE_SECONDS, process.kill)
+    killer.start()
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    code = process.wait()
+    killer.cancel()
+    assert code == 0, shown.decode()
+    return shown.decode().replace("\r\n", "\n")
 
 
 def write_search(folder, length=640, population=6, iterations=2, generational="true", credit=2,

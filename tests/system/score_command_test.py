@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import os
-import pty
 import subprocess
 import sys
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from longrope_processes import LONGROPE, MODEL, ROOT, copy_model, longrope
+from longrope_processes import LONGROPE, MODEL, ROOT, copy_model, in_terminal, longrope
 
 MIB = 2**20
 
@@ -185,23 +183,9 @@ def test_short_runs_say_nothing_on_standard_error(documents):
 
 
 def test_a_terminal_sees_progress_and_its_line_is_cleared(documents):
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([LONGROPE, "score", "--model", MODEL, "--documents", documents, "--length", "5000"],
-                               stdout=subprocess.DEVNULL, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # Linux says so when the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    assert process.wait() == 0
-    assert b"scoring: " in shown and b" % in 0:0" in shown and b" left" in shown
-    assert shown.endswith(b"\r\x1b[K")
+    shown = in_terminal("score", "--model", MODEL, "--documents", documents, "--length", 5000, shown_on="stderr")
+    assert "scoring: " in shown and " % in 0:0" in shown and " left" in shown
+    assert shown.endswith("\r\x1b[K")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
