@@ -23,6 +23,7 @@
 namespace longrope {
 namespace {
 
+constexpr const char* kConfigFile = "config.json";
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr std::size_t kMaxConfigBytes = 16U << 20U;
@@ -206,7 +207,7 @@ std::int64_t ModelDescription::sliding_window() const {
 
 ModelDescription describe_model(const std::filesystem::path& directory, std::optional<std::int64_t> reached_length) {
   require_model_directory(directory);
-  const std::filesystem::path file = directory / "config.json";
+  const std::filesystem::path file = directory / kConfigFile;
   const nlohmann::json json = parse_strict_json(read_file(file, kMaxConfigBytes), file.native());
   const JsonObject config(json, file.native());
 
@@ -273,10 +274,16 @@ std::vector<std::filesystem::path> weight_files(const std::filesystem::path& dir
 
 std::string model_digest(const std::filesystem::path& directory, const FileDigest& file_digest) {
   Sha256 hash;
-  hash.field("config.json").field(file_digest(directory / "config.json"));
+  const std::filesystem::path config = directory / kConfigFile;
+  hash.field(kConfigFile).field(file_digest(config));
   for (const std::filesystem::path& file : weight_files(directory)) {
     hash.field(file.lexically_relative(directory).native()).field(file_digest(file));
   }
+  // Until lm_heads were kept apart such a model was scored with its embedding: those scores belong to another model.
+  const nlohmann::json json =
+      nlohmann::json::parse(read_file(config, kMaxConfigBytes), nullptr, /*allow_exceptions=*/false);
+  const bool says_tied = json.is_object() && json.value("tie_word_embeddings", nlohmann::json()) == true;
+  if (says_tied && has_own_output_embedding(directory)) hash.field("lm_head of its own");
   return hash.hex();
 }
 

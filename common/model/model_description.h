@@ -64,7 +64,8 @@ struct ModelDescription {
 /// Throws InputError naming a missing shard.
 [[nodiscard]] std::vector<std::filesystem::path> weight_files(const std::filesystem::path& directory);
 
-/// SHA-256 over config.json and every weight file, in name order: the identity of a model in messages and database.
+/// SHA-256 over config.json and every weight file, in name order, and over the fact that an lm_head is kept apart from
+/// the embedding that config.json ties it to: the identity of a model in messages and database.
 /// `file_digest` gives the SHA-256 of one file [sha256_of_file(), which reads it].
 using FileDigest = std::function<std::string(const std::filesystem::path& file)>;
 [[nodiscard]] std::string model_digest(const std::filesystem::path& directory, const FileDigest& file_digest);

@@ -1,6 +1,7 @@
 #include "common/model/expected_tensors.h"
 
 #include "common/error.h"
+#include "common/sha256.h"
 #include "tests/support/constant_weights.h"
 
 #include <gmock/gmock.h>
@@ -211,6 +212,23 @@ TEST_F(ExpectedTensorsTest, LmHeadThatDiffersFromATiedEmbeddingIsKeptApartAndSai
   EXPECT_THAT(described.warnings.front(),
               AllOf(HasSubstr("tie_word_embeddings is true, but"), HasSubstr("config.json")));
   EXPECT_EQ(refusal(described), "(not refused)");
+}
+
+TEST_F(ExpectedTensorsTest, DigestTellsThatTheLmHeadIsKeptApart) {
+  const auto digest_of_files = [&] {
+    Sha256 hash;
+    for (const char* const file : {"config.json", "model.safetensors"}) {
+      hash.field(file).field(sha256_of_file(directory_ / file));
+    }
+    return hash.hex();
+  };
+  ConstantWeights weights = tied_with_lm_head();
+  weights.write(directory_);
+  (void)model(tied_);  // writes config.json
+  EXPECT_EQ(model_digest(directory_), digest_of_files());
+  weights.values(kOutputEmbeddingName).back() = 0.25F;
+  weights.write(directory_);
+  EXPECT_NE(model_digest(directory_), digest_of_files()) << "it was scored with the embedding before";
 }
 
 TEST_F(ExpectedTensorsTest, LmHeadThatRepeatsATiedEmbeddingIsTheEmbedding) {
