@@ -65,4 +65,10 @@ std::string_view described_device_kind(std::string_view description) {
   return "";
 }
 
+std::string_view described_arithmetic(std::string_view description) {
+  const std::string_view kind = described_device_kind(description);
+  const bool bfloat16 = description.find("BFloat16 products") != std::string_view::npos;
+  return kind == "cpu" && bfloat16 ? "cpu with bfloat16 products" : kind;
+}
+
 }  // namespace longrope

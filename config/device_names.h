@@ -16,5 +16,8 @@ namespace longrope {
 [[nodiscard]] std::string_view device_kind(std::string_view device);
 /// The same of what a worker says about its device ("Torch 2.11.0, cuda:0 (own kernels …"); empty when it says neither.
 [[nodiscard]] std::string_view described_device_kind(std::string_view description);
+/// What one search must keep to, since a score has other bits elsewhere: the kind of device, and for CPUs that multiply
+/// bfloat16 numbers "cpu with bfloat16 products"; empty when a description says none.
+[[nodiscard]] std::string_view described_arithmetic(std::string_view description);
 
 }  // namespace longrope

@@ -171,13 +171,14 @@ void Scheduler::make_ready(Worker& worker, const Ready& ready, const Now& now, E
     return;
   }
   if (worker.ready) return;  // an idle worker repeats it
-  const std::string_view kind = described_device_kind(ready.device);
-  if (const std::string_view begun = roster_.device_kind(); !kind.empty() && !begun.empty() && kind != begun) {
-    refuse(worker,
-           "devices of a search must be of one kind, because results of CPUs and GPUs differ in their last bits: it "
-           "computes on " +
-               std::string(begun) + ", this worker on " + std::string(kind),
-           now, effects);
+  const std::string_view own = described_arithmetic(ready.device);
+  if (const std::string_view begun = roster_.arithmetic(); !own.empty() && !begun.empty() && own != begun) {
+    refuse(
+        worker,
+        "devices of a search must be of one kind, because results of CPUs, of CPUs with bfloat16 products and of GPUs "
+        "differ in their last bits: it computes on " +
+            std::string(begun) + ", this worker on " + std::string(own),
+        now, effects);
     return;
   }
   worker.ready = true;

@@ -152,14 +152,14 @@ std::set<std::string> WorkerRoster::ready() const {
   return ids;
 }
 
-std::string_view WorkerRoster::device_kind() const {
+std::string_view WorkerRoster::arithmetic() const {
   for (const auto& [id, row] : rows_) {
-    const std::string_view kind = described_device_kind(row.device);
-    if (row.results > 0 && !kind.empty()) return kind;
+    const std::string_view arithmetic = described_arithmetic(row.device);
+    if (row.results > 0 && !arithmetic.empty()) return arithmetic;
   }
   for (const auto& [id, worker] : workers_) {
     const auto row = rows_.find(id);
-    if (worker.ready && row != rows_.end()) return described_device_kind(row->second.device);
+    if (worker.ready && row != rows_.end()) return described_arithmetic(row->second.device);
   }
   return "";
 }

@@ -75,9 +75,9 @@ class WorkerRoster {
 
   [[nodiscard]] std::map<std::string, Worker>& all() { return workers_; }
   [[nodiscard]] std::set<std::string> ready() const;  // ids
-  /// Kind of the devices that the search computes on, "cpu" or "cuda": that of a worker with results, else of one that
-  /// is ready; empty when there is neither.
-  [[nodiscard]] std::string_view device_kind() const;
+  /// What the search computes in (described_arithmetic()): that of a worker with results, else of one that is ready;
+  /// empty when there is neither.
+  [[nodiscard]] std::string_view arithmetic() const;
   /// Workers that this coordinator has greeted, ready or not.
   [[nodiscard]] std::size_t connected() const;
   /// The database row of a worker. The caller changes it and appends it to its effects.

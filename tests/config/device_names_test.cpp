@@ -38,6 +38,14 @@ TEST(DeviceNamesTest, GpuIsNamedOnce) {
   expect_refused({"cuda", "cuda:0"}, "a GPU must be named once: cuda:0");
 }
 
+TEST(DeviceNamesTest, DescriptionsTellTheArithmeticThatASearchKeepsTo) {
+  EXPECT_EQ(described_arithmetic("Torch 2.13.0, cuda:1 (own kernels), BFloat16 weights"), "cuda");
+  EXPECT_EQ(described_arithmetic("Torch 2.13.0, cpu EPYC (own AVX-512 kernels), Float arithmetic"), "cpu");
+  EXPECT_EQ(described_arithmetic("Torch 2.13.0, cpu EPYC (own), Float arithmetic, BFloat16 products"),
+            "cpu with bfloat16 products");
+  EXPECT_EQ(described_arithmetic("something else"), "");
+}
+
 TEST(DeviceNamesTest, DevicesOfTwoKindsAreRefused) {
   expect_refused({"cpu", "cuda:0"}, "must not mix them: cpu, cuda:0");
 }

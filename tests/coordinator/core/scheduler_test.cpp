@@ -117,6 +117,18 @@ TEST_F(SchedulerTest, DeviceOfAnotherKindThanTheSearchComputesOnIsRefused) {
   EXPECT_EQ(driver_.rows.workers.at("worker-2").state, WorkerState::kRefused);
 }
 
+TEST_F(SchedulerTest, CpuWithBfloat16ProductsIsOfAnotherKindThanOneWithout) {
+  (void)driver_.join(kFirst);
+  (void)driver_.hello(kSecond);
+  const Effects effects = driver_.say(
+      kSecond,
+      Ready{kSecond, small_plan().model_digest,
+            "Torch 2.13.0, cpu EPYC (own AVX512-BF16 kernels, 1 threads), Float arithmetic, BFloat16 products", 1});
+  ASSERT_EQ(messages_of<Refuse>(effects, peer_of(kSecond)).size(), 1U);
+  EXPECT_THAT(messages_of<Refuse>(effects, peer_of(kSecond)).front().reason,
+              testing::HasSubstr("it computes on cpu, this worker on cpu with bfloat16 products"));
+}
+
 TEST_F(SchedulerTest, WorkerThatCannotLoadTheModelIsRecordedAsRefused) {
   (void)driver_.hello(kFirst);
   (void)driver_.say(kFirst, Unable{kFirst, "no model.safetensors"});
