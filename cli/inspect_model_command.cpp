@@ -56,7 +56,7 @@ void print_memory(const ModelDescription& model, const InspectArguments& argumen
   row("memory budget", size_text(budget, SizeRounding::kDown));
   row("memory estimate", fmt::format("{} for {} tokens", size_text(estimate.total(), SizeRounding::kUp),
                                      grouped_digits(*arguments.length)));
-  row("  weights", layout.stream_weights ? "streamed from their files" : size_text(estimate.weights));
+  row("  weights", layout.weights == WeightSource::kFiles ? "streamed from their files" : size_text(estimate.weights));
   row("  one layer", size_text(estimate.layer));
   row("  each token", size_text(estimate.per_token));
   row("  tile", fmt::format("{} of {} tokens", size_text(estimate.tile),

@@ -68,7 +68,7 @@ class Training {
                         ? random_parameters(model_, *options.random_weights, options.settings.seed, placement_.device)
                         : load_parameters(model_, placement_.device)),
         optimizer_(trained_tensors(parameters_), adamw_options(options.settings)),
-        pass_(model_, parameters_, {placement_.arithmetic, options.settings.angles, options.settings.recompute}),
+        pass_(model_, parameters_, {placement_.products, options.settings.angles, options.settings.recompute}),
         learning_rate_(learning_rate_schedule(options.settings)),
         processes_(options.place) {
     state_.settings = state_settings(options, long_, short_, describe_arithmetic(placement_, options.settings.threads));

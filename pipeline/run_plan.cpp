@@ -51,7 +51,7 @@ double forward_operations(const ModelDescription& model, std::int64_t tokens) {
 
 std::int64_t scoring_memory(const ModelDescription& model, ComputeDtype dtype, std::int64_t length) {
   MemoryLayout layout;
-  if (dtype == ComputeDtype::kBf16) layout.weight_bytes = layout.arithmetic_bytes = 2;
+  if (dtype == ComputeDtype::kBf16) layout.weight_bytes = layout.arithmetic_bytes = layout.product_bytes = 2;
   return estimate_memory(model, layout, length).total();
 }
 

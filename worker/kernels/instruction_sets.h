@@ -13,7 +13,10 @@ namespace longrope {
 
 struct Avx512 {
   static constexpr const char* kName = "AVX-512";
-  static constexpr int kRows = 12;  // rows of one block of a product: 12 of 32 registers hold its sums
+  // One block of a product: 24 of 32 registers hold its sums. Two panels, since each factor of a row is read from
+  // memory once for all of them.
+  static constexpr int kRows = 12;
+  static constexpr int kPanels = 2;
 
   struct Panel {
     __m512 all;
@@ -49,7 +52,9 @@ struct Avx512 {
 
 struct Avx2 {
   static constexpr const char* kName = "AVX2";
-  static constexpr int kRows = 6;  // rows of one block of a product: 12 of 16 registers hold its sums
+  // One block of a product: 12 of 16 registers hold its sums.
+  static constexpr int kRows = 6;
+  static constexpr int kPanels = 1;
 
   struct Panel {
     __m256 low;

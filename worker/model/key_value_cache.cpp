@@ -48,49 +48,53 @@ at::Tensor joined(const PartialAttention& a, const PartialAttention& b) {
 
 KeyValueCache::KeyValueCache(std::int64_t tokens, std::int64_t key_value_heads, std::int64_t head_dim,
                              const Placement& placement)
-    : head_dim_(head_dim) {
-  const at::TensorOptions options = at::TensorOptions().dtype(placement.arithmetic).device(placement.device);
-  if (kernels_for(placement.device, placement.arithmetic) != nullptr) {
-    keys_ = at::empty({key_value_heads, panels(tokens), head_dim, kPanelColumns}, options);
-    values_ = at::empty({key_value_heads, tokens, panels(head_dim) * kPanelColumns}, options);
-    if (values_.size(2) > head_dim) values_.narrow(2, head_dim, values_.size(2) - head_dim).zero_();
+    : kernels_(kernels_for(placement)), head_dim_(head_dim) {
+  if (kernels_ != nullptr) {
+    const at::TensorOptions options = at::TensorOptions().dtype(kOperandTensor);
+    const OperandType type = kernels_->operands;
+    keys_ = at::empty({key_value_heads, panels(tokens), operand_count(type, head_dim), kPanelColumns}, options);
+    values_ = at::empty({key_value_heads, operand_count(type, tokens), panels(head_dim) * kPanelColumns}, options);
   } else {
+    const at::TensorOptions options = at::TensorOptions().dtype(placement.arithmetic).device(placement.device);
     keys_ = at::empty({key_value_heads, tokens, head_dim}, options);
     values_ = at::empty({key_value_heads, tokens, head_dim}, options);
   }
 }
 
 std::int64_t KeyValueCache::pieces(std::int64_t tokens, std::int64_t key_value_heads, const Placement& placement) {
-  const bool by_piece = kernels_for(placement.device, placement.arithmetic) != nullptr;
-  return key_value_heads * (by_piece ? pieces_of(tokens) : 1);
+  return key_value_heads * (kernels_for(placement) != nullptr ? pieces_of(tokens) : 1);
 }
 
 void KeyValueCache::store(std::int64_t begin, const at::Tensor& keys, const at::Tensor& values) {
   const std::int64_t count = keys.size(0);
-  values_.narrow(1, begin, count).narrow(2, 0, head_dim_).copy_(values.transpose(0, 1));
-  if (kernels_for(keys) == nullptr) {
+  if (kernels_ == nullptr) {
     keys_.narrow(1, begin, count).copy_(keys.transpose(0, 1));
+    values_.narrow(1, begin, count).copy_(values.transpose(0, 1));
     return;
   }
-  const std::int64_t first_panel = begin / kPanelColumns;
-  at::parallel_for(first_panel, panels(begin + count), 1, [&](std::int64_t first, std::int64_t last) {
+  // Whole panels of positions, so that no two threads write parts of one operand.
+  at::parallel_for(begin / kPanelColumns, panels(begin + count), 1, [&](std::int64_t first, std::int64_t last) {
+    const std::int64_t position = std::max(begin, first * kPanelColumns);
+    const std::int64_t end = std::min(begin + count, last * kPanelColumns);
+    const auto rows_of = [&](const at::Tensor& tensor, std::int64_t head, const at::Tensor& out) {
+      const float* const from =
+          tensor.const_data_ptr<float>() + (position - begin) * tensor.stride(0) + head * tensor.stride(1);
+      return HeadRows{.in = {from, tensor.stride(0), end - position},
+                      .first_position = position,
+                      .head_dim = head_dim_,
+                      .out = out.data_ptr<std::int32_t>() + head * out.stride(0)};
+    };
     for (std::int64_t head = 0; head < keys.size(1); ++head) {
-      for (std::int64_t position = std::max(begin, first * kPanelColumns);
-           position < std::min(begin + count, last * kPanelColumns); ++position) {
-        const float* const from =
-            keys.const_data_ptr<float>() + (position - begin) * keys.stride(0) + head * keys.stride(1);
-        float* const to = keys_.data_ptr<float>() + head * keys_.stride(0) +
-                          position / kPanelColumns * keys_.stride(1) + position % kPanelColumns;
-        for (std::int64_t channel = 0; channel < head_dim_; ++channel) to[channel * kPanelColumns] = from[channel];
-      }
+      kernels_->store_keys(rows_of(keys, head, keys_));
+      kernels_->store_values(rows_of(values, head, values_));
     }
   });
 }
 
 void KeyValueCache::attend(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
                            const std::function<void()>& piece_finished) const {
-  if (const CpuKernels* const kernels = kernels_for(queries)) {
-    attend_with_kernels(*kernels, begin, queries, window, out, piece_finished);
+  if (kernels_ != nullptr) {
+    attend_with_kernels(begin, queries, window, out, piece_finished);
     return;
   }
   const std::int64_t count = queries.size(0);
@@ -123,9 +127,8 @@ void KeyValueCache::attend(std::int64_t begin, const at::Tensor& queries, std::i
   }
 }
 
-void KeyValueCache::attend_with_kernels(const CpuKernels& kernels, std::int64_t begin, const at::Tensor& queries,
-                                        std::int64_t window, const at::Tensor& out,
-                                        const std::function<void()>& piece_finished) const {
+void KeyValueCache::attend_with_kernels(std::int64_t begin, const at::Tensor& queries, std::int64_t window,
+                                        const at::Tensor& out, const std::function<void()>& piece_finished) const {
   const std::int64_t count = queries.size(0);
   const std::int64_t key_value_heads = keys_.size(0);
   const std::int64_t group = queries.size(1) / key_value_heads;
@@ -135,16 +138,16 @@ void KeyValueCache::attend_with_kernels(const CpuKernels& kernels, std::int64_t 
       const std::int64_t head = task / per_head;
       const std::int64_t token = task % per_head * kAttentionPieceTokens;
       const std::int64_t channel = head * group * head_dim_;
-      kernels.attend({.query = {queries.const_data_ptr<float>() + token * queries.stride(0) + channel,
-                                queries.stride(0), std::min(kAttentionPieceTokens, count - token)},
-                      .first_position = begin + token,
-                      .heads = group,
-                      .head_dim = head_dim_,
-                      .keys = keys_.const_data_ptr<float>() + head * keys_.stride(0),
-                      .values = values_.const_data_ptr<float>() + head * values_.stride(0),
-                      .window = window,
-                      .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim_))),
-                      .out = {out.data_ptr<float>() + token * out.stride(0) + channel, out.stride(0)}});
+      kernels_->attend({.query = {queries.const_data_ptr<float>() + token * queries.stride(0) + channel,
+                                  queries.stride(0), std::min(kAttentionPieceTokens, count - token)},
+                        .first_position = begin + token,
+                        .heads = group,
+                        .head_dim = head_dim_,
+                        .keys = keys_.const_data_ptr<std::int32_t>() + head * keys_.stride(0),
+                        .values = values_.const_data_ptr<std::int32_t>() + head * values_.stride(0),
+                        .window = window,
+                        .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim_))),
+                        .out = {out.data_ptr<float>() + token * out.stride(0) + channel, out.stride(0)}});
       piece_finished();
     }
   });

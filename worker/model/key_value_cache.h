@@ -11,9 +11,9 @@ namespace longrope {
 
 /// Keys and values of one layer for a whole document, and exact causal attention of tiles of queries over them.
 /// K = key-value heads, H = query heads (a multiple of K; query head h reads key-value head h / (H / K)), D = head_dim.
-/// Memory: K·D elements each of keys and values per token; on the CPU kernels the D of values and the tokens of keys
-/// are rounded up to 16. Not thread-safe. Made once per document; each layer stores its own over those of the layer
-/// before.
+/// Memory: K·D elements each of keys and values per token, in the dtype of products; on the CPU kernels the D of values
+/// and the tokens of keys are rounded up to 16. Not thread-safe. Made once per document; each layer stores its own over
+/// those of the layer before.
 class KeyValueCache {
  public:
   KeyValueCache(std::int64_t tokens, std::int64_t key_value_heads, std::int64_t head_dim, const Placement& placement);
@@ -32,13 +32,13 @@ class KeyValueCache {
                                            const Placement& placement);
 
  private:
-  void attend_with_kernels(const CpuKernels& kernels, std::int64_t begin, const at::Tensor& queries,
-                           std::int64_t window, const at::Tensor& out,
+  void attend_with_kernels(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
                            const std::function<void()>& piece_finished) const;
 
+  const CpuKernels* kernels_;  // Torch's compute without
   std::int64_t head_dim_;
-  at::Tensor keys_;    // [K, T, D]; CPU kernels: [K, ⌈T / 16⌉, D, 16]
-  at::Tensor values_;  // [K, T, D]; CPU kernels: [K, T, 16·⌈D / 16⌉]
+  at::Tensor keys_;    // [K, T, D]; CPU kernels: operands [K, ⌈T / 16⌉, D / n, 16] (cpu_kernels.h)
+  at::Tensor values_;  // [K, T, D]; CPU kernels: operands [K, T / n, 16·⌈D / 16⌉]
 };
 
 }  // namespace longrope

@@ -14,6 +14,7 @@
 namespace longrope {
 namespace {
 
+constexpr std::int64_t kRotaryBytes = 4;          // cos and sin are float32
 constexpr std::int64_t kTokenBytes = 16;          // per token while the layers run: its id, its position
 constexpr std::int64_t kScoredTokenBytes = 96;    // per token after the layers: target, predictor, sums, score
 constexpr std::int64_t kBytesPerKibibyte = 1024;  // /proc counts kibibytes
@@ -38,10 +39,15 @@ std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates
          model.geometry.rotary_dim;
 }
 
-/// Streams the weights where holding them would leave less than half of the budget.
+/// The weights as near to being ready as half of the budget allows.
 void place_weights(const ModelDescription& model, std::int64_t budget, MemoryLayout& layout) {
-  layout.stream_weights = false;
-  layout.stream_weights = estimate_memory(model, layout, 0).weights > budget / 2;
+  const auto fits = [&](WeightSource source) {
+    layout.weights = source;
+    return estimate_memory(model, layout, 0).weights <= budget / 2;
+  };
+  // What was asked to be kept in two bytes is not kept in four.
+  if (layout.product_bytes <= layout.weight_bytes && fits(WeightSource::kReady)) return;
+  if (!fits(WeightSource::kMemory)) layout.weights = WeightSource::kFiles;
 }
 
 /// What fit_memory() comes down to when nothing larger fits.
@@ -68,31 +74,36 @@ std::int64_t MemoryEstimate::total() const { return weights + tokens * per_token
 MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens) {
   MemoryEstimate estimate;
   estimate.tokens = tokens * layout.candidates;
-  const std::int64_t embeddings = embedding_weights(model) * (model.tied_embeddings ? 1 : 2);
-  if (!layout.stream_weights) {
-    estimate.weights = (model.layers * packed_layer_weights(model) + embeddings) * layout.weight_bytes;
+  const bool ready = layout.weights == WeightSource::kReady;
+  const bool from_files = layout.weights == WeightSource::kFiles;
+  const std::int64_t layer_weights = packed_layer_weights(model);
+  const std::int64_t embedding = embedding_weights(model) * layout.weight_bytes;
+  // Kept weights are packed from where they are; those in files are read first.
+  const std::int64_t bytes_in_use = ready ? 0 : layout.product_bytes + (from_files ? layout.weight_bytes : 0);
+  if (ready) {
+    estimate.weights =
+        (model.layers * layer_weights + padded(model.vocabulary) * model.hidden_size) * layout.product_bytes +
+        embedding;
+  } else if (!from_files) {
+    estimate.weights = model.layers * layer_weights * layout.weight_bytes + embedding * (model.tied_embeddings ? 1 : 2);
   }
-  // Kept weights are packed from where they are; streamed ones are read first.
-  const std::int64_t weight_bytes_in_use = layout.arithmetic_bytes + (layout.stream_weights ? layout.weight_bytes : 0);
-  estimate.layer = packed_layer_weights(model) * weight_bytes_in_use;
-  estimate.per_token = (model.hidden_size + model.key_value_heads * (model.head_dim + padded(model.head_dim))) *
-                           layout.arithmetic_bytes +
-                       kTokenBytes;
+  estimate.layer = layer_weights * bytes_in_use;
+  const std::int64_t key_value_bytes =
+      model.key_value_heads * (model.head_dim + padded(model.head_dim)) * layout.product_bytes;
+  estimate.per_token = model.hidden_size * layout.arithmetic_bytes + key_value_bytes + kTokenBytes;
   estimate.tile =
-      std::min(tokens, layout.tile_tokens) * tile_numbers(model, layout.candidates) * layout.arithmetic_bytes;
+      std::min(tokens, layout.tile_tokens) * tile_numbers(model, layout.candidates) * layout.arithmetic_bytes +
+      std::min(tokens, kRotaryRowsKept) * layout.candidates * model.geometry.rotary_dim * kRotaryBytes;
   const std::int64_t columns = std::min(model.vocabulary, kLogitTileColumns);
   const std::int64_t rows = std::min(estimate.tokens, kLogitTileRows);
   // After the layers their keys and values are gone: what one part of the lm_head takes is seldom more.
-  const std::int64_t keys_and_values =
-      estimate.tokens * model.key_value_heads * (model.head_dim + padded(model.head_dim)) * layout.arithmetic_bytes;
-  const std::int64_t head = columns * model.hidden_size * weight_bytes_in_use +
+  const std::int64_t keys_and_values = estimate.tokens * key_value_bytes;
+  const std::int64_t head = columns * model.hidden_size * bytes_in_use +
                             rows * (columns + 2 * model.hidden_size) * layout.arithmetic_bytes +
                             estimate.tokens * kScoredTokenBytes;
   estimate.output = std::max<std::int64_t>(0, head - keys_and_values);
-  // Streamed, the whole embedding is read once, before there are keys and values.
-  if (layout.stream_weights) {
-    estimate.output = std::max(estimate.output, embedding_weights(model) * layout.weight_bytes - keys_and_values);
-  }
+  // From files, the whole embedding is read once, before there are keys and values.
+  if (from_files) estimate.output = std::max(estimate.output, embedding - keys_and_values);
   return estimate;
 }
 

@@ -6,17 +6,19 @@
 namespace longrope {
 namespace {
 
-at::Tensor in_panels(const at::Tensor& weight) {
+at::Tensor in_panels(const CpuKernels& kernels, const at::Tensor& weight) {
   const std::int64_t outputs = weight.size(0);
   const std::int64_t inputs = weight.size(1);
   const at::Tensor source = weight.contiguous();
-  const at::Tensor result = at::empty({panels(outputs), inputs, kPanelColumns}, at::TensorOptions().dtype(at::kFloat));
+  const at::Tensor result = at::empty({panels(outputs), operand_count(kernels.operands, inputs), kPanelColumns},
+                                      at::TensorOptions().dtype(kOperandTensor));
   at::parallel_for(0, panels(outputs), 1, [&](std::int64_t first, std::int64_t last) {
-    float* const to = result.data_ptr<float>();
+    void* const to = result.data_ptr();
     if (source.scalar_type() == at::kBFloat16) {
-      pack_panels(static_cast<const std::uint16_t*>(source.const_data_ptr()), outputs, inputs, first, last, to);
+      const auto* const bits = static_cast<const std::uint16_t*>(source.const_data_ptr());
+      pack_panels(bits, outputs, inputs, first, last, kernels.operands, to);
     } else {
-      pack_panels(source.const_data_ptr<float>(), outputs, inputs, first, last, to);
+      pack_panels(source.const_data_ptr<float>(), outputs, inputs, first, last, kernels.operands, to);
     }
   });
   return result;
@@ -26,7 +28,7 @@ void multiply(const CpuKernels& kernels, const at::Tensor& in, const at::Tensor&
               const at::Tensor& out) {
   at::parallel_for(0, matrix.size(0), 1, [&](std::int64_t first, std::int64_t last) {
     kernels.multiply({.in = const_rows(in),
-                      .matrix = matrix.const_data_ptr<float>(),
+                      .matrix = matrix.const_data_ptr(),
                       .depth = in.size(1),
                       .columns = out.size(1),
                       .first_panel = first,
@@ -39,14 +41,14 @@ void multiply(const CpuKernels& kernels, const at::Tensor& in, const at::Tensor&
 }  // namespace
 
 Projection::Projection(const at::Tensor& weight, const at::Tensor& bias, const Placement& placement)
-    : weight_(kernels_for(placement.device, placement.arithmetic) != nullptr ? in_panels(weight)
-                                                                             : weight.to(placement.arithmetic)),
+    : kernels_(kernels_for(placement)),
+      weight_(kernels_ != nullptr ? in_panels(*kernels_, weight) : weight.to(placement.products)),
       bias_(bias.defined() ? bias.to(placement.arithmetic) : bias) {}
 
 void Projection::write(const at::Tensor& in, const at::Tensor& out) const {
   at::Tensor target = out;
-  if (const CpuKernels* const kernels = kernels_for(in)) {
-    multiply(*kernels, in, weight_, /*accumulate=*/false, target);
+  if (kernels_ != nullptr) {
+    multiply(*kernels_, in, weight_, /*accumulate=*/false, target);
     if (bias_.defined()) target.add_(bias_);
   } else if (bias_.defined()) {
     at::addmm_out(target, bias_, in, weight_.t());
@@ -56,12 +58,20 @@ void Projection::write(const at::Tensor& in, const at::Tensor& out) const {
 }
 
 void Projection::add(const at::Tensor& in, const at::Tensor& out) const {
-  if (const CpuKernels* const kernels = kernels_for(in)) {
-    multiply(*kernels, in, weight_, /*accumulate=*/true, out);
+  if (kernels_ != nullptr) {
+    multiply(*kernels_, in, weight_, /*accumulate=*/true, out);
   } else {
     out.addmm_(in, weight_.t());
   }
   if (bias_.defined()) out.add_(bias_);
+}
+
+Projection Projection::outputs(std::int64_t first, std::int64_t count) const {
+  Projection part;
+  part.kernels_ = kernels_;
+  part.weight_ =
+      kernels_ != nullptr ? weight_.narrow(0, first / kPanelColumns, panels(count)) : weight_.narrow(0, first, count);
+  return part;
 }
 
 }  // namespace longrope

@@ -6,9 +6,10 @@
 
 namespace longrope {
 
-/// A linear map, ready to be computed with: weights in the arithmetic dtype, in panels where the CPU kernels multiply.
+/// A linear map, ready to be computed with: weights as products multiply them, in panels where the CPU kernels do.
 /// Both products read `in` [rows, inputs] and write `out` [rows, outputs], arithmetic dtype, last stride 1.
-/// On the CPU kernels a result has the same bits for any number of rows at once and of threads. Immutable.
+/// On the CPU kernels a result has the same bits for any number of rows at once and of threads. Immutable; copies share
+/// the weights.
 class Projection {
  public:
   /// `weight` [outputs, inputs] in the weights dtype as Hugging Face stores it; `bias` [outputs] may be undefined.
@@ -19,8 +20,14 @@ class Projection {
   /// out = out + in·weightᵀ + bias.
   void add(const at::Tensor& in, const at::Tensor& out) const;
 
+  /// The map to outputs [first, first + count) alone; `first` is a multiple of kPanelColumns, there is no bias.
+  [[nodiscard]] Projection outputs(std::int64_t first, std::int64_t count) const;
+
  private:
-  at::Tensor weight_;  // [outputs, inputs], or its panels [⌈outputs / 16⌉, inputs, 16]
+  Projection() = default;
+
+  const CpuKernels* kernels_ = nullptr;  // Torch's compute without
+  at::Tensor weight_;  // [outputs, inputs], or its panels: operands [⌈outputs / 16⌉, inputs / n, 16] (cpu_kernels.h)
   at::Tensor bias_;
 };
 

@@ -34,7 +34,7 @@ void rotate_on_cuda(const CudaKernels& kernels, const at::Tensor& heads, const R
 }  // namespace
 
 void rms_norm(const at::Tensor& in, const at::Tensor& weight, double epsilon, const at::Tensor& out) {
-  const CpuKernels* const kernels = kernels_for(in);
+  const CpuKernels* const kernels = row_kernels_for(in);
   if (kernels == nullptr) {
     out.copy_(at::rms_norm(in, weight.sizes(), weight, epsilon));
     return;
@@ -47,7 +47,7 @@ void rms_norm(const at::Tensor& in, const at::Tensor& weight, double epsilon, co
 
 void gate(const at::Tensor& gate_up, const at::Tensor& out) {
   const std::int64_t width = out.size(1);
-  const CpuKernels* const kernels = kernels_for(gate_up);
+  const CpuKernels* const kernels = row_kernels_for(gate_up);
   if (kernels == nullptr) {
     at::Tensor result = out;
     at::silu_out(result, gate_up.narrow(1, 0, width)).mul_(gate_up.narrow(1, width, width));
@@ -72,6 +72,16 @@ RotaryRows rotary_rows(const RotaryFrequencies& frequencies, std::int64_t begin,
   return {.cos = rows.cos.to(device), .sin = rows.sin.to(device)};
 }
 
+RotaryRows rows_of(const RotaryRows& rotary, std::int64_t first, std::int64_t count) {
+  RotaryRows rows = rotary;
+  if (rows.cos.defined()) {
+    rows.cos = rotary.cos.narrow(0, first, count);
+    rows.sin = rotary.sin.narrow(0, first, count);
+  }
+  rows.first += first;
+  return rows;
+}
+
 RotaryRows transposed(const RotaryRows& rotary) {
   RotaryRows back = rotary;
   if (back.sin.defined()) back.sin = -back.sin;
@@ -85,7 +95,7 @@ void rotate(const at::Tensor& heads, const RotaryRows& rotary) {
     return;
   }
   const std::int64_t pairs = rotary.cos.size(1);
-  if (const CpuKernels* const kernels = kernels_for(heads)) {
+  if (const CpuKernels* const kernels = row_kernels_for(heads)) {
     at::parallel_for(0, heads.size(0), kRowsPerTask, [&](std::int64_t first, std::int64_t last) {
       kernels->rotate(to_row(heads, first), last - first, heads.size(1), heads.size(2),
                       rotary.cos.const_data_ptr<float>() + first * pairs,

@@ -29,10 +29,12 @@ struct RotaryRows {
   std::int64_t first = 0;  // position of row 0
 };
 
-/// The rotation of positions [begin, begin + count), computed anew for each tile: a table of two million positions
-/// would cost more memory than the keys of a small model.
+/// The rotation of positions [begin, begin + count).
 [[nodiscard]] RotaryRows rotary_rows(const RotaryFrequencies& frequencies, std::int64_t begin, std::int64_t count,
                                      at::Device device);
+
+/// Rows [first, first + count) of a rotation; views.
+[[nodiscard]] RotaryRows rows_of(const RotaryRows& rotary, std::int64_t first, std::int64_t count);
 
 /// The transposed rotation (same m), for gradients.
 [[nodiscard]] RotaryRows transposed(const RotaryRows& rotary);

@@ -30,33 +30,10 @@ double attention_operations(const ModelDescription& model, std::int64_t begin, s
 
 }  // namespace
 
-/// The weights of one layer as they are computed with.
-struct Transformer::Layer {
-  Layer(const LayerWeights& weights, const Placement& placement, std::int64_t window)
-      : attention_norm(weights.attention_norm.to(placement.arithmetic)),
-        query_key_value(weights.query_key_value.weight, weights.query_key_value.bias, placement),
-        query_norm(weights.query_norm.defined() ? weights.query_norm.to(placement.arithmetic) : at::Tensor()),
-        key_norm(weights.key_norm.defined() ? weights.key_norm.to(placement.arithmetic) : at::Tensor()),
-        attention_output(weights.attention_output.weight, weights.attention_output.bias, placement),
-        feed_forward_norm(weights.feed_forward_norm.to(placement.arithmetic)),
-        gate_up(weights.gate_up.weight, weights.gate_up.bias, placement),
-        down(weights.down.weight, weights.down.bias, placement),
-        sliding_window(window) {}
-
-  at::Tensor attention_norm;
-  Projection query_key_value;
-  at::Tensor query_norm;
-  at::Tensor key_norm;
-  Projection attention_output;
-  at::Tensor feed_forward_norm;
-  Projection gate_up;
-  Projection down;
-  std::int64_t sliding_window;
-};
-
 /// The state of one candidate on its way through the layers.
 struct Transformer::Stream {
   const RotaryFrequencies& frequencies;
+  RotaryRows rotary;    // of the first kRotaryRowsKept positions
   at::Tensor residual;  // [tokens, hidden]
   KeyValueCache cache;
 };
@@ -96,20 +73,16 @@ Transformer::Transformer(const ModelDescription& description, Checkpoint checkpo
       source_(source),
       final_norm_(checkpoint_.load(kFinalNormName, {description.hidden_size}, placement.weights, placement.device)
                       .to(placement.arithmetic)) {
-  // Every tensor is read once in either case: a broken checkpoint is refused now, not in the middle of a search.
-  const auto keep = [&](at::Tensor& kept, const char* name) {
-    at::Tensor loaded = load_embedding(name);
-    if (source_ == WeightSource::kMemory) kept = std::move(loaded);
-  };
-  keep(embedding_, kEmbeddingName);
-  if (description_.tied_embeddings) {
-    output_embedding_ = embedding_;
-  } else {
-    keep(output_embedding_, kOutputEmbeddingName);
-  }
+  // Every tensor is read once in any case: a broken checkpoint is refused now, not in the middle of a search.
+  const at::Tensor embedding = load_embedding(kEmbeddingName);
+  const at::Tensor output = description_.tied_embeddings ? embedding : load_embedding(kOutputEmbeddingName);
+  if (source_ != WeightSource::kFiles) embedding_ = embedding;
+  if (source_ == WeightSource::kMemory) output_embedding_ = output;
+  if (source_ == WeightSource::kReady) output_projection_.emplace(output, at::Tensor(), placement_);
   for (std::int64_t index = 0; index < description_.layers; ++index) {
-    LayerWeights layer = load_layer(checkpoint_, description_, index, placement_);
-    if (source_ == WeightSource::kMemory) layers_.push_back(std::move(layer));
+    LayerWeights weights = load_layer(checkpoint_, description_, index, placement_);
+    if (source_ == WeightSource::kReady) layers_.emplace_back(weights, placement_, window_of(index));
+    if (source_ == WeightSource::kMemory) weights_.push_back(std::move(weights));
   }
   require_no_tensor_left(checkpoint_, description_);
 }
@@ -117,6 +90,22 @@ Transformer::Transformer(const ModelDescription& description, Checkpoint checkpo
 at::Tensor Transformer::load_embedding(const char* name) {
   return checkpoint_.load(name, {description_.vocabulary, description_.hidden_size}, placement_.weights,
                           placement_.device);
+}
+
+std::int64_t Transformer::window_of(std::int64_t index) const {
+  return description_.sliding_windows[static_cast<std::size_t>(index)];
+}
+
+Layer Transformer::layer(std::int64_t index) {
+  switch (source_) {
+    case WeightSource::kReady:
+      return layers_[static_cast<std::size_t>(index)];
+    case WeightSource::kMemory:
+      return {weights_[static_cast<std::size_t>(index)], placement_, window_of(index)};
+    case WeightSource::kFiles:
+      break;
+  }
+  return {load_layer(checkpoint_, description_, index, placement_), placement_, window_of(index)};
 }
 
 at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
@@ -129,16 +118,14 @@ at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
   for (const RotaryFrequencies& frequencies : candidates) {
     streams.push_back(
         {.frequencies = frequencies,
+         .rotary = rotary_rows(frequencies, 0, std::min(length, kRotaryRowsKept), placement_.device),
          .residual = residuals.narrow(0, static_cast<std::int64_t>(streams.size()) * length, length),
          .cache = KeyValueCache(length, description_.key_value_heads, description_.head_dim, placement_)});
   }
   const Tile buffers(description_, std::min(length, tile_tokens), several, residuals.options());
   observer.clock.lap(Phase::kRows);
   for (std::int64_t index = 0; index < description_.layers; ++index) {
-    const auto position = static_cast<std::size_t>(index);
-    const Layer layer(
-        source_ == WeightSource::kFiles ? load_layer(checkpoint_, description_, index, placement_) : layers_[position],
-        placement_, description_.sliding_windows[position]);
+    const Layer layer = this->layer(index);
     observer.clock.lap(Phase::kWeights);
     for (std::int64_t begin = 0; begin < length; begin += tile_tokens) {
       const std::int64_t count = std::min(tile_tokens, length - begin);
@@ -151,8 +138,10 @@ at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
         } else {
           tile.projected.copy_(tile.unrotated);  // no factor has had an effect yet
         }
-        add_attention(layer, begin, rows, rotary_rows(stream.frequencies, begin, count, placement_.device),
-                      stream.cache, tile, observer);
+        const RotaryRows rotary = begin + count <= kRotaryRowsKept
+                                      ? rows_of(stream.rotary, begin, count)
+                                      : rotary_rows(stream.frequencies, begin, count, placement_.device);
+        add_attention(layer, begin, rows, rotary, stream.cache, tile, observer);
         add_feed_forward(layer, rows, tile, observer.clock);
         observer.tile_finished();
       }
@@ -239,10 +228,11 @@ at::Tensor Transformer::final_norm(const at::Tensor& residual) const {
   return normed;
 }
 
-at::Tensor Transformer::output_embedding(std::int64_t first, std::int64_t count) {
-  if (source_ == WeightSource::kMemory) return output_embedding_.narrow(0, first, count);
-  return checkpoint_.load_rows(description_.tied_embeddings ? kEmbeddingName : kOutputEmbeddingName, first, count,
-                               placement_.weights, placement_.device);
+Projection Transformer::output_projection(std::int64_t first, std::int64_t count) {
+  if (output_projection_) return output_projection_->outputs(first, count);
+  if (source_ == WeightSource::kMemory) return {output_embedding_.narrow(0, first, count), {}, placement_};
+  const char* const name = description_.tied_embeddings ? kEmbeddingName : kOutputEmbeddingName;
+  return {checkpoint_.load_rows(name, first, count, placement_.weights, placement_.device), {}, placement_};
 }
 
 }  // namespace longrope

@@ -4,7 +4,9 @@
 #include "common/rope/rotary_table.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/key_value_cache.h"
+#include "worker/model/layer.h"
 #include "worker/model/layer_weights.h"
+#include "worker/model/memory_estimate.h"
 #include "worker/model/phase_clock.h"
 #include "worker/model/placement.h"
 #include "worker/model/row_operations.h"
@@ -13,16 +15,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace longrope {
-
-/// Where the weights lie between documents.
-enum class WeightSource {
-  kMemory,  // loaded once
-  kFiles,   // in the checkpoint's files: each layer is read again for each document
-};
 
 /// Progress and timing of a forward pass while it runs.
 struct ForwardObserver {
@@ -52,15 +49,17 @@ class Transformer {
   [[nodiscard]] std::int64_t ticks(std::int64_t tokens, std::int64_t tile_tokens) const;
   /// The final RMSNorm of some rows of the residual stream.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& residual) const;
-  /// Rows [first, first + count) of lm_head [vocabulary, hidden], which is the embedding when tied; weights dtype.
-  [[nodiscard]] at::Tensor output_embedding(std::int64_t first, std::int64_t count);
+  /// The lm_head, which is the embedding when tied, for words [first, first + count) of the vocabulary; `first` is a
+  /// multiple of kPanelColumns (worker/kernels/tile_sizes.h).
+  [[nodiscard]] Projection output_projection(std::int64_t first, std::int64_t count);
 
  private:
-  struct Layer;
   struct Stream;
   struct Tile;
 
   [[nodiscard]] at::Tensor load_embedding(const char* name);
+  [[nodiscard]] std::int64_t window_of(std::int64_t layer) const;
+  [[nodiscard]] Layer layer(std::int64_t index);
   [[nodiscard]] at::Tensor embedded(std::span<const std::int32_t> tokens, std::int64_t copies);
   void project(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const;
   void add_attention(const Layer& layer, std::int64_t begin, const at::Tensor& residual, const RotaryRows& rotary,
@@ -72,10 +71,13 @@ class Transformer {
   Placement placement_;
   WeightSource source_;
   at::Tensor final_norm_;
-  // Undefined and empty when the weights stay in files.
-  at::Tensor embedding_;  // [vocabulary, hidden], weights dtype
+  at::Tensor embedding_;  // [vocabulary, hidden], weights dtype; undefined when the weights stay in files
+  // WeightSource::kReady:
+  std::optional<Projection> output_projection_;
+  std::vector<Layer> layers_;
+  // WeightSource::kMemory:
   at::Tensor output_embedding_;
-  std::vector<LayerWeights> layers_;
+  std::vector<LayerWeights> weights_;
 };
 
 }  // namespace longrope

@@ -56,12 +56,6 @@ at::Device parse_device(const std::string& text) {
   return device;
 }
 
-bool cpu_has(const char* capability) {
-  const auto capabilities = at::cpu::get_cpu_capabilities();
-  const auto found = capabilities.find(capability);
-  return found != capabilities.end() && found->second.isBool() && found->second.toBool();
-}
-
 }  // namespace
 
 Placement choose_placement(const ScorerOptions& options) {
@@ -69,9 +63,11 @@ Placement choose_placement(const ScorerOptions& options) {
   placement.device = parse_device(options.device);
   if (options.dtype == ComputeDtype::kFp32) return placement;
   placement.weights = at::kBFloat16;
-  const bool native = placement.device.is_cuda() || cpu_has("avx512_bf16") || cpu_has("amx_bf16");
-  // Without such instructions Torch's bfloat16 products run at an eighth of its float32 ones.
-  placement.arithmetic = native ? at::kBFloat16 : at::kFloat;
+  if (placement.device.is_cuda()) {
+    placement.arithmetic = placement.products = at::kBFloat16;
+  } else if (cpu_kernels(OperandType::kBfloat16Pair) != nullptr) {
+    placement.products = at::kBFloat16;
+  }  // else float32: without such instructions bfloat16 products run at an eighth of its speed
   return placement;
 }
 
@@ -139,15 +135,17 @@ std::string describe_placement(const Placement& placement, std::int64_t threads)
   if (placement.device.is_cpu()) {
     const auto capabilities = at::cpu::get_cpu_capabilities();
     const auto cpu_name = capabilities.find("cpu_name");
-    const CpuKernels* const kernels = kernels_for(placement.device, placement.arithmetic);
+    const CpuKernels* const kernels = kernels_for(placement);
     name = fmt::format("{} {} ({} kernels, {} threads)", placement.device.str(),
                        cpu_name == capabilities.end() ? "" : cpu_name->second.toStringRef(),
                        kernels != nullptr ? fmt::format("own {}", kernels->instruction_set)
                                           : fmt::format("Torch's {}", at::get_cpu_capability()),
                        threads);
   }
-  return fmt::format("Torch {}, {}, {} weights, {} arithmetic", TORCH_VERSION, name, c10::toString(placement.weights),
-                     c10::toString(placement.arithmetic));
+  const std::string products =
+      placement.products == placement.arithmetic ? "" : fmt::format(", {} products", c10::toString(placement.products));
+  return fmt::format("Torch {}, {}, {} weights, {} arithmetic{}", TORCH_VERSION, name, c10::toString(placement.weights),
+                     c10::toString(placement.arithmetic), products);
 }
 
 }  // namespace longrope

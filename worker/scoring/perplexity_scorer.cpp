@@ -59,9 +59,7 @@ struct PerplexityScorer::Implementation {
     set_threads(options.threads);
     return_large_blocks();
     const c10::InferenceMode inference;
-    const bool stream_weights = memory_layout(0, 1).stream_weights;
-    return {description, Checkpoint(directory), placement,
-            stream_weights ? WeightSource::kFiles : WeightSource::kMemory};
+    return {description, Checkpoint(directory), placement, memory_layout(0, 1).weights};
   }
   /// For at most so many candidates at once. Throws MemoryError when `tokens` do not fit the budget.
   [[nodiscard]] MemoryLayout memory_layout(std::int64_t tokens, std::int64_t candidates) const {
@@ -69,6 +67,7 @@ struct PerplexityScorer::Implementation {
     return fit_memory(description,
                       {.weight_bytes = bytes(placement.weights),
                        .arithmetic_bytes = bytes(placement.arithmetic),
+                       .product_bytes = bytes(placement.products),
                        .candidates = candidates},
                       tokens, memory_budget);
   }
@@ -132,7 +131,7 @@ void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> to
   const auto normed_rows = [&](std::int64_t first, std::int64_t count) {
     return model.final_norm(residuals.index_select(0, rows.narrow(0, first, count)));
   };
-  const auto head = [&](std::int64_t first, std::int64_t count) { return model.output_embedding(first, count); };
+  const auto head = [&](std::int64_t first, std::int64_t count) { return model.output_projection(first, count); };
   const TokenScores tokens_scored = token_nll(normed_rows, head, description.vocabulary,
                                               to_tensor(targets, placement.device), placement, observer.tile_finished);
   const at::Tensor nll = tokens_scored.nll.cpu();
@@ -225,7 +224,7 @@ void PerplexityScorer::Implementation::write_logits(const RescaleFactors& factor
   const at::Tensor residual = model.residual_streams(std::span(document.tokens).first(static_cast<std::size_t>(length)),
                                                      std::span(&frequencies, 1), memory_layout(length, 1).tile_tokens,
                                                      {.tile_finished = [] {}, .clock = untimed});
-  const Projection head(model.output_embedding(0, description.vocabulary), {}, placement);
+  const Projection head = model.output_projection(0, description.vocabulary);
   const at::Tensor product = at::empty({length, description.vocabulary}, residual.options());
   head.write(model.final_norm(residual), product);
   const at::Tensor logits = product.to(at::kFloat).cpu();

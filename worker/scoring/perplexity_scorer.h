@@ -20,8 +20,9 @@ namespace longrope {
 struct ScorerOptions {
   /// Default: "cpu". "cuda" and "cuda:N" are the others; docs/cuda.md says what has run there.
   std::string device = "cpu";
-  /// Default: kFp32. kBf16: weights are rounded to bfloat16; arithmetic is in bfloat16 where the device has it (CUDA,
-  /// AVX512-BF16, AMX), else in float32, which is then both faster and more exact. device_description() says which.
+  /// Default: kFp32. kBf16: weights are rounded to bfloat16. CUDA devices compute in bfloat16; CPUs with AVX512-BF16
+  /// multiply bfloat16 numbers and compute everything else in float32; other CPUs compute in float32, which is then
+  /// both faster and more exact. device_description() says which.
   ComputeDtype dtype = ComputeDtype::kFp32;
   /// Default: kFp64. The precision of angles; kHfFp32 rounds as Hugging Face does.
   AngleMode angles = AngleMode::kFp64;

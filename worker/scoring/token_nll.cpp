@@ -2,7 +2,6 @@
 
 #include "worker/kernels/tile_sizes.h"
 #include "worker/model/cuda_placement.h"
-#include "worker/model/projection.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -24,7 +23,7 @@ std::int64_t tiles(std::int64_t count, std::int64_t tile) { return (count + tile
 /// The arguments of token_nll.
 struct Request {
   const MatrixRows& hidden;
-  const MatrixRows& head;
+  const OutputProjection& head;
   std::int64_t vocabulary;
   const at::Tensor& targets;
   const Placement& placement;
@@ -40,10 +39,10 @@ void for_each_tile(const Request& request, const Take& take) {
   const Placement& placement = request.placement;
   const at::Tensor buffer = at::empty({std::min(rows, kLogitTileRows), std::min(request.vocabulary, kLogitTileColumns)},
                                       at::TensorOptions().dtype(placement.arithmetic).device(placement.device));
-  // Vocabulary outermost: each part of the matrix is brought into the arithmetic dtype once per document.
+  // Vocabulary outermost: each part of the matrix is read, or made ready to be computed with, once per document.
   for (std::int64_t first = 0; first < request.vocabulary; first += kLogitTileColumns) {
     const std::int64_t width = std::min(kLogitTileColumns, request.vocabulary - first);
-    const Projection projection(request.head(first, width), {}, placement);
+    const Projection projection = request.head(first, width);
     for (std::int64_t begin = 0; begin < rows; begin += kLogitTileRows) {
       const std::int64_t count = std::min(kLogitTileRows, rows - begin);
       const at::Tensor logits = buffer.view({-1}).narrow(0, 0, count * width).view({count, width});
@@ -137,11 +136,11 @@ std::int64_t token_nll_tiles(std::int64_t rows, std::int64_t vocabulary) {
   return tiles(rows, kLogitTileRows) * tiles(vocabulary, kLogitTileColumns);
 }
 
-TokenScores token_nll(const MatrixRows& hidden, const MatrixRows& head, std::int64_t vocabulary,
+TokenScores token_nll(const MatrixRows& hidden, const OutputProjection& head, std::int64_t vocabulary,
                       const at::Tensor& targets, const Placement& placement,
                       const std::function<void()>& tile_finished) {
   const Request request{hidden, head, vocabulary, targets, placement, tile_finished};
-  if (const CpuKernels* const kernels = kernels_for(placement.device, placement.arithmetic)) {
+  if (const CpuKernels* const kernels = kernels_for(placement)) {
     return score_on_cpu(*kernels, request);
   }
   if (const CudaKernels* const kernels = cuda_kernels_for(placement.device)) return score_on_cuda(*kernels, request);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "worker/model/placement.h"
+#include "worker/model/projection.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -18,14 +19,15 @@ struct TokenScores {
 
 /// Rows [first, first + count) of a matrix [·, hidden].
 using MatrixRows = std::function<at::Tensor(std::int64_t first, std::int64_t count)>;
+/// The map from hidden states to the logits of words [first, first + count) of the vocabulary.
+using OutputProjection = std::function<Projection(std::int64_t first, std::int64_t count)>;
 
 /// Scores of one target per row; logits = hidden·headᵀ. N = rows, V = vocabulary. `hidden` gives rows of the normed
-/// hidden states in the arithmetic dtype, `head` rows of the output embedding in the weights dtype; each is asked for
-/// tiles, the vocabulary outermost. `targets` [N] int64 in [0, V).
-/// No [N, V] tensor exists: log-sum-exp, the target's logit and the argmax come out of one pass over each tile, in
-/// float32. On the CPU kernels a row's scores have the same bits whatever other rows there are, for any number of
+/// hidden states in the arithmetic dtype; both are asked for tiles, the vocabulary outermost. `targets` [N] int64 in
+/// [0, V). No [N, V] tensor exists: log-sum-exp, the target's logit and the argmax come out of one pass over each tile,
+/// in float32. On the CPU kernels a row's scores have the same bits whatever other rows there are, for any number of
 /// threads.
-[[nodiscard]] TokenScores token_nll(const MatrixRows& hidden, const MatrixRows& head, std::int64_t vocabulary,
+[[nodiscard]] TokenScores token_nll(const MatrixRows& hidden, const OutputProjection& head, std::int64_t vocabulary,
                                     const at::Tensor& targets, const Placement& placement,
                                     const std::function<void()>& tile_finished);
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cctype>
 #include <cmath>
 #include <limits>
@@ -28,9 +29,19 @@ std::vector<float> random_values(std::int64_t count, std::uint32_t seed) {
   return values;
 }
 
-std::vector<float> packed(const std::vector<float>& weight, std::int64_t columns, std::int64_t depth) {
-  std::vector<float> result(static_cast<std::size_t>(panels(columns) * kPanelColumns * depth));
-  pack_panels(weight.data(), columns, depth, 0, panels(columns), result.data());
+/// Numbers that the kernels multiply as they are: rounded to bfloat16 for pairs of it.
+std::vector<float> operand_values(const CpuKernels& kernels, std::int64_t count, std::uint32_t seed) {
+  std::vector<float> values = random_values(count, seed);
+  if (kernels.operands == OperandType::kFloat32) return values;
+  for (float& value : values) value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) & 0xFFFF0000U);
+  return values;
+}
+
+using Operands = std::vector<std::uint32_t>;  // of either type
+
+Operands packed(const CpuKernels& kernels, const std::vector<float>& weight, std::int64_t columns, std::int64_t depth) {
+  Operands result(static_cast<std::size_t>(panels(columns) * kPanelColumns * operand_count(kernels.operands, depth)));
+  pack_panels(weight.data(), columns, depth, 0, panels(columns), kernels.operands, result.data());
   return result;
 }
 
@@ -44,6 +55,7 @@ std::vector<const CpuKernels*> available_kernels() {
   if (avx2_kernels() != nullptr) available = {avx2_kernels(), &kTwelveRowKernels};
 #endif
   if (avx512_kernels() != nullptr) available.push_back(avx512_kernels());
+  if (avx512_bfloat16_kernels() != nullptr) available.push_back(avx512_bfloat16_kernels());
   return available;
 }
 
@@ -65,14 +77,18 @@ struct ProductCase {
   std::int64_t columns;
   bool accumulate;
 
-  [[nodiscard]] std::vector<float> in() const { return random_values(rows * depth, 1); }
-  [[nodiscard]] std::vector<float> weight() const { return random_values(columns * depth, 2); }
+  [[nodiscard]] std::vector<float> in(const CpuKernels& kernels) const {
+    return operand_values(kernels, rows * depth, 1);
+  }
+  [[nodiscard]] std::vector<float> weight(const CpuKernels& kernels) const {
+    return operand_values(kernels, columns * depth, 2);
+  }
   [[nodiscard]] std::vector<float> start() const { return random_values(rows * columns, 3); }
 
   [[nodiscard]] std::vector<float> product(const CpuKernels& kernels, std::int64_t rows_at_once,
                                            std::int64_t panels_at_once) const {
-    const std::vector<float> left = in();
-    const std::vector<float> matrix = packed(weight(), columns, depth);
+    const std::vector<float> left = in(kernels);
+    const Operands matrix = packed(kernels, weight(kernels), columns, depth);
     std::vector<float> out = start();
     for (std::int64_t row = 0; row < rows; row += rows_at_once) {
       for (std::int64_t panel = 0; panel < panels(columns); panel += panels_at_once) {
@@ -93,15 +109,16 @@ struct ProductCase {
   }
 };
 
-// Around every boundary: blocks of 6 and 12 rows, groups of 96 rows, panels of 16 columns, sums of 320 products.
-const std::vector<ProductCase> kProducts = {{1, 1, 1, false},    {5, 7, 16, true},    {6, 319, 17, false},
-                                            {7, 320, 31, true},  {12, 321, 48, true}, {13, 300, 15, false},
-                                            {96, 16, 33, false}, {97, 641, 16, true}, {200, 64, 100, true}};
+// Around every boundary: blocks of 6 and 12 rows, groups of 96 rows, one panel of 16 columns and two, sums of 320
+// operands.
+const std::vector<ProductCase> kProducts = {
+    {1, 1, 1, false},     {5, 7, 16, true},    {6, 319, 17, false}, {7, 320, 31, true},   {12, 321, 48, true},
+    {13, 300, 15, false}, {96, 16, 33, false}, {97, 641, 16, true}, {200, 64, 100, true}, {13, 1281, 33, true}};
 
 TEST_P(CpuKernelsTest, ProductsAgreeWithDoublePrecision) {
   for (const ProductCase& shape : kProducts) {
-    const std::vector<float> in = shape.in();
-    const std::vector<float> weight = shape.weight();
+    const std::vector<float> in = shape.in(*kernels_);
+    const std::vector<float> weight = shape.weight(*kernels_);
     const std::vector<float> out = shape.whole(*kernels_);
     const std::vector<float> start = shape.start();
     for (std::int64_t row = 0; row < shape.rows; ++row) {
@@ -115,7 +132,7 @@ TEST_P(CpuKernelsTest, ProductsAgreeWithDoublePrecision) {
           expected += term;
           magnitude += std::abs(term);
         }
-        // Half a unit in the last place (6e-8) of the running sum for each of up to 320 additions, at worst.
+        // Half a unit in the last place (6e-8) of the running sum for each of up to 640 additions, at worst.
         ASSERT_NEAR(static_cast<double>(at(out, cell)), expected, 1e-6 * magnitude) << shape.rows << "×" << shape.depth;
       }
     }
@@ -131,10 +148,10 @@ TEST_P(CpuKernelsTest, ProductsAreBitEqualInAnyDivision) {
   }
 }
 
-TEST_P(CpuKernelsTest, PackingReadsBfloat16Exactly) {
+TEST(PackPanelsTest, Bfloat16BecomesFloat32Exactly) {
   const std::vector<std::uint16_t> weight = {0x3F80, 0xC000, 0x3E80, 0x0001};  // 1, −2, 0.25, 2^-133 · 2^-0
   std::vector<float> matrix(2 * kPanelColumns, -1.0F);
-  pack_panels(weight.data(), /*columns=*/2, /*depth=*/2, 0, 1, matrix.data());
+  pack_panels(weight.data(), /*columns=*/2, /*depth=*/2, 0, 1, OperandType::kFloat32, matrix.data());
   EXPECT_EQ(at(matrix, 0), 1.0F);
   EXPECT_EQ(at(matrix, kPanelColumns), -2.0F);
   EXPECT_EQ(at(matrix, 1), 0.25F);
@@ -142,16 +159,48 @@ TEST_P(CpuKernelsTest, PackingReadsBfloat16Exactly) {
   EXPECT_EQ(at(matrix, 2), 0.0F);
 }
 
+TEST(PackPanelsTest, PairsFollowTheDepthAndAnOddOneEndsWithZero) {
+  const std::vector<std::uint16_t> weight = {0x3F80, 0xC000, 0x3E80};
+  Operands matrix(2 * kPanelColumns, 1U);
+  pack_panels(weight.data(), /*columns=*/1, /*depth=*/3, 0, 1, OperandType::kBfloat16Pair, matrix.data());
+  EXPECT_EQ(matrix[0], 0xC0003F80U);
+  EXPECT_EQ(matrix[kPanelColumns], 0x3E80U);
+  EXPECT_EQ(matrix[1], 0U);
+}
+
+TEST(PackPanelsTest, FloatsOfPairsAreRoundedToNearestEven) {
+  const auto bits = [](float value) {
+    Operands matrix(kPanelColumns);
+    pack_panels(&value, /*columns=*/1, /*depth=*/1, 0, 1, OperandType::kBfloat16Pair, matrix.data());
+    return matrix[0];
+  };
+  EXPECT_EQ(bits(std::bit_cast<float>(0x3F808000U)), 0x3F80U);  // half way: to even
+  EXPECT_EQ(bits(std::bit_cast<float>(0x3F818000U)), 0x3F82U);
+  EXPECT_EQ(bits(std::bit_cast<float>(0x3F808001U)), 0x3F81U);
+  EXPECT_EQ(bits(std::numeric_limits<float>::infinity()), 0x7F80U);
+  EXPECT_EQ(bits(-std::numeric_limits<float>::max()), 0xFF80U);
+  EXPECT_TRUE(std::isnan(std::bit_cast<float>(bits(std::nanf("")) << 16U)));
+}
+
 struct AttentionCase {
   std::int64_t tokens;
   std::int64_t heads;
   std::int64_t head_dim;
   std::int64_t window;
+  float query_scale = 1.0F;
 
   [[nodiscard]] std::int64_t width() const { return heads * head_dim; }
-  [[nodiscard]] std::vector<float> query() const { return random_values(tokens * width(), 4); }
-  [[nodiscard]] std::vector<float> key() const { return random_values(tokens * head_dim, 5); }
-  [[nodiscard]] std::vector<float> value() const { return random_values(tokens * head_dim, 6); }
+  [[nodiscard]] std::vector<float> query(const CpuKernels& kernels) const {
+    std::vector<float> values = operand_values(kernels, tokens * width(), 4);
+    for (float& value : values) value *= query_scale;
+    return values;
+  }
+  [[nodiscard]] std::vector<float> key(const CpuKernels& kernels) const {
+    return operand_values(kernels, tokens * head_dim, 5);
+  }
+  [[nodiscard]] std::vector<float> value(const CpuKernels& kernels) const {
+    return operand_values(kernels, tokens * head_dim, 6);
+  }
 };
 std::ostream& operator<<(std::ostream& out, const AttentionCase& shape) {
   return out << shape.tokens << " tokens, " << shape.heads << " heads of " << shape.head_dim << ", window "
@@ -164,49 +213,85 @@ const std::vector<AttentionCase> kAttentions = {
     {40, 20, 8, 0}, {97, 1, 64, 1}, {200, 3, 64, 5}, {600, 2, 64, 256}, {530, 1, 16, 257}, {700, 3, 80, 1000},
 };
 
-class AttentionInput {
+/// Keys and values of one head as the kernels keep them, from `rows_at_once` positions at a time.
+class HeadCache {
  public:
-  explicit AttentionInput(const AttentionCase& shape)
-      : shape_(shape),
-        query_(shape.query()),
-        keys_(packed(shape.key(), shape.tokens, shape.head_dim)),
-        values_(static_cast<std::size_t>(shape.tokens * panels(shape.head_dim) * kPanelColumns)) {
-    const std::vector<float> value = shape.value();
-    for (std::int64_t token = 0; token < shape.tokens; ++token) {
-      std::copy_n(value.begin() + token * shape.head_dim, shape.head_dim,
-                  values_.begin() + token * panels(shape.head_dim) * kPanelColumns);
+  HeadCache(const CpuKernels& kernels, const std::vector<float>& key, const std::vector<float>& value,
+            std::int64_t head_dim, std::int64_t rows_at_once)
+      : keys_(size(panels(count(key, head_dim)) * kPanelColumns * operand_count(kernels.operands, head_dim))),
+        values_(size(operand_count(kernels.operands, count(key, head_dim)) * panels(head_dim) * kPanelColumns)) {
+    const std::int64_t positions = count(key, head_dim);
+    for (std::int64_t first = 0; first < positions; first += rows_at_once) {
+      const std::int64_t rows = std::min(rows_at_once, positions - first);
+      const auto head_rows = [&](const std::vector<float>& from, Operands& to) {
+        return HeadRows{{from.data() + first * head_dim, head_dim, rows}, first, head_dim, to.data()};
+      };
+      kernels.store_keys(head_rows(key, keys_));
+      kernels.store_values(head_rows(value, values_));
     }
   }
 
-  [[nodiscard]] std::vector<float> attend(const CpuKernels& kernels, std::int64_t tokens_at_once) const {
+  [[nodiscard]] const Operands& keys() const { return keys_; }
+  [[nodiscard]] const Operands& values() const { return values_; }
+
+ private:
+  static std::int64_t count(const std::vector<float>& key, std::int64_t head_dim) {
+    return static_cast<std::int64_t>(key.size()) / head_dim;
+  }
+  /// Not numbers: what is not written must not count.
+  static Operands size(std::int64_t operands) { return Operands(static_cast<std::size_t>(operands), 0xFFFFFFFFU); }
+
+  Operands keys_;
+  Operands values_;
+};
+
+class AttentionInput {
+ public:
+  AttentionInput(const CpuKernels& kernels, const AttentionCase& shape, std::int64_t rows_at_once = 1000)
+      : kernels_(kernels),
+        shape_(shape),
+        query_(shape.query(kernels)),
+        cache_(kernels, shape.key(kernels), shape.value(kernels), shape.head_dim, rows_at_once) {}
+
+  [[nodiscard]] std::vector<float> attend(std::int64_t tokens_at_once) const {
     std::vector<float> out(query_.size(), std::nanf(""));
     for (std::int64_t token = 0; token < shape_.tokens; token += tokens_at_once) {
-      kernels.attend({.query = {query_.data() + token * shape_.width(), shape_.width(),
-                                std::min(tokens_at_once, shape_.tokens - token)},
-                      .first_position = token,
-                      .heads = shape_.heads,
-                      .head_dim = shape_.head_dim,
-                      .keys = keys_.data(),
-                      .values = values_.data(),
-                      .window = shape_.window,
-                      .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape_.head_dim))),
-                      .out = {out.data() + token * shape_.width(), shape_.width()}});
+      kernels_.attend({.query = {query_.data() + token * shape_.width(), shape_.width(),
+                                 std::min(tokens_at_once, shape_.tokens - token)},
+                       .first_position = token,
+                       .heads = shape_.heads,
+                       .head_dim = shape_.head_dim,
+                       .keys = cache_.keys().data(),
+                       .values = cache_.values().data(),
+                       .window = shape_.window,
+                       .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape_.head_dim))),
+                       .out = {out.data() + token * shape_.width(), shape_.width()}});
     }
     return out;
   }
 
  private:
+  const CpuKernels& kernels_;
   AttentionCase shape_;
   std::vector<float> query_;
-  std::vector<float> keys_;
-  std::vector<float> values_;
+  HeadCache cache_;
+};
+
+struct ExpectedAttention {
+  std::vector<double> result;     // [head_dim]
+  std::vector<double> magnitude;  // Σ weight·|value|
+};
+
+struct AttentionNumbers {
+  std::vector<float> query;
+  std::vector<float> key;
+  std::vector<float> value;
 };
 
 /// One query of one head over all the keys it sees.
-std::vector<double> expected_attention(const AttentionCase& shape, std::int64_t token, std::int64_t head) {
-  const std::vector<float> query = shape.query();
-  const std::vector<float> key = shape.key();
-  const std::vector<float> value = shape.value();
+ExpectedAttention expected_attention(const AttentionCase& shape, const AttentionNumbers& numbers, std::int64_t token,
+                                     std::int64_t head) {
+  const auto& [query, key, value] = numbers;
   const std::int64_t first = shape.window > 0 ? std::max<std::int64_t>(0, token + 1 - shape.window) : 0;
   std::vector<double> weights;
   for (std::int64_t position = first; position <= token; ++position) {
@@ -219,29 +304,37 @@ std::vector<double> expected_attention(const AttentionCase& shape, std::int64_t 
   }
   double total = 0.0;
   for (const double weight : weights) total += weight;
-  std::vector<double> result(static_cast<std::size_t>(shape.head_dim));
-  for (std::int64_t channel = 0; channel < shape.head_dim; ++channel) {
+  const auto width = static_cast<std::size_t>(shape.head_dim);
+  ExpectedAttention expected{std::vector<double>(width), std::vector<double>(width)};
+  for (std::size_t channel = 0; channel < width; ++channel) {
     for (std::size_t index = 0; index < weights.size(); ++index) {
       const std::int64_t position = first + static_cast<std::int64_t>(index);
-      result[static_cast<std::size_t>(channel)] +=
-          weights[index] / total * static_cast<double>(at(value, position * shape.head_dim + channel));
+      const double term =
+          weights[index] / total *
+          static_cast<double>(at(value, position * shape.head_dim + static_cast<std::int64_t>(channel)));
+      expected.result[channel] += term;
+      expected.magnitude[channel] += std::abs(term);
     }
   }
-  return result;
+  return expected;
 }
 
 TEST_P(CpuKernelsTest, AttentionAgreesWithFullSoftmaxInDoublePrecision) {
+  // A weight that is rounded to bfloat16 is off by up to 2^-8.
+  const double relative = kernels_->operands == OperandType::kFloat32 ? 0.0 : 4e-3;
   for (const AttentionCase& shape : kAttentions) {
-    const std::vector<float> out = AttentionInput(shape).attend(*kernels_, shape.tokens);
+    const std::vector<float> out = AttentionInput(*kernels_, shape).attend(shape.tokens);
+    const AttentionNumbers numbers{shape.query(*kernels_), shape.key(*kernels_), shape.value(*kernels_)};
     // The first and last tokens, and those around blocks of keys; all heads.
     for (const std::int64_t token : {std::int64_t{0}, std::int64_t{5}, std::int64_t{255}, std::int64_t{256},
                                      std::int64_t{511}, std::int64_t{512}, shape.tokens - 2, shape.tokens - 1}) {
       if (token < 0 || token >= shape.tokens) continue;
       for (std::int64_t head = 0; head < shape.heads; ++head) {
-        const std::vector<double> expected = expected_attention(shape, token, head);
-        for (std::int64_t channel = 0; channel < shape.head_dim; ++channel) {
-          ASSERT_NEAR(static_cast<double>(at(out, token * shape.width() + head * shape.head_dim + channel)),
-                      expected[static_cast<std::size_t>(channel)], 3e-6)
+        const ExpectedAttention expected = expected_attention(shape, numbers, token, head);
+        for (std::size_t channel = 0; channel < expected.result.size(); ++channel) {
+          const std::int64_t cell = token * shape.width() + head * shape.head_dim + static_cast<std::int64_t>(channel);
+          ASSERT_NEAR(static_cast<double>(at(out, cell)), expected.result[channel],
+                      3e-6 + relative * expected.magnitude[channel])
               << shape << ", token " << token << ", head " << head;
         }
       }
@@ -251,29 +344,39 @@ TEST_P(CpuKernelsTest, AttentionAgreesWithFullSoftmaxInDoublePrecision) {
 
 TEST_P(CpuKernelsTest, AttentionIsBitEqualInAnyDivision) {
   for (const AttentionCase& shape : kAttentions) {
-    const AttentionInput input(shape);
-    const std::vector<float> whole = input.attend(*kernels_, shape.tokens);
+    const AttentionInput input(*kernels_, shape);
+    const std::vector<float> whole = input.attend(shape.tokens);
     for (const std::int64_t tokens_at_once : {1, 5, 64, 250}) {
-      EXPECT_EQ(input.attend(*kernels_, tokens_at_once), whole) << shape << ", " << tokens_at_once << " at once";
+      EXPECT_EQ(input.attend(tokens_at_once), whole) << shape << ", " << tokens_at_once << " at once";
     }
+    for (const std::int64_t rows_at_once : {1, 5, 48}) {
+      EXPECT_EQ(AttentionInput(*kernels_, shape, rows_at_once).attend(shape.tokens), whole) << shape;
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, AttentionWithLargeScoresIsBitEqualInAnyDivision) {
+  // Rounded products of largest score and scale are then no longer exact.
+  for (AttentionCase shape : kAttentions) {
+    shape.query_scale = 37.0F;
+    const AttentionInput input(*kernels_, shape);
+    EXPECT_EQ(input.attend(5), input.attend(shape.tokens)) << shape;
   }
 }
 
 TEST_P(CpuKernelsTest, LargeScoresDoNotOverflowTheSoftmax) {
   // Scores up to ±1e4: without the running maximum exp() is infinite.
   const std::vector<float> query = {1e4F, 1e4F, -1e4F};
-  const std::vector<float> keys = packed({1.0F, 0.5F, -1.0F}, 3, 1);
-  std::vector<float> values(3 * kPanelColumns);
-  for (std::int64_t position = 0; position < 3; ++position) {
-    at(values, position * kPanelColumns) = static_cast<float>(position);
-  }
+  const HeadCache cache(*kernels_, {1.0F, 0.5F, -1.0F}, {0.0F, 1.0F, 2.0F}, /*head_dim=*/1, 3);
   std::vector<float> out(3);
   kernels_->attend({.query = {query.data(), 1, 3},
                     .head_dim = 1,
-                    .keys = keys.data(),
-                    .values = values.data(),
+                    .keys = cache.keys().data(),
+                    .values = cache.values().data(),
                     .out = {out.data(), 1}});
-  EXPECT_EQ(out, (std::vector<float>{0.0F, 0.0F, 2.0F}));
+  EXPECT_EQ(out[0], 0.0F);
+  EXPECT_EQ(out[1], 0.0F);
+  EXPECT_NEAR(out[2], 2.0F, 2e-3F);  // half a unit in the last place of 1e4 in the exponent, times the value
 }
 
 TEST_P(CpuKernelsTest, RmsNormAgreesWithDoublePrecision) {
@@ -373,12 +476,11 @@ TEST_P(CpuKernelsTest, ValuesThatAreNotNumbersAreNeverLost) {
   const float nan = std::nanf("");
   const std::vector<float> query = {1.0F};
   std::vector<float> out(1);
-  const std::vector<float> keys = packed({nan}, 1, 1);
-  const std::vector<float> values(kPanelColumns, 1.0F);
+  const HeadCache cache(*kernels_, {nan}, {1.0F}, /*head_dim=*/1, 1);
   kernels_->attend({.query = {query.data(), 1, 1},
                     .head_dim = 1,
-                    .keys = keys.data(),
-                    .values = values.data(),
+                    .keys = cache.keys().data(),
+                    .values = cache.values().data(),
                     .out = {out.data(), 1}});
   EXPECT_TRUE(std::isnan(out[0]));
 
@@ -395,11 +497,10 @@ TEST_P(CpuKernelsTest, ValuesThatAreNotNumbersAreNeverLost) {
   }
 }
 
-TEST_P(CpuKernelsTest, EveryInstructionSetGivesTheSameBits) {
-  if (avx2_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has no AVX2";
+TEST_P(CpuKernelsTest, EveryInstructionSetGivesTheSameBitsOfFloat32Operands) {
+  if (kernels_->operands != OperandType::kFloat32) return;  // there is one with pairs
   for (const AttentionCase& shape : kAttentions) {
-    const AttentionInput input(shape);
-    EXPECT_EQ(input.attend(*kernels_, 64), input.attend(*avx2_kernels(), 64)) << shape;
+    EXPECT_EQ(AttentionInput(*kernels_, shape).attend(64), AttentionInput(*avx2_kernels(), shape).attend(64)) << shape;
   }
   for (const ProductCase& shape : kProducts) {
     EXPECT_EQ(shape.whole(*kernels_), shape.whole(*avx2_kernels())) << shape.rows << "×" << shape.depth;
@@ -449,12 +550,16 @@ TEST(CpuKernelsDispatchTest, Avx512IsTestedToo) {
   }
 }
 
-TEST(CpuKernelsDispatchTest, TheWidestInstructionSetIsTaken) {
-  if (avx512_kernels() != nullptr) {
-    EXPECT_EQ(cpu_kernels(), avx512_kernels());
-  } else {
-    EXPECT_EQ(cpu_kernels(), avx2_kernels());
+TEST(CpuKernelsDispatchTest, Bfloat16IsTestedToo) {
+  if (avx512_bfloat16_kernels() == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor has no AVX512-BF16; its kernels were not tested";
   }
+}
+
+TEST(CpuKernelsDispatchTest, TheWidestInstructionSetIsTaken) {
+  const CpuKernels* const widest = avx512_kernels() != nullptr ? avx512_kernels() : avx2_kernels();
+  EXPECT_EQ(cpu_kernels(OperandType::kFloat32), widest);
+  EXPECT_EQ(cpu_kernels(OperandType::kBfloat16Pair), avx512_bfloat16_kernels());
 }
 
 }  // namespace

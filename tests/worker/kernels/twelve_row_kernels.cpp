@@ -1,20 +1,16 @@
-#include "worker/kernels/flash_attention.h"
-#include "worker/kernels/matrix_product.h"
-#include "worker/kernels/row_kernels.h"
+#include "worker/kernels/cpu_kernel_table.h"
 
 namespace longrope {
 
-/// AVX2 in the blocks of twelve rows that AVX-512 takes: all of its kernels but the instructions themselves, on a
-/// processor without them.
+/// AVX2 in the blocks of twelve rows and two panels that AVX-512 takes: all of its kernels but the instructions
+/// themselves, on a processor without them.
 struct TwelveRows : Avx2 {
   static constexpr const char* kName = "AVX2 in blocks of twelve rows";
   static constexpr int kRows = Avx2::kRows * 2;
+  static constexpr int kPanels = 2;
 };
 
-extern const CpuKernels kTwelveRowKernels = {
-    TwelveRows::kName,  multiply<TwelveRows>, attend<TwelveRows>,     rms_norm<TwelveRows>,
-    rotate<TwelveRows>, gate<TwelveRows>,     add_logits<TwelveRows>,
-};
+extern const CpuKernels kTwelveRowKernels = kernel_table<Float32Operands<TwelveRows>>();
 
 /// exp() of the kernels, by itself.
 void exponentials(const float* in, std::int64_t panels, float* out) {

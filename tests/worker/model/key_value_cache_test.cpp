@@ -82,24 +82,32 @@ TEST_P(KeyValueCacheTest, AttentionAgreesWithFullMatrixInDoublePrecision) {
 }
 
 TEST_P(KeyValueCacheTest, TorchKernelsAgreeWithinBfloat16) {
-  // What runs on CUDA and on CPUs with bfloat16 products: tiles join what came before by their sums of exponentials.
-  const Placement placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16};
+  // What runs on CUDA: tiles join what came before by their sums of exponentials.
+  const Placement placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16, .products = at::kBFloat16};
   const at::Tensor exact = expected();
   const at::Tensor difference = attend(placement, 300).to(at::kDouble) - exact;
   EXPECT_LT((difference.square().mean().sqrt() / exact.square().mean().sqrt()).item<double>(), 0.02);
 }
 
 TEST_P(KeyValueCacheTest, AttentionIsBitEqualForAnyTileAndNumberOfThreads) {
-  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
-  const at::Tensor whole = attend({}, GetParam().tokens);
-  for (const int threads : {1, 2, 3}) {
-    at::set_num_threads(threads);
-    for (const std::int64_t tile : {64, 192, 301}) EXPECT_TRUE(at::equal(attend({}, tile), whole)) << tile;
+  if (cpu_kernels(OperandType::kFloat32) == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  }
+  for (const at::ScalarType products : {at::kFloat, at::kBFloat16}) {
+    const Placement placement{.products = products};
+    if (kernels_for(placement) == nullptr) continue;  // kernels_test says that this processor has none for bfloat16
+    const at::Tensor whole = attend(placement, GetParam().tokens);
+    for (const int threads : {1, 2, 3}) {
+      at::set_num_threads(threads);
+      for (const std::int64_t tile : {64, 192, 301}) EXPECT_TRUE(at::equal(attend(placement, tile), whole)) << tile;
+    }
   }
 }
 
 TEST(KeyValueCacheThreadsTest, ThreadsShareTheWork) {
-  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  if (cpu_kernels(OperandType::kFloat32) == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  }
   at::set_num_threads(2);
   KeyValueCache cache(800, 1, 16, {});
   const at::Tensor rows = at::randn({800, 1, 16});

@@ -50,20 +50,44 @@ TEST(MemoryEstimateTest, WeightsAreThoseOfEveryProjectionAndTheEmbedding) {
 
 TEST(MemoryEstimateTest, StreamingHoldsOneLayerInsteadOfAll) {
   const MemoryEstimate held = estimate_memory(small_model(), {.weight_bytes = 2}, 4096);
-  const MemoryEstimate streamed = estimate_memory(small_model(), {.weight_bytes = 2, .stream_weights = true}, 4096);
+  const MemoryEstimate streamed =
+      estimate_memory(small_model(), {.weight_bytes = 2, .weights = WeightSource::kFiles}, 4096);
   EXPECT_EQ(streamed.weights, 0);
   EXPECT_EQ(streamed.layer, held.layer / 4 * 6);  // two more bytes to four
   EXPECT_LT(streamed.total(), held.total());
 }
 
 TEST(MemoryEstimateTest, WeightsAreStreamedWhenTheyWouldTakeHalfTheBudget) {
-  EXPECT_FALSE(fit_memory(small_model(), {}, 4096, 4 * kGibibyte).stream_weights);
-  EXPECT_TRUE(fit_memory(small_model(), {}, 4096, kGibibyte / 2).stream_weights);
+  EXPECT_NE(fit_memory(small_model(), {}, 4096, 4 * kGibibyte).weights, WeightSource::kFiles);
+  EXPECT_EQ(fit_memory(small_model(), {}, 4096, kGibibyte / 2).weights, WeightSource::kFiles);
+}
+
+TEST(MemoryEstimateTest, WeightsAreKeptReadyWhereTheyFitAndTakeNoMoreThanAsRead) {
+  const auto source = [](const MemoryLayout& wanted, std::int64_t budget) {
+    return fit_memory(small_model(), wanted, 4096, budget).weights;
+  };
+  EXPECT_EQ(source({}, 4 * kGibibyte), WeightSource::kReady);
+  // Without the lm_head, which is there a second time as the embedding, they fit.
+  const std::int64_t as_read = estimate_memory(small_model(), {}, 1).weights;
+  EXPECT_EQ(source({}, 2 * as_read), WeightSource::kMemory);
+  EXPECT_EQ(source({.weight_bytes = 2}, 4 * kGibibyte), WeightSource::kMemory);
+  EXPECT_EQ(source({.weight_bytes = 2, .product_bytes = 2}, 4 * kGibibyte), WeightSource::kReady);
+}
+
+TEST(MemoryEstimateTest, ReadyWeightsNeedNoLayerBesideThem) {
+  const MemoryEstimate ready = estimate_memory(small_model(), {.weights = WeightSource::kReady}, 4096);
+  EXPECT_EQ(ready.layer, 0);
+  const MemoryEstimate as_read = estimate_memory(small_model(), {}, 4096);
+  EXPECT_EQ(ready.weights, as_read.weights + 4 * 49152 * 576);
+}
+
+TEST(MemoryEstimateTest, KeysAndValuesTakeTheBytesOfProducts) {
+  EXPECT_EQ(estimate_memory(small_model(), {.product_bytes = 2}, 65536).per_token - 16, 4 * 576 + 2 * 2 * 3 * 64);
 }
 
 TEST(MemoryEstimateTest, TilesShrinkBeforeADocumentIsRefused) {
   const ModelDescription model = small_model();
-  const std::int64_t comfortable = estimate_memory(model, {.stream_weights = true}, 65536).total();
+  const std::int64_t comfortable = estimate_memory(model, {.weights = WeightSource::kFiles}, 65536).total();
   EXPECT_EQ(fit_memory(model, {}, 65536, comfortable).tile_tokens, MemoryLayout{}.tile_tokens);
   const MemoryLayout tight = fit_memory(model, {}, 65536, comfortable - 1);
   EXPECT_LT(tight.tile_tokens, MemoryLayout{}.tile_tokens);
@@ -74,7 +98,8 @@ TEST(MemoryEstimateTest, CandidatesShareWeightsLayerAndTile) {
   const MemoryEstimate one = estimate_memory(small_model(), {}, 65536);
   const MemoryEstimate three = estimate_memory(small_model(), {.candidates = 3}, 65536);
   EXPECT_EQ(three.weights + three.layer, one.weights + one.layer);
-  EXPECT_LT(three.tile, 2 * one.tile);
+  // Beside the tile each has its own cos and sin.
+  EXPECT_LT(three.tile, 2 * one.tile + 2 * 65536 * 64 * 4);
   EXPECT_EQ(three.tokens * three.per_token, 3 * one.tokens * one.per_token);
 }
 
@@ -116,7 +141,7 @@ TEST(MemoryEstimateTest, RefusalNamesNeedBudgetAndTheLongestLengthThatFits) {
 
 TEST(MemoryEstimateTest, NeedNeverReadsAsWhatIsAvailable) {
   const std::int64_t smallest =
-      estimate_memory(small_model(), {.stream_weights = true, .tile_tokens = 192}, 65536).total();
+      estimate_memory(small_model(), {.weights = WeightSource::kFiles, .tile_tokens = 192}, 65536).total();
   const std::string message = refused(65536, smallest - 1);
   std::smatch found;
   ASSERT_TRUE(std::regex_search(message, found, std::regex(": (.+ MiB) needed .*, (.+ MiB) available"))) << message;

@@ -115,7 +115,9 @@ TEST(RotationBodyAgainstTorchTest, TransposedFrequenciesRotateBack) {
 }
 
 TEST(RowOperationsBitsTest, RowsAreBitEqualForAnyNumberAtOnceAndOfThreads) {
-  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  if (cpu_kernels(OperandType::kFloat32) == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  }
   const at::Tensor in = at::randn({100, 2 * 75});
   const at::Tensor weight = at::randn({2 * 75});
   const auto in_tiles = [&](std::int64_t tile) {

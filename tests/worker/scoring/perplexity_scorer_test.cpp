@@ -25,7 +25,7 @@ using ::testing::HasSubstr;
 
 // Relative error of an NLL sum in float32 against double precision: a few roundings of 6e-8 per token, partly averaged.
 constexpr double kFloat32Tolerance = 2e-6;
-// bfloat16 arithmetic, where the CPU has it: the bound on agreement with other bfloat16 engines.
+// bfloat16 products, where the CPU has them: the bound on agreement with other bfloat16 engines.
 constexpr double kBfloat16Tolerance = 2e-3;
 
 struct Case {
@@ -176,9 +176,9 @@ TEST_F(PerplexityScorerTest, Bfloat16RoundsTheWeights) {
   PerplexityScorer scorer(directory_, {.dtype = ComputeDtype::kBf16});
   const ScoreResult result = scorer.score(factors_, document_, 50, progress_);
   reference.round_weights_to_bf16();
-  const bool float32_arithmetic = scorer.device_description().find("Float arithmetic") != std::string::npos;
+  const bool bfloat16_products = scorer.device_description().find("BFloat16 products") != std::string::npos;
   expect_equal(result, expected_score(reference, factors_, document_, 50),
-               float32_arithmetic ? kFloat32Tolerance : kBfloat16Tolerance);
+               bfloat16_products ? kBfloat16Tolerance : kFloat32Tolerance);
 }
 
 TEST_F(PerplexityScorerTest, DescriptionNamesTorchDeviceAndDtypes) {
@@ -356,7 +356,9 @@ TEST_F(PerplexityScorerTest, ProgressEndsWhereItIsExpected) {
 }
 
 TEST_F(PerplexityScorerTest, CandidatesAtOnceGiveWhatEachGivesAlone) {
-  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  if (cpu_kernels(OperandType::kFloat32) == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  }
   const std::vector<RescaleFactors> candidates = {factors_, rising_factors(32, 1.0, 0, 1.0), factors_,
                                                   rising_factors(32, 16.0, 0, 1.3), rising_factors(32, 2.0, 9, 1.0)};
   const Document document = random_document(1200, 61, 5);

@@ -24,10 +24,10 @@ struct Case {
 TokenScores score(
     const at::Tensor& hidden, const at::Tensor& embedding, const at::Tensor& targets, const Placement& placement = {},
     const std::function<void()>& tile_finished = [] {}) {
-  const auto rows_of = [](const at::Tensor& matrix) {
-    return [matrix](std::int64_t first, std::int64_t count) { return matrix.narrow(0, first, count); };
-  };
-  return token_nll(rows_of(hidden.to(placement.arithmetic)), rows_of(embedding.to(placement.weights)),
+  const at::Tensor states = hidden.to(placement.arithmetic);
+  const Projection head(embedding.to(placement.weights), {}, placement);
+  return token_nll([&](std::int64_t first, std::int64_t count) { return states.narrow(0, first, count); },
+                   [&](std::int64_t first, std::int64_t count) { return head.outputs(first, count); },
                    embedding.size(0), targets, placement, tile_finished);
 }
 
@@ -79,14 +79,17 @@ TEST(TokenNllRowsTest, LowestIdWinsATie) {
   for (const std::int64_t id : {7, 9, 8192}) embedding[id].fill_(2.0);
   const at::Tensor targets = at::tensor({7, 9, 8192, 0}, at::TensorOptions().dtype(at::kLong));
   // The CPU kernels, and Torch's with exactly representable logits.
-  for (const Placement& placement : {Placement{}, Placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16}}) {
+  for (const Placement& placement :
+       {Placement{}, Placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16, .products = at::kBFloat16}}) {
     const at::Tensor is_argmax = score(hidden, embedding, targets, placement).is_argmax;
     for (std::int64_t row = 0; row < 4; ++row) EXPECT_EQ(is_argmax[row].item<bool>(), row == 0) << row;
   }
 }
 
 TEST(TokenNllRowsTest, ARowIsBitEqualWhateverOtherRowsThereAre) {
-  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  if (cpu_kernels(OperandType::kFloat32) == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  }
   const at::Tensor hidden = at::randn({800, 40});
   const at::Tensor embedding = at::randn({5000, 40});
   const at::Tensor targets = at::randint(5000, {800}, at::TensorOptions().dtype(at::kLong));
@@ -110,7 +113,8 @@ TEST(TokenNllBodyTest, TheCudaKernelsBodyScoresAsTorchDoes) {
   at::Tensor targets = at::randint(kWords, {kRows}, at::TensorOptions().dtype(at::kLong));
   targets.narrow(0, 0, kRows / 2).copy_(logits.to(at::kFloat).argmax(1).narrow(0, 0, kRows / 2));
   const TokenScores expected =
-      score(hidden, embedding, targets, Placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16});
+      score(hidden, embedding, targets,
+            Placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16, .products = at::kBFloat16});
 
   std::vector<LogitState> rows(kRows, no_logits());
   const LogitTile tile{.logits = logits.const_data_ptr(),

@@ -95,7 +95,9 @@ TYPED_TEST(RotationBodyTest, RotatesPairsOfAllHeadsAndLeavesTheRest) {
 }
 
 TEST(RotationBodyAgainstCpuKernelsTest, Float32HasTheBitsOfTheCpuKernels) {
-  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  if (cpu_kernels(OperandType::kFloat32) == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  }
   const std::vector<float> frequencies = {1.0F, 0.3F, 0.1F, 0.01F, 0.001F};
   const RotaryAngles<float> angles{frequencies.data(), frequencies.data(), 1.1F, 0};
   std::vector<float> rows = random_elements<float>(kTokens * kStride, 1.0F);
@@ -109,7 +111,8 @@ TEST(RotationBodyAgainstCpuKernelsTest, Float32HasTheBitsOfTheCpuKernels) {
       sin.push_back(values.sin);
     }
   }
-  cpu_kernels()->rotate({expected.data(), kStride}, kTokens, kHeads, kHeadDim, cos.data(), sin.data(), kPairs);
+  cpu_kernels(OperandType::kFloat32)
+      ->rotate({expected.data(), kStride}, kTokens, kHeads, kHeadDim, cos.data(), sin.data(), kPairs);
   rotate_rows(rows, angles);
   EXPECT_EQ(rows, expected);
 }
@@ -162,7 +165,9 @@ TYPED_TEST(LogitsBodyTest, AgreesWithDoublePrecisionForAnyTile) {
 }
 
 TEST(LogitsBodyAgainstCpuKernelsTest, HostileLogitsGiveWhatTheCpuKernelsGive) {
-  if (cpu_kernels() == nullptr) GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  if (cpu_kernels(OperandType::kFloat32) == nullptr) {
+    GTEST_SKIP() << "NOT RUN: this processor has none of the CPU kernels' instructions";
+  }
   constexpr std::int64_t kColumns = 600;
   constexpr std::int64_t kWidth = 300;
   const float nan = std::nanf("");
@@ -180,7 +185,8 @@ TEST(LogitsBodyAgainstCpuKernelsTest, HostileLogitsGiveWhatTheCpuKernelsGive) {
     const std::int64_t target = 550;
     LogitState expected = no_logits();
     for (std::int64_t first = 0; first < kColumns; first += kWidth) {
-      cpu_kernels()->add_logits({logits.data() + first, kColumns, 1}, first, kWidth, &target, &expected);
+      cpu_kernels(OperandType::kFloat32)
+          ->add_logits({logits.data() + first, kColumns, 1}, first, kWidth, &target, &expected);
     }
     const LogitState state = states_of(logits, kColumns, kWidth, {target}).front();
     const float nll = negative_log_likelihood(state);
