@@ -1,5 +1,6 @@
 #include "finetune/training_pass.h"
 
+#include "finetune/attention.h"
 #include "finetune/rotation.h"
 #include "finetune/training_memory.h"
 
@@ -74,13 +75,12 @@ at::Tensor TrainingPass::attention(const LayerWeights& weights, const at::Tensor
                                             .split_with_sizes({query_heads, key_value_heads, key_value_heads}, 2);
   const auto turned = [&](const at::Tensor& part, const at::Tensor& head_norm) {
     const at::Tensor scaled = head_norm.defined() ? norm(part, head_norm).to(part.scalar_type()) : part;
-    return rotated(scaled, rotary).transpose(1, 2);  // [B, heads, T, head_dim]
+    return rotated(scaled, rotary);
   };
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      turned(heads[0], weights.query_norm), turned(heads[1], weights.key_norm), heads[2].transpose(1, 2),
-      /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/true, /*scale=*/std::nullopt,
-      /*enable_gqa=*/query_heads != key_value_heads);
-  return linear(mixed.transpose(1, 2).reshape({normed.size(0), normed.size(1), -1}), weights.attention_output);
+  const CpuKernels* const kernels = kernels_for({.device = normed.device(), .products = arithmetic_.products});
+  const at::Tensor mixed =
+      attended(turned(heads[0], weights.query_norm), turned(heads[1], weights.key_norm), heads[2], kernels);
+  return linear(mixed.reshape({normed.size(0), normed.size(1), -1}), weights.attention_output);
 }
 
 at::Tensor TrainingPass::feed_forward(const LayerWeights& weights, const at::Tensor& normed) const {

@@ -16,8 +16,8 @@ struct TrainingArithmetic {
 };
 
 /// Forward and backward through the model of worker/model/transformer.h: the same weights, rotary tables and formulas,
-/// with the scorer's rotation (rotation.h) and else Torch's operations, and their gradients. Sliding windows are not
-/// applied, as in a search. B = sequences, T = tokens of each. Not thread-safe.
+/// with the scorer's rotation (rotation.h) and attention (attention.h) and else Torch's operations, and their
+/// gradients. Sliding windows are not applied, as in a search. B = sequences, T = tokens of each. Not thread-safe.
 class TrainingPass {
  public:
   /// Holds on to the tensors of `parameters` and adds to their gradients.

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "worker/kernels/cpu_kernels.h"
+
+#include <ATen/core/Tensor.h>
+
+namespace longrope {
+
+/// Exact causal attention of each sequence by itself, softmax(q·kᵀ/√D)·v, with its gradient. `queries` [B, T, H, D],
+/// `keys` and `values` [B, T, K, D], any floating dtype; H is a multiple of K, query head h reads key-value head h / (H
+/// / K). Result [B, T, H, D], that dtype. `kernels` compute, on the CPU, with the same bits for any number of threads;
+/// nullptr: Torch's do. For the backward pass it keeps its arguments, the result and one float32 for each token and
+/// query head.
+[[nodiscard]] at::Tensor attended(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                                  const CpuKernels* kernels);
+
+}  // namespace longrope
