@@ -96,4 +96,4 @@ def run_llama_cpp(folder, length, dtype, threads):
         logits = numpy.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (end - begin, vocabulary))[:scored]
         targets = tokens[begin + 1 : begin + 1 + scored]
         nll_sum += torch.nn.functional.cross_entropy(torch.from_numpy(logits), targets, reduction="sum").item()
-    print_measurement(nll_sum, length, time.perf_counter() - start)
+    print_measurement(nll_sum, length - 1, time.perf_counter() - start)

@@ -16,12 +16,12 @@ def measure(command):
     return json.loads(finished.stdout)
 
 
-def print_measurement(nll_sum, length, seconds):
+def print_measurement(nll_sum, scored_tokens, seconds):
     """Prints the measurement of this process as the "total" of `longrope score --json`."""
     # Not getrusage: its maximum survives exec and would be that of the process which started this one.
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
     peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
-    print(json.dumps({"nll_sum": nll_sum, "scored_tokens": length - 1, "seconds": seconds, "peak_memory_bytes": peak}))
+    print(json.dumps({"nll_sum": nll_sum, "scored_tokens": scored_tokens, "seconds": seconds, "peak_memory_bytes": peak}))
 
 
 def estimated_bytes(folder, length):

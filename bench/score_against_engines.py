@@ -7,12 +7,17 @@ llama.cpp as bench/llama_cpp_reference.py says.
 
     python bench/score_against_engines.py --lengths 2048,8192 --dtypes fp32 --threads 2 --repeats 3
 
-Writes bench/results/<date>-score-against-engines-<dtypes>-<lengths>.md.
+Small documents of a checkpoint, of which the first warms up and is not timed:
+
+    python bench/score_against_engines.py --model models/byte-llama --documents 9 --lengths 512,2048 --engines transformers
+
+Writes bench/results/<date>-score-against-engines-[<model>-]<dtypes>-<lengths>.md.
 """
 
 import argparse
 import datetime
 import importlib.metadata
+import json
 import pathlib
 import platform
 import shlex
@@ -43,19 +48,22 @@ SHAPE = {
 }
 
 
-def make_inputs(folder, length, shape=SHAPE):
-    """A random checkpoint and one random document; the same for everyone who runs this."""
+def make_inputs(folder, length, shape=SHAPE, model=None, documents=1):
+    """A random checkpoint, or `model`, and random documents; the same for everyone who runs this."""
     import numpy
     import torch
     from safetensors.numpy import save_file
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(SEED)
-    config = LlamaConfig(**shape, bos_token_id=0, eos_token_id=0)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "model")
-    tokens = numpy.random.default_rng(SEED).integers(0, shape["vocab_size"], length, dtype=numpy.int32)
+    if model:
+        (folder / "model").symlink_to(model.resolve())
+    else:
+        torch.manual_seed(SEED)
+        config = LlamaConfig(**shape, bos_token_id=0, eos_token_id=0)
+        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "model")
+    tokens = numpy.random.default_rng(SEED).integers(0, shape["vocab_size"], (documents, length), dtype=numpy.int32)
     save_file(
-        {"random": tokens},
+        {"random" if documents == 1 else f"random-{index}": row for index, row in enumerate(tokens)},
         folder / "documents.safetensors",
         metadata={"format": "longrope-documents/1", "tokenizer_digest": "random", "source": "random"},
     )
@@ -71,15 +79,28 @@ def run_transformers(folder, length, dtype, threads):
     torch.set_grad_enabled(False)
     torch_dtype = getattr(torch, TORCH_DTYPES[dtype])
     model = LlamaForCausalLM.from_pretrained(folder / "model", dtype=torch_dtype, attn_implementation="sdpa").eval()
-    tokens = load_file(folder / "documents.safetensors")["random"][:length].long()
-    start = time.perf_counter()
-    hidden = model.model(tokens[None], use_cache=False).last_hidden_state[0]
+    documents = load_file(folder / "documents.safetensors")
     nll_sum = 0.0
-    for begin in range(0, length - 1, LOGIT_CHUNK):
-        end = min(begin + LOGIT_CHUNK, length - 1)
-        logits = model.lm_head(hidden[begin:end]).float()
-        nll_sum += torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum").item()
-    print_measurement(nll_sum, length, time.perf_counter() - start)
+    start = time.perf_counter()
+    for index, name in enumerate(sorted(documents)):
+        if index == 1:  # the first of several warms up
+            nll_sum, start = 0.0, time.perf_counter()
+        tokens = documents[name][:length].long()
+        hidden = model.model(tokens[None], use_cache=False).last_hidden_state[0]
+        for begin in range(0, length - 1, LOGIT_CHUNK):
+            end = min(begin + LOGIT_CHUNK, length - 1)
+            logits = model.lm_head(hidden[begin:end]).float()
+            nll_sum += torch.nn.functional.cross_entropy(logits, tokens[begin + 1 : end + 1], reduction="sum").item()
+    print_measurement(nll_sum, max(1, len(documents) - 1) * (length - 1), time.perf_counter() - start)
+
+
+def measure_longrope(command):
+    """The "total" of `longrope score --json`, without the first of several documents, which warms up."""
+    result = measure(command)
+    total, documents = result["total"], result["documents"][1:]
+    if documents:
+        total |= {key: sum(document[key] for document in documents) for key in ("nll_sum", "scored_tokens", "seconds")}
+    return total
 
 
 def product_peak(dtype, threads):
@@ -105,13 +126,13 @@ def product_peak(dtype, threads):
     return 2 * 4096**3 / min(seconds)
 
 
-def operations(length):
+def operations(shape, length):
     """FLOPs of one forward pass with causal attention and the lm_head."""
-    heads, kv_heads, head_dim = (SHAPE[key] for key in ("num_attention_heads", "num_key_value_heads", "head_dim"))
-    hidden, intermediate, layers = (SHAPE[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    heads, kv_heads, head_dim = (shape[key] for key in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+    hidden, intermediate, layers = (shape[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     weights = hidden * head_dim * (2 * heads + 2 * kv_heads) + 3 * hidden * intermediate
     attention = 4 * heads * head_dim * length * (length + 1) // 2
-    return layers * (2 * weights * length + attention) + 2 * hidden * SHAPE["vocab_size"] * (length - 1)
+    return layers * (2 * weights * length + attention) + 2 * hidden * shape["vocab_size"] * (length - 1)
 
 
 def compare(folder, length, dtype, arguments):
@@ -128,29 +149,32 @@ def compare(folder, length, dtype, arguments):
     measured = {engine: [] for engine in ("longrope", *arguments.engines)}
     for repeat in range(arguments.repeats):
         for engine, results in measured.items():
-            results.append(measure(ours)["total"] if engine == "longrope" else measure([*reference, engine]))
+            results.append(measure_longrope(ours) if engine == "longrope" else measure([*reference, engine]))
             seconds = results[-1]["seconds"]
             print(f"{length} tokens {dtype} repeat {repeat + 1}: {engine} {seconds:.2f} s", flush=True)
     for engine, results in measured.items():
-        if any(result["scored_tokens"] != length - 1 for result in results):
-            raise SystemExit(f"{engine} did not score {length - 1} tokens: {results}")
+        expected = max(1, arguments.documents - 1) * (length - 1)
+        if any(result["scored_tokens"] != expected for result in results):
+            raise SystemExit(f"{engine} did not score {expected} tokens: {results}")
     if len({result["nll_sum"] for result in measured["longrope"]}) != 1:
         raise SystemExit(f"longrope gave another NLL in another process: {measured['longrope']}")
     return measured
 
 
-def rows(length, dtype, measured, peak):
+def rows(length, dtype, measured, peak, arguments):
+    timed = max(1, arguments.documents - 1)
+
     def middle(engine, key):
         return statistics.median(result[key] for result in measured[engine])
 
     lines = []
     for engine, results in measured.items():
         seconds = [result["seconds"] for result in results]
-        speed = operations(length) / statistics.median(seconds)
+        speed = timed * operations(arguments.shape, length) / statistics.median(seconds)
         difference = results[0]["nll_sum"] / measured["longrope"][0]["nll_sum"] - 1
         lines.append(
             f"| {length} | {dtype} | {engine} | {statistics.median(seconds):.2f} ({min(seconds):.2f}–{max(seconds):.2f}) "
-            f"| {middle(engine, 'seconds') / middle('longrope', 'seconds'):.2f} | {length / middle(engine, 'seconds'):.0f} "
+            f"| {middle(engine, 'seconds') / middle('longrope', 'seconds'):.2f} | {timed * length / middle(engine, 'seconds'):.0f} "
             f"| {speed / 1e9:.0f} | {100 * speed / peak:.0f} % | {round(middle(engine, 'peak_memory_bytes') / 2**20)} "
             f"| {difference:+.1e} |"
         )
@@ -176,8 +200,10 @@ def report(measurements, arguments, peaks):
     commit = output_of(["git", "rev-parse", "--short", "HEAD"]) or "none"
     changed = " with uncommitted changes" if output_of(["git", "status", "--porcelain"]) else ""
     versions = {name: importlib.metadata.version(name) for name in ("torch", *(PACKAGES[e] for e in arguments.engines))}
+    timed = arguments.documents - 1
+    documents = "One document" if timed == 0 else f"{timed} documents, after one that warms up,"
     lines = [
-        "# Scoring one document: longrope beside other engines",
+        "# Scoring documents: longrope beside other engines",
         "",
         f"{today}, commit {commit}{changed}. Command: `{shlex.join(['python', *sys.argv])}`",
         "",
@@ -187,8 +213,9 @@ def report(measurements, arguments, peaks):
         + ". Product 4096³, the better of Torch's and oneDNN's, measured between the rows (the best seen): "
         + ", ".join(f"{dtype} {peak / 1e9:.0f} GF/s" for dtype, peak in peaks.items()) + ".",
         "",
-        "Model: random Llama, " + ", ".join(f"{key} {value}" for key, value in SHAPE.items()) + ". One document of random "
-        f"tokens. {arguments.repeats} process(es) of each, in turn; seconds are median (minimum–maximum) of the forward "
+        f"Model: {f'`{arguments.model}`' if arguments.model else 'random Llama'}, "
+        + ", ".join(f"{key} {arguments.shape[key]}" for key in SHAPE if key in arguments.shape)
+        + f". {documents} of random tokens. {arguments.repeats} process(es) of each, in turn; seconds are median (minimum–maximum) of the forward "
         "pass and loss, without loading; peak memory is the process's, with loading. NLL differences are relative to "
         "longrope's.",
         "",
@@ -198,7 +225,7 @@ def report(measurements, arguments, peaks):
         "| tokens | dtype | engine | seconds | times longrope's | tokens/s | GF/s | of the product's | peak MiB "
         "| NLL difference |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        *(line for measurement in measurements for line in rows(*measurement, peaks[measurement[1]])),
+        *(line for measurement in measurements for line in rows(*measurement, peaks[measurement[1]], arguments)),
         "",
         "Where the time of longrope goes (`longrope score --timings`, the median process):",
         "",
@@ -207,7 +234,8 @@ def report(measurements, arguments, peaks):
         *(line for measurement in measurements for line in phases(*measurement, peaks[measurement[1]])),
     ]
     RESULTS.mkdir(parents=True, exist_ok=True)
-    what = f"{arguments.dtypes}-{arguments.lengths}".replace(",", "-")
+    model = f"{arguments.model.name}-" if arguments.model else ""
+    what = f"{model}{arguments.dtypes}-{arguments.lengths}".replace(",", "-")
     path = RESULTS / f"{today}-score-against-engines-{what}.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
@@ -220,6 +248,9 @@ def main():
     parser.add_argument("--dtypes", default="bf16,fp32", help="comma-separated (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of each engine (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="processes of each engine (default: %(default)s)")
+    parser.add_argument("--model", type=pathlib.Path, help="a checkpoint [a random Llama of 135 million parameters]")
+    parser.add_argument("--documents", type=int, default=1, help="documents; the first of several is not timed "
+                        "(default: %(default)s)")
     parser.add_argument("--engines", default=",".join(PACKAGES), help="beside longrope (default: %(default)s)")
     parser.add_argument("--reference", choices=PACKAGES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
@@ -233,9 +264,14 @@ def main():
         return
     if not LONGROPE.exists():
         raise SystemExit(f"there is no release build: {LONGROPE} (make build)")
+    if arguments.documents > 1 and "llama.cpp" in arguments.engines:
+        raise SystemExit("--documents must be 1 beside llama.cpp: it is given one document")
+    arguments.shape = SHAPE
+    if arguments.model:
+        arguments.shape = json.loads((arguments.model / "config.json").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="longrope-bench-") as name:
         folder = pathlib.Path(name)
-        make_inputs(folder, max(lengths))
+        make_inputs(folder, max(lengths), arguments.shape, arguments.model, arguments.documents)
         measured = []
         peaks = {dtype: product_peak(dtype, arguments.threads) for dtype in dtypes}
         for length in lengths:
