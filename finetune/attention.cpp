@@ -42,8 +42,9 @@ template <typename Run>
 void for_each_place(const at::Tensor& queries, const at::Tensor& keys, const Run& run) {
   const std::int64_t heads = keys.size(2);
   at::parallel_for(0, queries.size(0) * heads, 1, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t task = first; task < last; ++task)
+    for (std::int64_t task = first; task < last; ++task) {
       run(Place{task / heads, task % heads, queries.size(2) / heads});
+    }
   });
 }
 
