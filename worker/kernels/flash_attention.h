@@ -74,10 +74,11 @@ class ScoreBlock {
 
   float* scores(std::int64_t row) { return scores_ + row * kKeyBlock; }
   Operand* weights(std::int64_t row) {
-    if constexpr (kInPlace)
+    if constexpr (kInPlace) {
       return scores(row);
-    else
+    } else {
       return weights_ + row * kWeights;
+    }
   }
 
  private:
