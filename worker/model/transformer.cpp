@@ -74,11 +74,17 @@ Transformer::Transformer(const ModelDescription& description, Checkpoint checkpo
       final_norm_(checkpoint_.load(kFinalNormName, {description.hidden_size}, placement.weights, placement.device)
                       .to(placement.arithmetic)) {
   // Every tensor is read once in any case: a broken checkpoint is refused now, not in the middle of a search.
-  const at::Tensor embedding = load_embedding(kEmbeddingName);
-  const at::Tensor output = description_.tied_embeddings ? embedding : load_embedding(kOutputEmbeddingName);
-  if (source_ != WeightSource::kFiles) embedding_ = embedding;
-  if (source_ == WeightSource::kMemory) output_embedding_ = output;
-  if (source_ == WeightSource::kReady) output_projection_.emplace(output, at::Tensor(), placement_);
+  // What is not kept is released before the next is read.
+  const auto keep_output = [&](const at::Tensor& output) {
+    if (source_ == WeightSource::kMemory) output_embedding_ = output;
+    if (source_ == WeightSource::kReady) output_projection_.emplace(output, at::Tensor(), placement_);
+  };
+  const auto keep_embedding = [&](const at::Tensor& embedding) {
+    if (source_ != WeightSource::kFiles) embedding_ = embedding;
+    if (description_.tied_embeddings) keep_output(embedding);
+  };
+  keep_embedding(load_embedding(kEmbeddingName));
+  if (!description_.tied_embeddings) keep_output(load_embedding(kOutputEmbeddingName));
   for (std::int64_t index = 0; index < description_.layers; ++index) {
     LayerWeights weights = load_layer(checkpoint_, description_, index, placement_);
     if (source_ == WeightSource::kReady) layers_.emplace_back(weights, placement_, window_of(index));
