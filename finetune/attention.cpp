@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -16,10 +15,6 @@ using torch::autograd::variable_list;
 
 /// A tensor [B, T, heads, D] as float32, heads side by side.
 at::Tensor numbers(const at::Tensor& heads) { return heads.to(at::kFloat).contiguous(); }
-
-float scale_of(const at::Tensor& queries) {
-  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(queries.size(3))));
-}
 
 /// One key-value head of one sequence, and the query heads that read it.
 struct Place {
@@ -62,8 +57,8 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     const std::int64_t head_dim = query.size(3);
     const auto operands = [](std::int64_t count) { return std::vector<std::int32_t>(static_cast<std::size_t>(count)); };
     for_each_place(query, key, [&](const Place& place) {
-      auto kept_keys = operands(panels(tokens) * operand_count(kernels->operands, head_dim) * kPanelColumns);
-      auto kept_values = operands(operand_count(kernels->operands, tokens) * panels(head_dim) * kPanelColumns);
+      auto kept_keys = operands(key_operands(kernels->operands, tokens, head_dim));
+      auto kept_values = operands(value_operands(kernels->operands, tokens, head_dim));
       kernels->store_keys({read(place.key_rows(key), tokens), 0, head_dim, kept_keys.data()});
       kernels->store_values({read(place.key_rows(value), tokens), 0, head_dim, kept_values.data()});
       kernels->attend({.query = read(place.query_rows(query), tokens),
@@ -71,7 +66,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
                        .head_dim = head_dim,
                        .keys = kept_keys.data(),
                        .values = kept_values.data(),
-                       .scale = scale_of(query),
+                       .scale = attention_scale(query.size(3)),
                        .out = place.query_rows(out),
                        .log_sums = place.query_rows(log_sums)});
     });
@@ -103,7 +98,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
                                 .out_gradient = read(place.query_rows(out_gradient), tokens),
                                 .heads = place.group,
                                 .head_dim = query.size(3),
-                                .scale = scale_of(query),
+                                .scale = attention_scale(query.size(3)),
                                 .query_gradient = place.query_rows(query_gradient),
                                 .key_gradient = place.key_rows(key_gradient),
                                 .value_gradient = place.key_rows(value_gradient)});

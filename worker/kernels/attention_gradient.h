@@ -35,8 +35,9 @@ template <typename Arithmetic>
 struct PackedPanels {
   using Operand = typename Arithmetic::Operand;
   PackedPanels(const ConstRows& rows, std::int64_t head_dim)
-      : along_head_dim(panels(rows.rows) * kPanelColumns * operands<Arithmetic>(head_dim)),
-        along_rows(operands<Arithmetic>(panels(rows.rows) * kPanelColumns) * panels(head_dim) * kPanelColumns) {
+      : along_head_dim(key_operands(Arithmetic::kType, rows.rows, head_dim)),
+        // Whole panels of rows, as the columns of scores that they multiply.
+        along_rows(value_operands(Arithmetic::kType, panels(rows.rows) * kPanelColumns, head_dim)) {
     store_keys<Arithmetic>({rows, 0, head_dim, along_head_dim.data()});
     store_values<Arithmetic>({rows, 0, head_dim, along_rows.data()});
   }
@@ -148,20 +149,17 @@ class HeadGradient {
 
   void multiply_by_panels(std::int64_t rows, const Operand* in, std::int64_t in_stride, const Operand* matrix,
                           std::int64_t block, std::int64_t first, std::int64_t filled, float* out) const {
-    constexpr std::int64_t kColumns = Arithmetic::kPanels * kPanelColumns;
     const std::int64_t depth = operands<Arithmetic>(gradient_.head_dim);
-    for (std::int64_t column = first; column < filled; column += kColumns) {
-      multiply_block<Arithmetic>(rows, {.in = in,
-                                        .in_stride = in_stride,
-                                        .matrix = matrix + (block + column) * depth,
-                                        .matrix_stride = kPanelColumns,
-                                        .panel_stride = depth * kPanelColumns,
-                                        .depth = depth,
-                                        .kept = nullptr,
-                                        .out = out + column,
-                                        .out_stride = kQueryBlock,
-                                        .columns = smaller(kColumns, filled - column)});
-    }
+    multiply_rows<Arithmetic>(rows, {.in = in,
+                                     .in_stride = in_stride,
+                                     .matrix = matrix + (block + first) * depth,
+                                     .matrix_stride = kPanelColumns,
+                                     .panel_stride = depth * kPanelColumns,
+                                     .depth = depth,
+                                     .kept = nullptr,
+                                     .out = out + first,
+                                     .out_stride = kQueryBlock,
+                                     .columns = filled - first});
   }
 
   /// out[key + row] += Σ over queries weights[row][query] · matrix[query].
@@ -174,19 +172,16 @@ class HeadGradient {
 
   void add_along_rows(std::int64_t rows, const Operand* in, std::int64_t in_stride, const Operand* matrix,
                       std::int64_t depth, float* out, std::int64_t out_stride) const {
-    constexpr std::int64_t kColumns = Arithmetic::kPanels * kPanelColumns;
-    for (std::int64_t column = 0; column < gradient_.head_dim; column += kColumns) {
-      multiply_block<Arithmetic>(rows, {.in = in,
-                                        .in_stride = in_stride,
-                                        .matrix = matrix + column,
-                                        .matrix_stride = value_stride(),
-                                        .panel_stride = kPanelColumns,
-                                        .depth = depth,
-                                        .kept = kAllKept,
-                                        .out = out + column,
-                                        .out_stride = out_stride,
-                                        .columns = smaller(kColumns, gradient_.head_dim - column)});
-    }
+    multiply_rows<Arithmetic>(rows, {.in = in,
+                                     .in_stride = in_stride,
+                                     .matrix = matrix,
+                                     .matrix_stride = value_stride(),
+                                     .panel_stride = kPanelColumns,
+                                     .depth = depth,
+                                     .kept = kAllKept,
+                                     .out = out,
+                                     .out_stride = out_stride,
+                                     .columns = gradient_.head_dim});
   }
 
   /// The score gradients of a tile with queries as rows, as operands along the keys.
@@ -242,11 +237,13 @@ void attend_backward(const AttentionGradient& gradient) {
   clear(gradient.value_gradient, gradient.head_dim);
   const PackedRows<Arithmetic> keys(gradient.key, gradient.head_dim);
   const PackedRows<Arithmetic> values(gradient.value, gradient.head_dim);
-  const PackedPanels<Arithmetic> key_panels(gradient.key, gradient.head_dim);
+  Scratch<Arithmetic, typename Arithmetic::Operand> keys_along_rows(
+      value_operands(Arithmetic::kType, tokens, gradient.head_dim));
+  store_values<Arithmetic>({gradient.key, 0, gradient.head_dim, keys_along_rows.data()});
   for (std::int64_t head = 0; head < gradient.heads; ++head) {
     HeadGradient<Arithmetic> head_gradient(gradient, head);
     for (std::int64_t key = 0; key < tokens; key += kKeyTile) {
-      head_gradient.add(key, smaller(kKeyTile, tokens - key), keys, values, key_panels.along_rows.data());
+      head_gradient.add(key, smaller(kKeyTile, tokens - key), keys, values, keys_along_rows.data());
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "worker/kernels/cpu_kernels.h"
 
 #include <bit>
+#include <cmath>
 
 namespace longrope {
 
@@ -62,6 +63,10 @@ void write_panels(std::int64_t columns, std::int64_t depth, std::int64_t first_p
 }
 
 }  // namespace
+
+float attention_scale(std::int64_t head_dim) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+}
 
 const CpuKernels* cpu_kernels(OperandType operands) {
   if (operands == OperandType::kBfloat16Pair) return avx512_bfloat16_kernels();

@@ -42,6 +42,15 @@ enum class OperandType : std::uint8_t { kFloat32, kBfloat16Pair };
   return (numbers + numbers_per_operand(type) - 1) / numbers_per_operand(type);
 }
 
+/// Operands of the keys of one key-value head, and of its values, for so many positions: what store_keys() and
+/// store_values() write.
+[[nodiscard]] constexpr std::int64_t key_operands(OperandType type, std::int64_t positions, std::int64_t head_dim) {
+  return panels(positions) * operand_count(type, head_dim) * kPanelColumns;
+}
+[[nodiscard]] constexpr std::int64_t value_operands(OperandType type, std::int64_t positions, std::int64_t head_dim) {
+  return operand_count(type, positions) * panels(head_dim) * kPanelColumns;
+}
+
 /// out[r][c] = start + Σ_k in[r][k]·matrix[k][c] for the columns of panels [first_panel, last_panel).
 struct Product {
   ConstRows in;                  // [rows, depth]
@@ -116,6 +125,9 @@ struct CpuKernels {
   void (*add_logits)(const ConstRows& logits, std::int64_t first_column, std::int64_t columns,
                      const std::int64_t* targets, LogitState* states);
 };
+
+/// The scale of attention, 1/√head_dim.
+[[nodiscard]] float attention_scale(std::int64_t head_dim);
 
 /// The fastest kernels of this processor for these operands, or nullptr: float32 needs AVX2 with FMA or AVX-512F, pairs
 /// of bfloat16 AVX512-BF16.

@@ -91,7 +91,6 @@ template <typename Arithmetic>
 void attend_to_block(const Attention& attention, const QueryRows<Arithmetic>& group, std::int64_t block,
                      ScoreBlock<Arithmetic>& scratch) {
   using Operand = typename Arithmetic::Operand;
-  constexpr std::int64_t kColumns = Arithmetic::kPanels * kPanelColumns;
   const auto clamp = [](std::int64_t value, std::int64_t high) {
     return value < 0 ? 0 : (value < high ? value : high);
   };
@@ -103,19 +102,17 @@ void attend_to_block(const Attention& attention, const QueryRows<Arithmetic>& gr
   if (first >= last) return;
   const std::int64_t filled = panels(last) * kPanelColumns;
   const std::int64_t depth = operands<Arithmetic>(attention.head_dim);
-  for (std::int64_t key = first; key < filled; key += kColumns) {
-    multiply_block<Arithmetic>(group.rows,
-                               {.in = group.packed,
-                                .in_stride = group.packed_stride,
-                                .matrix = static_cast<const Operand*>(attention.keys) + (block + key) * depth,
-                                .matrix_stride = kPanelColumns,
-                                .panel_stride = depth * kPanelColumns,
-                                .depth = depth,
-                                .kept = nullptr,
-                                .out = scratch.scores(0) + key,
-                                .out_stride = kKeyBlock,
-                                .columns = smaller(kColumns, filled - key)});
-  }
+  multiply_rows<Arithmetic>(group.rows,
+                            {.in = group.packed,
+                             .in_stride = group.packed_stride,
+                             .matrix = static_cast<const Operand*>(attention.keys) + (block + first) * depth,
+                             .matrix_stride = kPanelColumns,
+                             .panel_stride = depth * kPanelColumns,
+                             .depth = depth,
+                             .kept = nullptr,
+                             .out = scratch.scores(0) + first,
+                             .out_stride = kKeyBlock,
+                             .columns = filled - first});
   float kept[Arithmetic::kRows];
   for (std::int64_t row = 0; row < group.rows; ++row) {
     const std::int64_t position = group.position + row;
@@ -127,18 +124,16 @@ void attend_to_block(const Attention& attention, const QueryRows<Arithmetic>& gr
   const std::int64_t stride = panels(attention.head_dim) * kPanelColumns;
   const Operand* const values =
       static_cast<const Operand*>(attention.values) + (block + first) / Arithmetic::kNumbers * stride;
-  for (std::int64_t column = 0; column < attention.head_dim; column += kColumns) {
-    multiply_block<Arithmetic>(group.rows, {.in = scratch.weights(0) + first / Arithmetic::kNumbers,
-                                            .in_stride = ScoreBlock<Arithmetic>::kWeights,
-                                            .matrix = values + column,
-                                            .matrix_stride = stride,
-                                            .panel_stride = kPanelColumns,
-                                            .depth = operands<Arithmetic>(last - first),
-                                            .kept = kept,
-                                            .out = group.out + column,
-                                            .out_stride = attention.out.stride,
-                                            .columns = smaller(kColumns, attention.head_dim - column)});
-  }
+  multiply_rows<Arithmetic>(group.rows, {.in = scratch.weights(0) + first / Arithmetic::kNumbers,
+                                         .in_stride = ScoreBlock<Arithmetic>::kWeights,
+                                         .matrix = values,
+                                         .matrix_stride = stride,
+                                         .panel_stride = kPanelColumns,
+                                         .depth = operands<Arithmetic>(last - first),
+                                         .kept = kept,
+                                         .out = group.out,
+                                         .out_stride = attention.out.stride,
+                                         .columns = attention.head_dim});
 }
 
 /// What one pass over the keys needs beside its results; made once for all passes.

@@ -84,6 +84,8 @@ void product_rows(std::int64_t rows, const ProductBlock<Arithmetic>& block) {
   }
 }
 
+inline constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
 /// A block of up to Arithmetic::kRows rows and Arithmetic::kPanels panels.
 template <typename Arithmetic>
 void multiply_block(std::int64_t rows, const ProductBlock<Arithmetic>& block) {
@@ -95,7 +97,17 @@ void multiply_block(std::int64_t rows, const ProductBlock<Arithmetic>& block) {
   }
 }
 
-inline constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+/// Up to Arithmetic::kRows rows and any number of columns.
+template <typename Arithmetic>
+void multiply_rows(std::int64_t rows, ProductBlock<Arithmetic> block) {
+  constexpr std::int64_t kColumns = Arithmetic::kPanels * kPanelColumns;
+  for (std::int64_t left = block.columns; left > 0; left -= kColumns) {
+    block.columns = smaller(kColumns, left);
+    multiply_block<Arithmetic>(rows, block);
+    block.matrix += Arithmetic::kPanels * block.panel_stride;
+    block.out += kColumns;
+  }
+}
 
 inline constexpr float kAllKept[16] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
                                        1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};

@@ -18,8 +18,8 @@ struct Float32Operands : Isa {
   using Panel = typename Isa::Panel;
   using Operand = float;
   using OperandPanel = Panel;
-  static constexpr std::int64_t kNumbers = 1;  // numbers of one operand
   static constexpr OperandType kType = OperandType::kFloat32;
+  static constexpr std::int64_t kNumbers = numbers_per_operand(kType);
 
   static OperandPanel load_operands(const Operand* from) { return Isa::load(from); }
   static OperandPanel broadcast_operand(Operand value) { return Isa::broadcast(value); }
@@ -56,8 +56,8 @@ struct Bfloat16Operands : Avx512 {
   struct OperandPanel {
     __m512bh all;
   };
-  static constexpr std::int64_t kNumbers = 2;
   static constexpr OperandType kType = OperandType::kBfloat16Pair;
+  static constexpr std::int64_t kNumbers = numbers_per_operand(kType);
 
   static OperandPanel load_operands(const Operand* from) {
     return {reinterpret_cast<__m512bh>(_mm512_loadu_si512(from))};
@@ -71,7 +71,7 @@ struct Bfloat16Operands : Avx512 {
   }
 
   static void store_as_operands(Operand* to, Panel numbers) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(numbers.all)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded(numbers.all));
   }
   /// Writes `count` consecutive numbers of a row as operands, and zeros up to the next multiple of 16 numbers.
   static void pack(const float* from, std::int64_t count, Operand* to) {
@@ -82,19 +82,15 @@ struct Bfloat16Operands : Avx512 {
 
   static void put(const float* from, std::int64_t count, std::int64_t filled, std::int64_t place, Operand* to) {
     for (std::int64_t first = 0; first < filled; first += kPanelColumns) {
-      const __m512i numbers = _mm512_cvtepu16_epi32(
-          reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(present(count - first), from + first))));
+      const __m512i numbers = low_halves(_mm512_maskz_loadu_ps(present(count - first), from + first));
       const __m512i before = _mm512_loadu_si512(to + first);
       _mm512_storeu_si512(to + first, place == 0 ? numbers : _mm512_or_si512(before, _mm512_slli_epi32(numbers, 16)));
     }
   }
 
   static void join(const float* first, const float* second, Operand* to) {
-    const auto rounded = [](const float* from) {
-      return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(from))));
-    };
-    __m512i pair = rounded(first);
-    if (second != nullptr) pair = _mm512_or_si512(pair, _mm512_slli_epi32(rounded(second), 16));
+    __m512i pair = low_halves(_mm512_loadu_ps(first));
+    if (second != nullptr) pair = _mm512_or_si512(pair, _mm512_slli_epi32(low_halves(_mm512_loadu_ps(second)), 16));
     _mm512_storeu_si512(to, pair);
   }
 
@@ -113,6 +109,9 @@ struct Bfloat16Operands : Avx512 {
   }
 
  private:
+  static __m256i rounded(__m512 numbers) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(numbers)); }
+  /// Each number in the low half of an operand of its own.
+  static __m512i low_halves(__m512 numbers) { return _mm512_cvtepu16_epi32(rounded(numbers)); }
   /// The lanes that hold numbers when so many are left.
   static __mmask16 present(std::int64_t left) {
     if (left <= 0) return 0;
@@ -146,7 +145,7 @@ class Scratch {
 /// Operands that hold so many numbers.
 template <typename Arithmetic>
 constexpr std::int64_t operands(std::int64_t numbers) {
-  return (numbers + Arithmetic::kNumbers - 1) / Arithmetic::kNumbers;
+  return operand_count(Arithmetic::kType, numbers);
 }
 
 }  // namespace longrope

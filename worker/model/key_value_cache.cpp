@@ -6,7 +6,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace longrope {
 namespace {
@@ -52,8 +51,8 @@ KeyValueCache::KeyValueCache(std::int64_t tokens, std::int64_t key_value_heads, 
   if (kernels_ != nullptr) {
     const at::TensorOptions options = at::TensorOptions().dtype(kOperandTensor);
     const OperandType type = kernels_->operands;
-    keys_ = at::empty({key_value_heads, panels(tokens), operand_count(type, head_dim), kPanelColumns}, options);
-    values_ = at::empty({key_value_heads, operand_count(type, tokens), panels(head_dim) * kPanelColumns}, options);
+    keys_ = at::empty({key_value_heads, key_operands(type, tokens, head_dim)}, options);
+    values_ = at::empty({key_value_heads, value_operands(type, tokens, head_dim)}, options);
   } else {
     const at::TensorOptions options = at::TensorOptions().dtype(placement.arithmetic).device(placement.device);
     keys_ = at::empty({key_value_heads, tokens, head_dim}, options);
@@ -76,7 +75,7 @@ void KeyValueCache::store(std::int64_t begin, const at::Tensor& keys, const at::
   at::parallel_for(begin / kPanelColumns, panels(begin + count), 1, [&](std::int64_t first, std::int64_t last) {
     const std::int64_t position = std::max(begin, first * kPanelColumns);
     const std::int64_t end = std::min(begin + count, last * kPanelColumns);
-    const auto rows_of = [&](const at::Tensor& tensor, std::int64_t head, const at::Tensor& out) {
+    const auto head_rows = [&](const at::Tensor& tensor, std::int64_t head, const at::Tensor& out) {
       const float* const from =
           tensor.const_data_ptr<float>() + (position - begin) * tensor.stride(0) + head * tensor.stride(1);
       return HeadRows{.in = {from, tensor.stride(0), end - position},
@@ -85,8 +84,8 @@ void KeyValueCache::store(std::int64_t begin, const at::Tensor& keys, const at::
                       .out = out.data_ptr<std::int32_t>() + head * out.stride(0)};
     };
     for (std::int64_t head = 0; head < keys.size(1); ++head) {
-      kernels_->store_keys(rows_of(keys, head, keys_));
-      kernels_->store_values(rows_of(values, head, values_));
+      kernels_->store_keys(head_rows(keys, head, keys_));
+      kernels_->store_values(head_rows(values, head, values_));
     }
   });
 }
@@ -146,7 +145,7 @@ void KeyValueCache::attend_with_kernels(std::int64_t begin, const at::Tensor& qu
                         .keys = keys_.const_data_ptr<std::int32_t>() + head * keys_.stride(0),
                         .values = values_.const_data_ptr<std::int32_t>() + head * values_.stride(0),
                         .window = window,
-                        .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim_))),
+                        .scale = attention_scale(head_dim_),
                         .out = {out.data_ptr<float>() + token * out.stride(0) + channel, out.stride(0)}});
       piece_finished();
     }

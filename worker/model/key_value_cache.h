@@ -37,8 +37,8 @@ class KeyValueCache {
 
   const CpuKernels* kernels_;  // Torch's compute without
   std::int64_t head_dim_;
-  at::Tensor keys_;    // [K, T, D]; CPU kernels: operands [K, ⌈T / 16⌉, D / n, 16] (cpu_kernels.h)
-  at::Tensor values_;  // [K, T, D]; CPU kernels: operands [K, T / n, 16·⌈D / 16⌉]
+  at::Tensor keys_;    // [K, T, D]; CPU kernels: [K, key_operands()] (cpu_kernels.h)
+  at::Tensor values_;  // [K, T, D]; CPU kernels: [K, value_operands()]
 };
 
 }  // namespace longrope
