@@ -1,3 +1,4 @@
+#include "tests/worker/kernels/kernel_inputs.h"
 #include "worker/kernels/cpu_kernels.h"
 
 #include <gtest/gtest.h>
@@ -6,7 +7,6 @@
 #include <cmath>
 #include <cstdint>
 #include <ostream>
-#include <random>
 #include <vector>
 
 namespace longrope {
@@ -24,14 +24,6 @@ struct GradientCase {
 std::ostream& operator<<(std::ostream& out, const GradientCase& shape) {
   return out << shape.tokens << " tokens, " << shape.heads << " heads of " << shape.head_dim << ", window "
              << shape.window;
-}
-
-std::vector<float> random_values(std::int64_t count, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(count));
-  std::ranges::generate(values, [&] { return normal(random); });
-  return values;
 }
 
 /// The numbers that go in, and gradients of Σ out∘out_gradient.
@@ -104,21 +96,17 @@ Gradients<double> expected_gradients(const GradientCase& shape, const Attended& 
 }
 
 Gradients<float> gradients(const CpuKernels& kernels, const GradientCase& shape, const Attended& in) {
-  const auto operands = [](std::int64_t count) { return std::vector<std::uint32_t>(static_cast<std::size_t>(count)); };
   const ConstRows key{in.key.data(), shape.head_dim, shape.tokens};
   const ConstRows value{in.value.data(), shape.head_dim, shape.tokens};
   const ConstRows query{in.query.data(), shape.width(), shape.tokens};
-  auto keys = operands(panels(shape.tokens) * kPanelColumns * operand_count(kernels.operands, shape.head_dim));
-  auto values = operands(operand_count(kernels.operands, shape.tokens) * panels(shape.head_dim) * kPanelColumns);
-  kernels.store_keys({key, 0, shape.head_dim, keys.data()});
-  kernels.store_values({value, 0, shape.head_dim, values.data()});
+  const HeadCache cache(kernels, in.key, in.value, shape.head_dim, shape.tokens);
   std::vector<float> out(in.query.size());
   std::vector<float> log_sums(static_cast<std::size_t>(shape.tokens * shape.heads));
   kernels.attend({.query = query,
                   .heads = shape.heads,
                   .head_dim = shape.head_dim,
-                  .keys = keys.data(),
-                  .values = values.data(),
+                  .keys = cache.keys().data(),
+                  .values = cache.values().data(),
                   .window = shape.window,
                   .scale = static_cast<float>(shape.scale()),
                   .out = {out.data(), shape.width()},
@@ -151,13 +139,6 @@ double relative_error(const std::vector<float>& a, const std::vector<double>& b)
   return std::sqrt(difference / size);
 }
 
-std::vector<const CpuKernels*> available_kernels() {
-  std::vector<const CpuKernels*> available;
-  for (const CpuKernels* const kernels : {avx2_kernels(), avx512_kernels(), avx512_bfloat16_kernels()}) {
-    if (kernels != nullptr) available.push_back(kernels);
-  }
-  return available;
-}
 // Around tiles of 96 keys, blocks of 256 queries, groups of 12; every head_dim of the known families; one key-value
 // head for one query head and for several; windows.
 const std::vector<GradientCase> kShapes = {{2, 1, 64, 0},    {13, 3, 6, 0},    {97, 1, 80, 0},  {257, 2, 96, 0},
@@ -200,17 +181,14 @@ TEST(AttentionGradientTest, LogSumsAreThoseOfTheScores) {
     total += std::exp(score * shape.scale());
   }
   for (const CpuKernels* const kernels : available_kernels()) {
-    std::vector<std::uint32_t> keys(static_cast<std::size_t>(48 * 16));
-    std::vector<std::uint32_t> values(keys.size());
-    kernels->store_keys({{in.key.data(), 16, 40}, 0, 16, keys.data()});
-    kernels->store_values({{in.value.data(), 16, 40}, 0, 16, values.data()});
+    const HeadCache cache(*kernels, in.key, in.value, shape.head_dim, shape.tokens);
     std::vector<float> out(in.query.size());
     std::vector<float> log_sums(80);
     kernels->attend({.query = {in.query.data(), shape.width(), 40},
                      .heads = 2,
                      .head_dim = 16,
-                     .keys = keys.data(),
-                     .values = values.data(),
+                     .keys = cache.keys().data(),
+                     .values = cache.values().data(),
                      .scale = static_cast<float>(shape.scale()),
                      .out = {out.data(), shape.width()},
                      .log_sums = {log_sums.data(), 2}});

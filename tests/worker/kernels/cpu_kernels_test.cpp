@@ -1,5 +1,7 @@
 #include "worker/kernels/cpu_kernels.h"
 
+#include "tests/worker/kernels/kernel_inputs.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,19 +17,10 @@ namespace longrope {
 
 #ifdef LONGROPE_X86_KERNELS
 // twelve_row_kernels.cpp
-extern const CpuKernels kTwelveRowKernels;
 void exponentials(const float* in, std::int64_t panels, float* out);
 #endif
 
 namespace {
-
-std::vector<float> random_values(std::int64_t count, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<std::size_t>(count));
-  std::ranges::generate(values, [&] { return normal(random); });
-  return values;
-}
 
 /// Numbers that the kernels multiply as they are: rounded to bfloat16 for pairs of it.
 std::vector<float> operand_values(const CpuKernels& kernels, std::int64_t count, std::uint32_t seed) {
@@ -37,8 +30,6 @@ std::vector<float> operand_values(const CpuKernels& kernels, std::int64_t count,
   return values;
 }
 
-using Operands = std::vector<std::uint32_t>;  // of either type
-
 Operands packed(const CpuKernels& kernels, const std::vector<float>& weight, std::int64_t columns, std::int64_t depth) {
   Operands result(static_cast<std::size_t>(panels(columns) * kPanelColumns * operand_count(kernels.operands, depth)));
   pack_panels(weight.data(), columns, depth, 0, panels(columns), kernels.operands, result.data());
@@ -47,17 +38,6 @@ Operands packed(const CpuKernels& kernels, const std::vector<float>& weight, std
 
 float& at(std::vector<float>& values, std::int64_t index) { return values[static_cast<std::size_t>(index)]; }
 float at(const std::vector<float>& values, std::int64_t index) { return values[static_cast<std::size_t>(index)]; }
-
-/// The kernels that this processor can run; Avx512IsTestedToo says aloud when AVX-512 is missing.
-std::vector<const CpuKernels*> available_kernels() {
-  std::vector<const CpuKernels*> available;
-#ifdef LONGROPE_X86_KERNELS
-  if (avx2_kernels() != nullptr) available = {avx2_kernels(), &kTwelveRowKernels};
-#endif
-  if (avx512_kernels() != nullptr) available.push_back(avx512_kernels());
-  if (avx512_bfloat16_kernels() != nullptr) available.push_back(avx512_bfloat16_kernels());
-  return available;
-}
 
 class CpuKernelsTest : public ::testing::TestWithParam<const CpuKernels*> {
  protected:
@@ -211,38 +191,6 @@ std::ostream& operator<<(std::ostream& out, const AttentionCase& shape) {
 const std::vector<AttentionCase> kAttentions = {
     {1, 1, 64, 0},  {7, 3, 6, 0},   {255, 1, 80, 0}, {257, 4, 96, 0},   {300, 3, 128, 0},  {513, 2, 256, 0},
     {40, 20, 8, 0}, {97, 1, 64, 1}, {200, 3, 64, 5}, {600, 2, 64, 256}, {530, 1, 16, 257}, {700, 3, 80, 1000},
-};
-
-/// Keys and values of one head as the kernels keep them, from `rows_at_once` positions at a time.
-class HeadCache {
- public:
-  HeadCache(const CpuKernels& kernels, const std::vector<float>& key, const std::vector<float>& value,
-            std::int64_t head_dim, std::int64_t rows_at_once)
-      : keys_(size(panels(count(key, head_dim)) * kPanelColumns * operand_count(kernels.operands, head_dim))),
-        values_(size(operand_count(kernels.operands, count(key, head_dim)) * panels(head_dim) * kPanelColumns)) {
-    const std::int64_t positions = count(key, head_dim);
-    for (std::int64_t first = 0; first < positions; first += rows_at_once) {
-      const std::int64_t rows = std::min(rows_at_once, positions - first);
-      const auto head_rows = [&](const std::vector<float>& from, Operands& to) {
-        return HeadRows{{from.data() + first * head_dim, head_dim, rows}, first, head_dim, to.data()};
-      };
-      kernels.store_keys(head_rows(key, keys_));
-      kernels.store_values(head_rows(value, values_));
-    }
-  }
-
-  [[nodiscard]] const Operands& keys() const { return keys_; }
-  [[nodiscard]] const Operands& values() const { return values_; }
-
- private:
-  static std::int64_t count(const std::vector<float>& key, std::int64_t head_dim) {
-    return static_cast<std::int64_t>(key.size()) / head_dim;
-  }
-  /// Not numbers: what is not written must not count.
-  static Operands size(std::int64_t operands) { return Operands(static_cast<std::size_t>(operands), 0xFFFFFFFFU); }
-
-  Operands keys_;
-  Operands values_;
 };
 
 class AttentionInput {

@@ -57,6 +57,16 @@ class TransformerTest : public ::testing::Test {
     }
     return result;
   }
+  /// √(Σ difference² / Σ expected²) of the logits of a document, weights rounded to bfloat16 on both sides.
+  double relative_error(const Placement& placement, WeightSource source) {
+    const ReferenceTransformer reference({.dtype = "BF16"});
+    Transformer transformer = load(reference, placement, source);
+    const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.2);
+    const Document document = random_document(40, 61, 3);
+    const at::Tensor expected = expected_logits(reference, factors, document);
+    const at::Tensor difference = logits(transformer, factors, document) - expected;
+    return (difference.square().mean().sqrt() / expected.square().mean().sqrt()).item<double>();
+  }
   void expect_refused(const ReferenceTransformer& reference, const std::string& message) {
     try {
       (void)load(reference, {});
@@ -87,31 +97,18 @@ TEST_F(TransformerTest, Float32LogitsAgreeWithDoublePrecisionReference) {
 }
 
 TEST_F(TransformerTest, Bfloat16ArithmeticStaysWithinItsRounding) {
-  // What runs on CUDA; here Torch's portable kernels compute the same.
-  const ReferenceTransformer reference({.dtype = "BF16"});
-  const Placement placement{.weights = at::kBFloat16, .arithmetic = at::kBFloat16, .products = at::kBFloat16};
-  Transformer transformer = load(reference, placement);
-  const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.2);
-  const Document document = random_document(40, 61, 3);
-  const at::Tensor expected = expected_logits(reference, factors, document);
-  const at::Tensor difference = logits(transformer, factors, document) - expected;
-  // bfloat16 keeps 8 bits; a few dozen roundings of about 0.2 % each add up to a few percent.
-  const double error = (difference.square().mean().sqrt() / expected.square().mean().sqrt()).item<double>();
-  EXPECT_LT(error, 0.05);
+  // What runs on CUDA; here Torch's portable kernels compute the same. bfloat16 keeps 8 bits; a few dozen roundings of
+  // about 0.2 % each add up to a few percent.
+  EXPECT_LT(relative_error({.weights = at::kBFloat16, .arithmetic = at::kBFloat16, .products = at::kBFloat16},
+                           WeightSource::kMemory),
+            0.05);
 }
 
 TEST_F(TransformerTest, Bfloat16ProductsStayWithinTheirRounding) {
   const Placement placement{.weights = at::kBFloat16, .products = at::kBFloat16};
   if (kernels_for(placement) == nullptr) GTEST_SKIP() << "NOT RUN: this processor has no AVX512-BF16";
-  const ReferenceTransformer reference({.dtype = "BF16"});
-  Transformer transformer = load(reference, placement, WeightSource::kReady);
-  const RescaleFactors factors = rising_factors(32, 8.0, 3, 1.2);
-  const Document document = random_document(40, 61, 3);
-  const at::Tensor expected = expected_logits(reference, factors, document);
-  const at::Tensor difference = logits(transformer, factors, document) - expected;
   // A fraction of that of bfloat16 arithmetic: the residual stream and all that is no product stay in float32.
-  const double error = (difference.square().mean().sqrt() / expected.square().mean().sqrt()).item<double>();
-  EXPECT_LT(error, 0.015);
+  EXPECT_LT(relative_error(placement, WeightSource::kReady), 0.015);
 }
 
 TEST_F(TransformerTest, ProgressTicksAreKnownBeforehand) {
