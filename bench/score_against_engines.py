@@ -153,7 +153,7 @@ def compare(folder, length, dtype, arguments):
             seconds = results[-1]["seconds"]
             print(f"{length} tokens {dtype} repeat {repeat + 1}: {engine} {seconds:.2f} s", flush=True)
     for engine, results in measured.items():
-        expected = max(1, arguments.documents - 1) * (length - 1)
+        expected = arguments.timed * (length - 1)
         if any(result["scored_tokens"] != expected for result in results):
             raise SystemExit(f"{engine} did not score {expected} tokens: {results}")
     if len({result["nll_sum"] for result in measured["longrope"]}) != 1:
@@ -162,7 +162,7 @@ def compare(folder, length, dtype, arguments):
 
 
 def rows(length, dtype, measured, peak, arguments):
-    timed = max(1, arguments.documents - 1)
+    timed = arguments.timed
 
     def middle(engine, key):
         return statistics.median(result[key] for result in measured[engine])
@@ -174,9 +174,9 @@ def rows(length, dtype, measured, peak, arguments):
         difference = results[0]["nll_sum"] / measured["longrope"][0]["nll_sum"] - 1
         lines.append(
             f"| {length} | {dtype} | {engine} | {statistics.median(seconds):.2f} ({min(seconds):.2f}–{max(seconds):.2f}) "
-            f"| {middle(engine, 'seconds') / middle('longrope', 'seconds'):.2f} | {timed * length / middle(engine, 'seconds'):.0f} "
-            f"| {speed / 1e9:.0f} | {100 * speed / peak:.0f} % | {round(middle(engine, 'peak_memory_bytes') / 2**20)} "
-            f"| {difference:+.1e} |"
+            f"| {middle(engine, 'seconds') / middle('longrope', 'seconds'):.2f} "
+            f"| {timed * length / middle(engine, 'seconds'):.0f} | {speed / 1e9:.0f} | {100 * speed / peak:.0f} % "
+            f"| {round(middle(engine, 'peak_memory_bytes') / 2**20)} | {difference:+.1e} |"
         )
     return lines
 
@@ -200,8 +200,9 @@ def report(measurements, arguments, peaks):
     commit = output_of(["git", "rev-parse", "--short", "HEAD"]) or "none"
     changed = " with uncommitted changes" if output_of(["git", "status", "--porcelain"]) else ""
     versions = {name: importlib.metadata.version(name) for name in ("torch", *(PACKAGES[e] for e in arguments.engines))}
-    timed = arguments.documents - 1
-    documents = "One document" if timed == 0 else f"{timed} documents, after one that warms up,"
+    documents = "One document"
+    if arguments.documents > 1:
+        documents = f"{arguments.timed} documents, after one that warms up,"
     lines = [
         "# Scoring documents: longrope beside other engines",
         "",
@@ -215,8 +216,8 @@ def report(measurements, arguments, peaks):
         "",
         f"Model: {f'`{arguments.model}`' if arguments.model else 'random Llama'}, "
         + ", ".join(f"{key} {arguments.shape[key]}" for key in SHAPE if key in arguments.shape)
-        + f". {documents} of random tokens. {arguments.repeats} process(es) of each, in turn; seconds are median (minimum–maximum) of the forward "
-        "pass and loss, without loading; peak memory is the process's, with loading. NLL differences are relative to "
+        + f". {documents} of random tokens. {arguments.repeats} process(es) of each, in turn; seconds are median "
+        "(minimum–maximum) of the forward pass and loss, without loading; peak memory is the process's, with loading. NLL differences are relative to "
         "longrope's.",
         "",
         "In bf16 longrope multiplies bfloat16 numbers where the CPU has such products (AVX512-BF16), else float32; all else "
@@ -266,6 +267,7 @@ def main():
         raise SystemExit(f"there is no release build: {LONGROPE} (make build)")
     if arguments.documents > 1 and "llama.cpp" in arguments.engines:
         raise SystemExit("--documents must be 1 beside llama.cpp: it is given one document")
+    arguments.timed = max(1, arguments.documents - 1)
     arguments.shape = SHAPE
     if arguments.model:
         arguments.shape = json.loads((arguments.model / "config.json").read_text(encoding="utf-8"))
