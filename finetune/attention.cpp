@@ -1,7 +1,10 @@
 #include "finetune/attention.h"
 
+#include "common/error.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
@@ -111,13 +114,38 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static constexpr const char* kKernels = "kernels";
 };
 
+/// On CUDA the kernel is named, so that it is the same on every GPU of a kind; both have a deterministic backward pass.
+at::Tensor attended_on_cuda(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+  if (query.scalar_type() != at::kFloat) {
+    return std::get<0>(at::_scaled_dot_product_flash_attention(query, key, value, 0.0, /*is_causal=*/true));
+  }
+  // Beyond, the kernel is wrong with a causal mask, and says nothing (pytorch #162588).
+  constexpr std::int64_t kMostTokens = 65'536;
+  if (query.size(2) > kMostTokens) {
+    throw InputError(fmt::format("a training in float32 on a CUDA device takes samples of at most {} tokens: {}",
+                                 kMostTokens, query.size(2)));
+  }
+  const std::int64_t group = query.size(1) / key.size(1);
+  const auto for_each_query_head = [&](const at::Tensor& heads) {
+    return heads.unsqueeze(2)
+        .expand({heads.size(0), heads.size(1), group, heads.size(2), heads.size(3)})
+        .reshape(query.sizes());  // the kernel reads no group
+  };
+  return std::get<0>(at::_scaled_dot_product_efficient_attention(query, for_each_query_head(key),
+                                                                 for_each_query_head(value), /*attn_bias=*/{},
+                                                                 /*compute_log_sumexp=*/true, 0.0, /*is_causal=*/true));
+}
+
 }  // namespace
 
 at::Tensor attended(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
                     const CpuKernels* kernels) {
   if (kernels != nullptr) return AttentionFunction::apply(queries, keys, values, kernels);
-  return at::scaled_dot_product_attention(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2),
-                                          /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/true,
+  const at::Tensor query = queries.transpose(1, 2);
+  const at::Tensor key = keys.transpose(1, 2);
+  const at::Tensor value = values.transpose(1, 2);
+  if (queries.is_cuda()) return attended_on_cuda(query, key, value).transpose(1, 2);
+  return at::scaled_dot_product_attention(query, key, value, /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/true,
                                           /*scale=*/std::nullopt, /*enable_gqa=*/queries.size(2) != keys.size(2))
       .transpose(1, 2);
 }

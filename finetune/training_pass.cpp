@@ -1,6 +1,7 @@
 #include "finetune/training_pass.h"
 
 #include "finetune/attention.h"
+#include "finetune/deterministic_algorithms.h"
 #include "finetune/rotation.h"
 #include "finetune/training_memory.h"
 
@@ -25,6 +26,7 @@ TrainingPass::TrainingPass(const ModelDescription& model, ModelParameters parame
 double TrainingPass::accumulate_gradients(const at::Tensor& tokens, const at::Tensor& labels,
                                           const RescaleFactors& factors, double weight) const {
   const at::Device device = parameters_.embedding.device();
+  const DeterministicAlgorithms deterministic(device);
   const RotaryFrequencies frequencies(model_.geometry, factors, arithmetic_.angles, "factors of the training");
   const RotaryRows rotary = rotary_rows(frequencies, 0, tokens.size(1), device);
   const at::Tensor embedded = at::embedding(parameters_.embedding, tokens);  // [B, T, hidden]
