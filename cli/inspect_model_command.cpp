@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,11 +30,14 @@ std::string biases(const ModelDescription& model) {
   return places.empty() ? "none" : fmt::format("{}", fmt::join(places, ", "));
 }
 
+constexpr const char* kGpu = "cuda";
+
 struct InspectArguments {
   std::string directory;
   std::optional<std::int64_t> reached_length;
   std::optional<std::int64_t> length;
   std::string dtype = "fp32";
+  std::string device = "cpu";
   std::int64_t memory_budget = 0;
 };
 
@@ -42,26 +46,31 @@ void row(const char* name, const Value& value) {
   fmt::print("{:<22} {}\n", name, value);
 }
 
-/// What a worker on CPU cores without bfloat16 products would take, which keeps weights of `dtype` and computes in
-/// float32. Throws MemoryError when it would refuse.
+/// What a worker would take on a CUDA device, or on CPU cores without bfloat16 products, which keeps weights of `dtype`
+/// and computes in float32. Throws MemoryError when it would refuse.
 void print_memory(const ModelDescription& model, const InspectArguments& arguments) {
   constexpr std::int64_t kFloat32Bytes = 4;
   constexpr std::int64_t kBfloat16Bytes = 2;
   const std::int64_t weight_bytes =
       parse_compute_dtype(arguments.dtype) == ComputeDtype::kBf16 ? kBfloat16Bytes : kFloat32Bytes;
-  const std::int64_t budget = arguments.memory_budget > 0 ? arguments.memory_budget : available_memory();
-  const MemoryLayout wanted = {.weight_bytes = weight_bytes, .arithmetic_bytes = kFloat32Bytes};
+  const bool on_gpu = arguments.device == kGpu;
+  const std::int64_t own = on_gpu ? std::numeric_limits<std::int64_t>::max() : available_memory();
+  const std::int64_t budget = arguments.memory_budget > 0 ? arguments.memory_budget : own;
+  const MemoryLayout wanted = on_gpu ? device_layout(weight_bytes) : MemoryLayout{.weight_bytes = weight_bytes};
   const MemoryLayout layout = fit_memory(model, wanted, *arguments.length, budget);
   const MemoryEstimate estimate = estimate_memory(model, layout, *arguments.length);
-  row("memory budget", size_text(budget, SizeRounding::kDown));
+  const bool limited = budget != std::numeric_limits<std::int64_t>::max();
+  row("memory budget", limited ? size_text(budget, SizeRounding::kDown) : "none: give that of the device");
   row("memory estimate", fmt::format("{} for {} tokens", size_text(estimate.total(), SizeRounding::kUp),
                                      grouped_digits(*arguments.length)));
   row("  weights", layout.weights == WeightSource::kFiles ? "streamed from their files" : size_text(estimate.weights));
-  row("  one layer", size_text(estimate.layer));
+  if (estimate.layer > 0) row("  layers in use", size_text(estimate.layer));
   row("  each token", size_text(estimate.per_token));
   row("  tile", fmt::format("{} of {} tokens", size_text(estimate.tile),
                             grouped_digits(std::min(layout.tile_tokens, *arguments.length))));
-  row("longest length", fmt::format("{} tokens fit the budget", grouped_digits(longest_length(model, wanted, budget))));
+  if (limited)
+    row("longest length",
+        fmt::format("{} tokens fit the budget", grouped_digits(longest_length(model, wanted, budget))));
 }
 
 /// Why a worker could not run the model; nullopt when it can.
@@ -131,6 +140,10 @@ void add_inspect_model_command(CLI::App& app) {
           ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31));
   command->add_option("--dtype", arguments->dtype, "Numbers of the weights for the estimate, fp32 or bf16")
       ->needs(length)
+      ->capture_default_str();
+  command->add_option("--device", arguments->device, "Whose memory to estimate, cpu or cuda")
+      ->needs(length)
+      ->check(CLI::IsMember({"cpu", kGpu}))
       ->capture_default_str();
   add_memory_budget(*command, arguments->memory_budget);
   command->footer(

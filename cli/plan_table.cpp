@@ -15,8 +15,12 @@ namespace {
 
 std::string or_dash(std::int64_t number) { return number == 0 ? "-" : std::to_string(number); }
 
-bool fits(const StageCost& stage, std::int64_t memory) {
-  return stage.elsewhere || memory == 0 || stage.memory_bytes <= memory;
+std::int64_t memory_of(const StageCost& stage, bool on_gpu) {
+  return on_gpu ? stage.gpu_memory_bytes : stage.host_memory_bytes;
+}
+
+bool fits(const StageCost& stage, bool on_gpu, std::int64_t memory) {
+  return stage.elsewhere || memory == 0 || memory_of(stage, on_gpu) <= memory;
 }
 
 double all_hours(const std::vector<StageCost>& stages, double tflops, std::int64_t devices) {
@@ -25,10 +29,11 @@ double all_hours(const std::vector<StageCost>& stages, double tflops, std::int64
   return hours;
 }
 
-void write_row(const StageCost& stage, const std::string& mark, const std::vector<double>& hours, std::ostream& out) {
+void write_row(const StageCost& stage, std::int64_t memory, const std::string& mark, const std::vector<double>& hours,
+               std::ostream& out) {
   out << fmt::format("{:<16} {:<9} {:>9} {:>10} {:>8} {:>10.3g} {:>10.3g} {:>10}", stage.name, stage.kind,
                      or_dash(stage.length), or_dash(stage.candidates), or_dash(stage.passes), stage.tokens,
-                     stage.operations, stage.memory_bytes == 0 ? "-" : size_text(stage.memory_bytes) + mark);
+                     stage.operations, memory == 0 ? "-" : size_text(memory) + mark);
   for (const double each : hours) out << fmt::format(" {:>12.3g}", each);
   out << '\n';
 }
@@ -40,25 +45,27 @@ void write_table(const std::vector<StageCost>& stages, const PlanTableOptions& o
   for (const std::int64_t devices : columns) out << fmt::format(" {:>12}", fmt::format("h on {}", devices));
   out << '\n';
   StageCost total{.name = "total"};
+  std::int64_t most_memory = 0;
   std::vector<double> total_hours(columns.size(), 0.0);
   for (const StageCost& stage : stages) {
     std::vector<double> hours;
     for (const std::int64_t devices : columns) hours.push_back(stage.hours(options.device_tflops, devices));
     std::ranges::transform(hours, total_hours, total_hours.begin(), std::plus<>());
-    write_row(stage, fits(stage, options.device_memory) ? "" : "!", hours, out);
+    const std::int64_t memory = memory_of(stage, options.on_gpu);
+    write_row(stage, memory, fits(stage, options.on_gpu, options.device_memory) ? "" : "!", hours, out);
     total.passes += stage.passes;
     total.tokens += stage.tokens;
     total.operations += stage.operations;
-    total.memory_bytes = std::max(total.memory_bytes, stage.memory_bytes);
+    most_memory = std::max(most_memory, memory);
   }
-  write_row(total, "", total_hours, out);
+  write_row(total, most_memory, "", total_hours, out);
 }
 
 void write_misfits(const std::vector<StageCost>& stages, const PlanTableOptions& options, std::ostream& out) {
   for (const StageCost& stage : stages) {
-    if (fits(stage, options.device_memory)) continue;
+    if (fits(stage, options.on_gpu, options.device_memory)) continue;
     out << fmt::format("! {} does not fit one device: {} needed, {} available. ", stage.name,
-                       size_text(stage.memory_bytes), size_text(options.device_memory));
+                       size_text(memory_of(stage, options.on_gpu)), size_text(options.device_memory));
     out << (stage.kind == "finetune"
                 ? "longrope finetune divides no model among devices: use a trainer that does, with command = "
                   "[\"program\", …] in the stage (docs/pipeline.md).\n"
@@ -75,7 +82,7 @@ void write_published(const std::vector<StageCost>& stages, ComputeDtype dtype, s
     const auto memory = static_cast<std::int64_t>(gpu.gibibytes) << 30;
     std::vector<std::string> too_large;
     for (const StageCost& stage : stages) {
-      if (!fits(stage, memory)) too_large.push_back(stage.name);
+      if (!fits(stage, /*on_gpu=*/true, memory)) too_large.push_back(stage.name);
     }
     out << fmt::format("  {:<13} {:>4} GiB  1: {:>9.3g} h  {}: {:>9.3g} h{}\n", gpu.name, gpu.gibibytes,
                        all_hours(stages, tflops, 1), kMany, all_hours(stages, tflops, kMany),

@@ -19,6 +19,8 @@ struct PlanTableOptions {
   std::vector<std::int64_t> devices = {1};
   /// What the devices are called: "cuda:0 (NVIDIA H200)". Default: nothing is known of them.
   std::string device_name = "devices";
+  /// Whether they are GPUs, which take other memory than a CPU. Default: a CPU.
+  bool on_gpu = false;
   /// Memory in bytes of one device. Default 0: unknown, so that nothing is marked as too large.
   std::int64_t device_memory = 0;
   /// Dtype of scoring, which the published figures are chosen by.

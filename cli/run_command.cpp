@@ -152,6 +152,7 @@ void describe_speed(const MachineDevices& machine, const ChosenDevices& chosen, 
   const Gpu& gpu = *std::ranges::find(machine.gpus, chosen.devices.front(), &Gpu::name);
   plan.devices = {static_cast<std::int64_t>(chosen.devices.size())};
   plan.device_name = fmt::format("{} ({})", fmt::join(chosen.devices, ", "), gpu.model);
+  plan.on_gpu = true;
   plan.device_memory = gpu.memory_bytes;
   plan.basis = "no published figure is known";
   if (const PublishedGpu* const published = published_gpu(gpu.model)) {

@@ -12,9 +12,12 @@ using torch::autograd::variable_list;
 constexpr const char* kRows = "rows";
 
 at::Tensor turned(const at::Tensor& heads, const RotaryRows& rotary) {
-  // In float32, which the CPU kernels turn; side by side, as rotate() asks.
-  const at::Tensor result = heads.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true, at::MemoryFormat::Contiguous);
-  for (const at::Tensor& sequence : result.unbind()) rotate(sequence, rotary);
+  // Side by side, as rotate() asks; on the CPU in float32, which its kernels turn.
+  const at::ScalarType dtype = heads.is_cpu() ? at::kFloat : heads.scalar_type();
+  const at::Tensor result = heads.to(dtype, /*non_blocking=*/false, /*copy=*/true, at::MemoryFormat::Contiguous);
+  RotaryRows rows = rotary;
+  rows.sequence_tokens = heads.size(1);
+  rotate(result.flatten(0, 1), rows);
   return result.to(heads.scalar_type());
 }
 

@@ -62,7 +62,7 @@ class EvaluateDriver final : public StageDriver {
         }
       }
     }
-    cost.memory_bytes = scoring_memory(model, config.dtype, cost.length);
+    cost.add_scoring_memory(model, config.dtype);
   }
 
   void add_inputs(const PipelineStageRecord& record, const PipelinePlaces& places, StageInputs& inputs) const override {

@@ -59,7 +59,7 @@ class FinetuneDriver final : public StageDriver {
       cost.add_passes(model, samples->length, steps * samples->batch_size);
     }
     cost.operations *= options.settings.recompute ? kRecomputingTraining : kTraining;
-    cost.memory_bytes = estimate_training_memory(model, options);
+    cost.host_memory_bytes = cost.gpu_memory_bytes = estimate_training_memory(model, options);
     cost.max_devices = options.settings.batch_size;
     cost.elsewhere = !finetune_.built_in();
   }

@@ -49,10 +49,12 @@ double forward_operations(const ModelDescription& model, std::int64_t tokens) {
   return 2.0 * static_cast<double>(parameters(model)) * n + attention * n * n;
 }
 
-std::int64_t scoring_memory(const ModelDescription& model, ComputeDtype dtype, std::int64_t length) {
-  MemoryLayout layout;
-  if (dtype == ComputeDtype::kBf16) layout.weight_bytes = layout.arithmetic_bytes = layout.product_bytes = 2;
-  return estimate_memory(model, layout, length).total();
+void StageCost::add_scoring_memory(const ModelDescription& model, ComputeDtype dtype) {
+  const std::int64_t bytes = dtype == ComputeDtype::kBf16 ? 2 : 4;
+  MemoryLayout on_gpu = device_layout(bytes);
+  on_gpu.weights = WeightSource::kReady;
+  host_memory_bytes = estimate_memory(model, {.weight_bytes = bytes}, length).total();
+  gpu_memory_bytes = estimate_memory(model, on_gpu, length).total();
 }
 
 std::int64_t documents_in(const std::filesystem::path& file, std::optional<std::int64_t> count, StageCost& cost) {

@@ -49,7 +49,7 @@ class SearchDriver final : public StageDriver {
       passes += (1 + baselines) * documents_in(search_.final_documents, search_.final_count, cost);
     }
     cost.add_passes(model, search_.target_length, passes);
-    cost.memory_bytes = scoring_memory(model, config.dtype, search_.target_length);
+    cost.add_scoring_memory(model, config.dtype);
     cost.max_devices = cost.passes;
   }
 

@@ -27,7 +27,7 @@ TEST(PlanTableTest, TableHasALineForEachStageAndTheirSum) {
                                    .length = 4096,
                                    .passes = 10,
                                    .operations = 5.4e17,
-                                   .memory_bytes = std::int64_t{27} << 29,
+                                   .host_memory_bytes = std::int64_t{27} << 29,
                                    .max_devices = 10},
                                   {.name = "tune", .kind = "finetune", .length = 4096, .passes = 20}},
                                  {.device_tflops = 150.0, .devices = {8}});
@@ -45,10 +45,10 @@ TEST(PlanTableTest, WhatCannotBeDividedTakesAsLongOnManyDevices) {
 
 TEST(PlanTableTest, RowThatDoesNotFitIsMarkedWithWhatHelps) {
   const std::vector<StageCost> stages = {
-      {.name = "tune", .kind = "finetune", .memory_bytes = 203 * kGibibyte},
-      {.name = "abroad", .kind = "finetune", .memory_bytes = 203 * kGibibyte, .elsewhere = true},
-      {.name = "4k", .kind = "search", .memory_bytes = 20 * kGibibyte}};
-  const std::string table = plan(stages, {.device_memory = 140 * kGibibyte});
+      {.name = "tune", .kind = "finetune", .gpu_memory_bytes = 203 * kGibibyte},
+      {.name = "abroad", .kind = "finetune", .gpu_memory_bytes = 203 * kGibibyte, .elsewhere = true},
+      {.name = "4k", .kind = "search", .host_memory_bytes = 150 * kGibibyte, .gpu_memory_bytes = 20 * kGibibyte}};
+  const std::string table = plan(stages, {.on_gpu = true, .device_memory = 140 * kGibibyte});
   EXPECT_THAT(table, HasSubstr(" 203.0 GiB!"));
   EXPECT_THAT(table, HasSubstr("! tune does not fit one device: 203.0 GiB needed, 140.0 GiB available."));
   EXPECT_THAT(table, HasSubstr("command = ["));

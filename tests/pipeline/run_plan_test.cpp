@@ -51,7 +51,7 @@ TEST(RunPlanTest, EveryStageIsCountedInPasses) {
   EXPECT_EQ(stages[0].candidates, 64 + 40 * 32);
   EXPECT_EQ(stages[0].passes, 1344 * 5 + (8 + 5) * 10) << "finalists and five baselines are held out";
   EXPECT_DOUBLE_EQ(stages[0].tokens, static_cast<double>(stages[0].passes) * 4096.0);
-  EXPECT_GT(stages[0].memory_bytes, 0);
+  EXPECT_GT(stages[0].host_memory_bytes, 0);
   EXPECT_EQ(stages[1].passes, 3200);
   EXPECT_EQ(stages[1].length, 4096) << "as long as the factors are for";
   EXPECT_EQ(stages[2].passes, 0);
@@ -87,11 +87,11 @@ TEST(RunPlanTest, FinalDocumentsAreScoredForTheWinnerAndTheBaselines) {
 
 TEST(RunPlanTest, TrainingTakesTheModelsDtypeUnlessItHasItsOwn) {
   Config config = search_and_training();
-  const std::int64_t in_float32 = plan_run(config)[1].memory_bytes;
+  const std::int64_t in_float32 = plan_run(config)[1].host_memory_bytes;
   config.dtype = ComputeDtype::kBf16;
-  EXPECT_LT(plan_run(config)[1].memory_bytes, in_float32);
+  EXPECT_LT(plan_run(config)[1].host_memory_bytes, in_float32);
   std::get<FinetuneStage>(config.stages[1].work).settings.dtype = ComputeDtype::kFp32;
-  EXPECT_EQ(plan_run(config)[1].memory_bytes, in_float32);
+  EXPECT_EQ(plan_run(config)[1].host_memory_bytes, in_float32);
 }
 
 TEST(RunPlanTest, TrainingCostsThreePassesAndFourWhenItRecomputes) {

@@ -18,8 +18,19 @@ inline constexpr std::int64_t kPanelColumns = 16;
 /// Tiles shrink by as many when memory is short.
 inline constexpr std::int64_t kAttentionPieceTokens = 192;
 
-/// Rows and columns of one tile of logits. It takes 12 MiB of float32 and stays in cache between product and sums.
-inline constexpr std::int64_t kLogitTileRows = 768;
-inline constexpr std::int64_t kLogitTileColumns = 4096;
+/// Tokens that go through a layer at once, when memory allows.
+inline constexpr std::int64_t kHostTileTokens = 6 * kAttentionPieceTokens;
+inline constexpr std::int64_t kDeviceTileTokens = 8192;  // a CUDA device is busy with no less
+/// What a tile shrinks to on a CUDA device, by halves, when memory is short.
+inline constexpr std::int64_t kSmallestDeviceTile = 512;
+
+/// One tile of logits.
+struct LogitTileSize {
+  std::int64_t rows;
+  std::int64_t columns;
+};
+/// 12 MiB of float32: it stays in cache between product and sums.
+inline constexpr LogitTileSize kHostLogitTile = {768, 4096};
+inline constexpr LogitTileSize kDeviceLogitTile = {8192, 8192};
 
 }  // namespace longrope

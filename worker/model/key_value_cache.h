@@ -1,6 +1,7 @@
 #pragma once
 
 #include "worker/model/placement.h"
+#include "worker/model/row_operations.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -20,11 +21,14 @@ class KeyValueCache {
 
   /// Takes keys and values [n, K, D] of positions [begin, begin + n); tiles come in order of their positions.
   void store(std::int64_t begin, const at::Tensor& keys, const at::Tensor& values);
+  /// Rotates queries and keys of `heads` [n, H + 2K, D], queries first, values last, and stores keys and values. The
+  /// queries are left rotated in place, the keys perhaps not: on CUDA one kernel does it all.
+  void rotate_and_store(std::int64_t begin, const at::Tensor& heads, const RotaryRows& rotary);
 
   /// out[t] = softmax(q[t]·kᵀ/√D)·v over the last `window` positions up to and including begin + t (0: all of them), of
-  /// queries [n, H, D] at positions [begin, begin + n), which must be stored. Flash style: no [n, positions] matrix
-  /// (Torch's kernels: with a window, a mask [n, n + window]). On the CPU kernels a result has the same bits for any
-  /// tiling and number of threads. `piece_finished` is called pieces() times, from any thread.
+  /// queries [n, H, D] at positions [begin, begin + n), which must be stored. Flash style: no [n, positions] matrix. On
+  /// the CPU kernels a result has the same bits for any tiling and number of threads; others compute by
+  /// attend_causal(). `piece_finished` is called pieces() times, from any thread, on CUDA when the work is queued.
   void attend(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
               const std::function<void()>& piece_finished) const;
   /// How often attend() calls `piece_finished` for so many queries.
@@ -35,10 +39,12 @@ class KeyValueCache {
   void attend_with_kernels(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
                            const std::function<void()>& piece_finished) const;
 
-  const CpuKernels* kernels_;  // Torch's compute without
+  const CpuKernels* kernels_;  // `attention_` computes without
+  const FusedAttention* attention_;
+  std::int64_t heads_;  // K
   std::int64_t head_dim_;
-  at::Tensor keys_;    // [K, T, D]; CPU kernels: [K, key_operands()] (cpu_kernels.h)
-  at::Tensor values_;  // [K, T, D]; CPU kernels: [K, value_operands()]
+  at::Tensor keys_;    // [T, K, D]; CPU kernels: [K, key_operands()] (cpu_kernels.h)
+  at::Tensor values_;  // [T, K, D]; CPU kernels: [K, value_operands()]
 };
 
 }  // namespace longrope

@@ -2,7 +2,6 @@
 
 #include "common/error.h"
 #include "common/size_text.h"
-#include "worker/kernels/tile_sizes.h"
 
 #include <fmt/format.h>
 
@@ -23,6 +22,10 @@ constexpr std::int64_t kMaxLength = std::int64_t{1} << 31;  // no command takes 
 /// Columns of a matrix once it lies in panels.
 std::int64_t padded(std::int64_t columns) { return panels(columns) * kPanelColumns; }
 
+/// Layers that lie on a device at once when they come from host memory, or one as read and as put together from files.
+constexpr std::int64_t kStreamedLayers = 3;
+constexpr std::int64_t kReadLayers = 2;
+
 /// Weights of one layer (ModelDescription::layer_weights()) once they are packed into panels.
 std::int64_t packed_layer_weights(const ModelDescription& model) {
   const std::int64_t query = model.query_width();
@@ -39,6 +42,58 @@ std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates
          model.geometry.rotary_dim;
 }
 
+/// Numbers per token of a tile that Torch's kernels on a device allocate for themselves, beside the buffers: the norm's
+/// and attention's results, queries and keys in another order, attention's float32 sums while parts are joined.
+std::int64_t device_tile_bytes(const ModelDescription& model, std::int64_t arithmetic_bytes) {
+  constexpr std::int64_t kFloatBytes = 4;
+  return (model.hidden_size + 4 * model.query_width()) * arithmetic_bytes +
+         (model.hidden_size + 3 * model.query_width()) * kFloatBytes;
+}
+
+/// The estimate for a CUDA device.
+MemoryEstimate estimate_on_device(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens) {
+  MemoryEstimate estimate;
+  estimate.tokens = tokens * layout.candidates;
+  const std::int64_t layer = model.layer_weights() * layout.product_bytes;
+  const std::int64_t embedding = embedding_weights(model) * layout.weight_bytes;
+  const std::int64_t embeddings = embedding * (model.tied_embeddings ? 1 : 2);
+  if (layout.weights == WeightSource::kReady) estimate.weights = model.layers * layer + embeddings;
+  if (layout.weights == WeightSource::kMemory) {
+    estimate.weights = embeddings;
+    estimate.layer = kStreamedLayers * layer;
+  }
+  if (layout.weights == WeightSource::kFiles) estimate.layer = kReadLayers * layer;
+  const std::int64_t key_value_bytes = 2 * model.key_value_width() * layout.product_bytes;
+  estimate.per_token = model.hidden_size * layout.arithmetic_bytes + key_value_bytes + kTokenBytes;
+  estimate.tile =
+      std::min(tokens, layout.tile_tokens) * (tile_numbers(model, layout.candidates) * layout.arithmetic_bytes +
+                                              device_tile_bytes(model, layout.arithmetic_bytes));
+  const std::int64_t columns = std::min(model.vocabulary, kDeviceLogitTile.columns);
+  const std::int64_t rows = std::min(estimate.tokens, kDeviceLogitTile.rows);
+  const std::int64_t part =
+      layout.weights == WeightSource::kFiles ? columns * model.hidden_size * layout.weight_bytes : 0;
+  const std::int64_t head =
+      part + rows * (columns + 4 * model.hidden_size) * layout.arithmetic_bytes + estimate.tokens * kScoredTokenBytes;
+  estimate.output = std::max<std::int64_t>(0, head - estimate.tokens * key_value_bytes);
+  if (layout.weights == WeightSource::kFiles) {
+    estimate.output = std::max(estimate.output, embedding - estimate.tokens * key_value_bytes);
+  }
+  return estimate;
+}
+
+/// Bytes of the host that the layers take when they are kept there for a device.
+std::int64_t host_bytes(const ModelDescription& model, const MemoryLayout& layout) {
+  return model.layers * model.layer_weights() * layout.weight_bytes;
+}
+
+/// Makes the tile of a layout smaller; false when it is the smallest already.
+bool shrink_tile(MemoryLayout& layout) {
+  const std::int64_t smallest = layout.on_device ? kSmallestDeviceTile : kAttentionPieceTokens;
+  if (layout.tile_tokens <= smallest) return false;
+  layout.tile_tokens = layout.on_device ? std::max(smallest, layout.tile_tokens / 2) : layout.tile_tokens - smallest;
+  return true;
+}
+
 /// The weights as near to being ready as half of the budget allows.
 void place_weights(const ModelDescription& model, std::int64_t budget, MemoryLayout& layout) {
   const auto fits = [&](WeightSource source) {
@@ -47,13 +102,15 @@ void place_weights(const ModelDescription& model, std::int64_t budget, MemoryLay
   };
   // What was asked to be kept in two bytes is not kept in four.
   if (layout.product_bytes <= layout.weight_bytes && fits(WeightSource::kReady)) return;
-  if (!fits(WeightSource::kMemory)) layout.weights = WeightSource::kFiles;
+  const bool host_has_room = !layout.on_device || host_bytes(model, layout) <= layout.host_budget / 2;
+  if (!fits(WeightSource::kMemory) || !host_has_room) layout.weights = WeightSource::kFiles;
 }
 
 /// What fit_memory() comes down to when nothing larger fits.
 MemoryLayout smallest_layout(MemoryLayout layout) {
   layout.candidates = 1;
-  while (layout.tile_tokens > kAttentionPieceTokens) layout.tile_tokens -= kAttentionPieceTokens;
+  while (shrink_tile(layout)) {
+  }
   return layout;
 }
 
@@ -72,6 +129,7 @@ MemoryError not_enough(const ModelDescription& model, const MemoryLayout& layout
 std::int64_t MemoryEstimate::total() const { return weights + tokens * per_token + std::max(layer + tile, output); }
 
 MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout& layout, std::int64_t tokens) {
+  if (layout.on_device) return estimate_on_device(model, layout, tokens);
   MemoryEstimate estimate;
   estimate.tokens = tokens * layout.candidates;
   const bool ready = layout.weights == WeightSource::kReady;
@@ -94,8 +152,8 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
   estimate.tile =
       std::min(tokens, layout.tile_tokens) * tile_numbers(model, layout.candidates) * layout.arithmetic_bytes +
       std::min(tokens, kRotaryRowsKept) * layout.candidates * model.geometry.rotary_dim * kRotaryBytes;
-  const std::int64_t columns = std::min(model.vocabulary, kLogitTileColumns);
-  const std::int64_t rows = std::min(estimate.tokens, kLogitTileRows);
+  const std::int64_t columns = std::min(model.vocabulary, kHostLogitTile.columns);
+  const std::int64_t rows = std::min(estimate.tokens, kHostLogitTile.rows);
   // After the layers their keys and values are gone: what one part of the lm_head takes is seldom more.
   const std::int64_t keys_and_values = estimate.tokens * key_value_bytes;
   const std::int64_t head = columns * model.hidden_size * bytes_in_use +
@@ -113,9 +171,7 @@ MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std:
   while (estimate_memory(model, layout, tokens).total() > budget) {
     if (layout.candidates > 1) {
       --layout.candidates;
-    } else if (layout.tile_tokens > kAttentionPieceTokens) {
-      layout.tile_tokens -= kAttentionPieceTokens;
-    } else {
+    } else if (!shrink_tile(layout)) {
       throw not_enough(model, layout, tokens, budget);
     }
   }

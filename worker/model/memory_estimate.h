@@ -1,15 +1,17 @@
 #pragma once
 
 #include "common/model/model_description.h"
+#include "worker/kernels/tile_sizes.h"
 
 #include <cstdint>
+#include <limits>
 
 namespace longrope {
 
 /// Where the weights lie between documents.
 enum class WeightSource : std::uint8_t {
   kReady,   // as they are computed with
-  kMemory,  // as they were read: each layer is made ready again for each document
+  kMemory,  // in host memory as they were read: each layer is made ready, or sent to the device, for each document
   kFiles,   // in the checkpoint's files: each layer is read again for each document
 };
 
@@ -19,11 +21,24 @@ struct MemoryLayout {
   std::int64_t arithmetic_bytes = 4;  // bytes of one number that is computed with
   std::int64_t product_bytes = 4;     // bytes of one number that products multiply: weights, keys, values
   WeightSource weights = WeightSource::kMemory;
-  std::int64_t tile_tokens = 1152;  // tokens that go through a layer at once
-  std::int64_t candidates = 1;      // candidates that go through the document at once
+  std::int64_t tile_tokens = kHostTileTokens;  // tokens that go through a layer at once
+  std::int64_t candidates = 1;                 // candidates that go through the document at once
+  // On a CUDA device: Torch's kernels lay nothing out in panels and need buffers of their own.
+  bool on_device = false;
+  std::int64_t host_budget = std::numeric_limits<std::int64_t>::max();  // bytes of the host, with `on_device`
 };
 
-/// Bytes that scoring a document takes beyond the process itself (libraries, files that are mapped), by part.
+/// What a worker on a CUDA device would like, with `bytes` of each number: 2 for bf16, 4 for fp32.
+[[nodiscard]] constexpr MemoryLayout device_layout(std::int64_t bytes) {
+  return {.weight_bytes = bytes,
+          .arithmetic_bytes = bytes,
+          .product_bytes = bytes,
+          .tile_tokens = kDeviceTileTokens,
+          .on_device = true};
+}
+
+/// Bytes that scoring a document takes beyond the process itself (libraries, files that are mapped), by part: of the
+/// host, or with `on_device` of the device.
 struct MemoryEstimate {
   std::int64_t weights = 0;  // kept between documents; 0 when they stay in files
   std::int64_t layer = 0;    // one layer as it is computed with, if not all are, and, from files, as it was read
@@ -46,8 +61,9 @@ inline constexpr std::int64_t kRotaryRowsKept = 65'536;
 
 /// `wanted`, changed until its estimate stays within `budget` bytes: weights are kept ready, else as they were read,
 /// else not at all, whatever first leaves half of it for a document; then there are fewer candidates at once, then
-/// tiles become smaller, down to kAttentionPieceTokens (worker/kernels/tile_sizes.h). Throws MemoryError naming the
-/// need, the budget and the longest length that fits when even the smallest layout exceeds the budget.
+/// tiles become smaller, down to kAttentionPieceTokens or kSmallestDeviceTile (worker/kernels/tile_sizes.h). On a
+/// device, weights that do not fit it lie in half of the host's budget at most, else in their files. Throws MemoryError
+/// naming the need, the budget and the longest length that fits when even the smallest layout exceeds the budget.
 [[nodiscard]] MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens,
                                       std::int64_t budget);
 

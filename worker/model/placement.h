@@ -1,6 +1,7 @@
 #pragma once
 
 #include "worker/kernels/cpu_kernels.h"
+#include "worker/model/fused_attention.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -14,6 +15,8 @@ struct Placement {
   // What products of matrices and attention multiply: `arithmetic`, or bfloat16 where CPU kernels round to it by
   // themselves.
   at::ScalarType products = at::kFloat;
+  // Computes attention where the CPU kernels do not.
+  const FusedAttention* attention = &kCpuAttention;
 };
 
 /// The kernels for products and attention of a model that is placed so, or nullptr: then Torch's compute.

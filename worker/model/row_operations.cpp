@@ -5,7 +5,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 
@@ -19,16 +18,6 @@ ConstRows from_row(const at::Tensor& tensor, std::int64_t first, std::int64_t la
 }
 Rows to_row(const at::Tensor& tensor, std::int64_t first) {
   return {tensor.data_ptr<float>() + first * tensor.stride(0), tensor.stride(0)};
-}
-
-void rotate_on_cuda(const CudaKernels& kernels, const at::Tensor& heads, const RotaryRows& rotary) {
-  const c10::DeviceGuard guard(heads.device());
-  const CudaStream stream = current_stream(heads.device());
-  if (rotary.frequencies.scalar_type() == at::kDouble) {
-    kernels.rotate_fp64(rotation_of<double>(heads, rotary), stream);
-  } else {
-    kernels.rotate_hf_fp32(rotation_of<float>(heads, rotary), stream);
-  }
 }
 
 }  // namespace
@@ -92,6 +81,12 @@ RotaryRows transposed(const RotaryRows& rotary) {
 void rotate(const at::Tensor& heads, const RotaryRows& rotary) {
   if (const CudaKernels* const kernels = cuda_kernels_for(heads.device())) {
     rotate_on_cuda(*kernels, heads, rotary);
+    return;
+  }
+  if (rotary.sequence_tokens > 0) {
+    RotaryRows one = rotary;
+    one.sequence_tokens = 0;
+    for (const at::Tensor& sequence : heads.split(rotary.sequence_tokens)) rotate(sequence, one);
     return;
   }
   const std::int64_t pairs = rotary.cos.size(1);

@@ -27,6 +27,7 @@ struct RotaryRows {
   double attention = 1.0;  // m; this field and the next two belong to `frequencies`
   std::int64_t n_hat = 0;  // positions from here on take f_i/λ_i and m
   std::int64_t first = 0;  // position of row 0
+  std::int64_t sequence_tokens = 0;  // tokens of one of several sequences in a row: positions begin again; 0: one
 };
 
 /// The rotation of positions [begin, begin + count).

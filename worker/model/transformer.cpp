@@ -72,7 +72,8 @@ Transformer::Transformer(const ModelDescription& description, Checkpoint checkpo
       placement_(placement),
       source_(source),
       final_norm_(checkpoint_.load(kFinalNormName, {description.hidden_size}, placement.weights, placement.device)
-                      .to(placement.arithmetic)) {
+                      .to(placement.arithmetic)),
+      stream_(placement.device) {
   // Every tensor is read once in any case: a broken checkpoint is refused now, not in the middle of a search.
   // What is not kept is released before the next is read.
   const auto keep_output = [&](const at::Tensor& output) {
@@ -86,9 +87,11 @@ Transformer::Transformer(const ModelDescription& description, Checkpoint checkpo
   keep_embedding(load_embedding(kEmbeddingName));
   if (!description_.tied_embeddings) keep_output(load_embedding(kOutputEmbeddingName));
   for (std::int64_t index = 0; index < description_.layers; ++index) {
-    LayerWeights weights = load_layer(checkpoint_, description_, index, placement_);
+    Placement read_to = placement_;
+    if (source_ == WeightSource::kMemory) read_to.device = at::kCPU;
+    const LayerWeights weights = load_layer(checkpoint_, description_, index, read_to);
     if (source_ == WeightSource::kReady) layers_.emplace_back(weights, placement_, window_of(index));
-    if (source_ == WeightSource::kMemory) weights_.push_back(std::move(weights));
+    if (source_ == WeightSource::kMemory) stream_.add(weights);
   }
   require_no_tensor_left(checkpoint_, description_);
 }
@@ -107,7 +110,7 @@ Layer Transformer::layer(std::int64_t index) {
     case WeightSource::kReady:
       return layers_[static_cast<std::size_t>(index)];
     case WeightSource::kMemory:
-      return {weights_[static_cast<std::size_t>(index)], placement_, window_of(index)};
+      return {stream_.take(index), placement_, window_of(index)};
     case WeightSource::kFiles:
       break;
   }
@@ -205,9 +208,7 @@ void Transformer::add_attention(const Layer& layer, std::int64_t begin, const at
   const ModelDescription& model = description_;
   const std::int64_t count = residual.size(0);
   const at::Tensor heads = tile.projected.view({count, -1, model.head_dim});
-  rotate(heads.narrow(1, 0, model.query_heads + model.key_value_heads), rotary);
-  cache.store(begin, heads.narrow(1, model.query_heads, model.key_value_heads),
-              heads.narrow(1, model.query_heads + model.key_value_heads, model.key_value_heads));
+  cache.rotate_and_store(begin, heads, rotary);
   observer.clock.lap(Phase::kRows);
   cache.attend(begin, heads.narrow(1, 0, model.query_heads), layer.sliding_window,
                tile.attended.view({count, model.query_heads, model.head_dim}), observer.tile_finished);

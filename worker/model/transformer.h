@@ -5,6 +5,7 @@
 #include "worker/model/checkpoint.h"
 #include "worker/model/key_value_cache.h"
 #include "worker/model/layer.h"
+#include "worker/model/layer_stream.h"
 #include "worker/model/layer_weights.h"
 #include "worker/model/memory_estimate.h"
 #include "worker/model/phase_clock.h"
@@ -77,7 +78,7 @@ class Transformer {
   std::vector<Layer> layers_;
   // WeightSource::kMemory:
   at::Tensor output_embedding_;
-  std::vector<LayerWeights> weights_;
+  LayerStream stream_;
 };
 
 }  // namespace longrope

@@ -103,6 +103,12 @@ void reset_peak_memory(at::Device device) {
   std::ofstream("/proc/self/clear_refs") << kForgetPeak;
 }
 
+std::int64_t available_device_memory(at::Device device) {
+  const auto [free, total] =
+      c10::getDeviceAllocator(device.type())->getMemoryInfo(device.has_index() ? device.index() : c10::DeviceIndex{0});
+  return static_cast<std::int64_t>(free) / 20 * 19;
+}
+
 void return_large_blocks() {
 #ifdef __GLIBC__
   // glibc raises this limit to the largest block it has seen freed, and then keeps tensors' blocks in its heap, where

@@ -21,6 +21,9 @@ void reset_peak_memory(at::Device device);
 /// Largest memory in bytes since reset_peak_memory: allocated on a CUDA device, else resident in this process.
 [[nodiscard]] std::int64_t peak_memory_bytes(at::Device device);
 
+/// Bytes that this process may still allocate on a CUDA device, less a twentieth for what Torch's allocator cannot use.
+[[nodiscard]] std::int64_t available_device_memory(at::Device device);
+
 /// From now on blocks of a mebibyte and more go back to the system as soon as they are freed, in the whole process.
 void return_large_blocks();
 /// The opposite, for work that allocates the same blocks again and again: freed memory stays with the process, so that

@@ -10,6 +10,8 @@ namespace {
 
 constexpr const char* kLibrary = "libcuda.so.1";
 constexpr int kSuccess = 0;  // CUDA_SUCCESS
+constexpr int kMajor = 75;   // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+constexpr int kMinor = 76;   // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
 
 /// A function of the library, or null: `Function` is its type in cuda.h, where CUresult and CUdevice are int.
 template <typename Function>
@@ -28,9 +30,11 @@ std::vector<DriverGpu> gpus_of_driver() {
   auto* const get_device = function_of<int(int*, int)>(library, "cuDeviceGet");
   auto* const get_name = function_of<int(char*, int, int)>(library, "cuDeviceGetName");
   auto* const get_memory = function_of<int(std::size_t*, int)>(library, "cuDeviceTotalMem_v2");
+  auto* const get_attribute = function_of<int(int*, int, int)>(library, "cuDeviceGetAttribute");
   int count = 0;
   if (initialise == nullptr || count_devices == nullptr || get_device == nullptr || get_name == nullptr ||
-      get_memory == nullptr || initialise(0) != kSuccess || count_devices(&count) != kSuccess) {
+      get_memory == nullptr || get_attribute == nullptr || initialise(0) != kSuccess ||
+      count_devices(&count) != kSuccess) {
     return {};
   }
   std::vector<DriverGpu> gpus;
@@ -42,6 +46,11 @@ std::vector<DriverGpu> gpus_of_driver() {
     if (get_name(name.data(), static_cast<int>(name.size() - 1), device) == kSuccess) gpu.model = name.data();
     std::size_t bytes = 0;
     if (get_memory(&bytes, device) == kSuccess) gpu.memory_bytes = static_cast<std::int64_t>(bytes);
+    int major = 0;
+    int minor = 0;
+    if (get_attribute(&major, kMajor, device) == kSuccess && get_attribute(&minor, kMinor, device) == kSuccess) {
+      gpu.capability = 10 * major + minor;
+    }
   }
   return gpus;
 }

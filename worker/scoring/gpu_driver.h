@@ -10,6 +10,7 @@ namespace longrope {
 struct DriverGpu {
   std::string model;              // "NVIDIA H200"
   std::int64_t memory_bytes = 0;  // of the device
+  std::int64_t capability = 0;    // compute capability, 90 for 9.0
 };
 
 /// The GPUs that NVIDIA's driver shows to this process, in the order of Torch's cuda:0, cuda:1, … (both follow

@@ -8,6 +8,7 @@
 #include "worker/model/projection.h"
 #include "worker/model/torch_errors.h"
 #include "worker/model/transformer.h"
+#include "worker/scoring/attention_choice.h"
 #include "worker/scoring/compute_device.h"
 #include "worker/scoring/token_nll.h"
 
@@ -16,7 +17,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,12 +40,13 @@ struct PerplexityScorer::Implementation {
         placement(choose_placement(scorer_options)),
         description(describe(directory, scorer_options)),
         memory_budget(budget(scorer_options, placement)),
+        attention(choose_attention(placement, description)),
         model(load(directory)) {}
 
-  /// Asked before anything is loaded. Estimates are of the host's memory: without a limit by hand a GPU has none.
+  /// Asked before anything is loaded.
   static std::int64_t budget(const ScorerOptions& options, const Placement& placement) {
     if (options.memory_budget > 0) return options.memory_budget;
-    return placement.device.is_cpu() ? available_memory() : std::numeric_limits<std::int64_t>::max();
+    return placement.device.is_cpu() ? available_memory() : available_device_memory(placement.device);
   }
 
   static ModelDescription describe(const std::filesystem::path& directory, const ScorerOptions& options) {
@@ -54,6 +55,15 @@ struct PerplexityScorer::Implementation {
     return description;
   }
 
+  static std::string choose_attention(Placement& placement, const ModelDescription& model) {
+    if (kernels_for(placement) != nullptr) return {};
+    const c10::InferenceMode inference;
+    const AttentionChoice choice = attention_on(
+        placement,
+        {.query_heads = model.query_heads, .key_value_heads = model.key_value_heads, .head_dim = model.head_dim});
+    placement.attention = choice.kernel;
+    return choice.description;
+  }
   [[nodiscard]] Transformer load(const std::filesystem::path& directory) const {
     require_usable_weights(description);
     set_threads(options.threads);
@@ -64,12 +74,15 @@ struct PerplexityScorer::Implementation {
   /// For at most so many candidates at once. Throws MemoryError when `tokens` do not fit the budget.
   [[nodiscard]] MemoryLayout memory_layout(std::int64_t tokens, std::int64_t candidates) const {
     const auto bytes = [](at::ScalarType dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); };
-    return fit_memory(description,
-                      {.weight_bytes = bytes(placement.weights),
-                       .arithmetic_bytes = bytes(placement.arithmetic),
-                       .product_bytes = bytes(placement.products),
-                       .candidates = candidates},
-                      tokens, memory_budget);
+    MemoryLayout wanted = {.weight_bytes = bytes(placement.weights),
+                           .arithmetic_bytes = bytes(placement.arithmetic),
+                           .product_bytes = bytes(placement.products)};
+    if (placement.device.is_cuda()) {
+      wanted = device_layout(bytes(placement.arithmetic));
+      wanted.host_budget = host_budget;
+    }
+    wanted.candidates = candidates;
+    return fit_memory(description, wanted, tokens, memory_budget);
   }
 
   [[nodiscard]] std::vector<FitnessResult> measure(std::span<const RescaleFactors> candidates, const Fitness& fitness,
@@ -108,6 +121,8 @@ struct PerplexityScorer::Implementation {
   Placement placement;
   ModelDescription description;
   std::int64_t memory_budget;
+  std::int64_t host_budget = available_memory();
+  std::string attention;  // described; empty where the kernels of worker/kernels/ compute
   Transformer model;
 };
 
@@ -204,7 +219,7 @@ std::int64_t PerplexityScorer::Implementation::expected_progress(std::int64_t ca
                  const auto at_once = static_cast<std::int64_t>(count);
                  const auto rows = at_once * static_cast<std::int64_t>(positions.size());
                  expected += at_once * model.ticks(pass.end - pass.begin, layout.tile_tokens) +
-                             token_nll_tiles(rows, description.vocabulary);
+                             token_nll_tiles(rows, description.vocabulary, placement);
                });
   return expected;
 }
@@ -240,7 +255,8 @@ PerplexityScorer::~PerplexityScorer() = default;
 const ModelDescription& PerplexityScorer::model() const { return implementation_->description; }
 
 std::string PerplexityScorer::device_description() const {
-  return describe_placement(implementation_->placement, implementation_->options.threads);
+  const std::string placement = describe_placement(implementation_->placement, implementation_->options.threads);
+  return implementation_->attention.empty() ? placement : fmt::format("{}, {}", placement, implementation_->attention);
 }
 
 std::vector<FitnessResult> PerplexityScorer::measure(std::span<const RescaleFactors> candidates, const Fitness& fitness,

@@ -31,9 +31,10 @@ struct ScorerOptions {
   /// Default: false. Whether layers with a sliding window keep to it. Without, every layer sees the whole document, as
   /// the authors of LongRoPE searched and fine-tuned, and as exports are written.
   bool sliding_window = false;
-  /// Default: 0, what the machine can give when the scorer is made. Bytes for weights and one document, beyond the
-  /// process itself. Weights that would take more than half of it stay in their files, and a document that does not fit
-  /// is refused (worker/model/memory_estimate.h).
+  /// Default: 0, what the device or the machine can give when the scorer is made. Bytes for weights and one document,
+  /// on a CUDA device of its memory, else of the host's beyond the process itself. Weights that would take more than
+  /// half of it stay in their files (for a device, in the host's memory when half of that admits), and a document that
+  /// does not fit is refused (worker/model/memory_estimate.h).
   std::int64_t memory_budget = 0;
   /// Default: false. Whether FitnessResult::phases is filled. On CUDA every step then waits for the device, which costs
   /// time.

@@ -20,6 +20,10 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 std::int64_t tiles(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
 
+LogitTileSize tile_on(const Placement& placement) {
+  return placement.device.is_cuda() ? kDeviceLogitTile : kHostLogitTile;
+}
+
 /// The arguments of token_nll.
 struct Request {
   const MatrixRows& hidden;
@@ -37,14 +41,15 @@ template <typename Take>
 void for_each_tile(const Request& request, const Take& take) {
   const std::int64_t rows = request.rows();
   const Placement& placement = request.placement;
-  const at::Tensor buffer = at::empty({std::min(rows, kLogitTileRows), std::min(request.vocabulary, kLogitTileColumns)},
+  const LogitTileSize tile = tile_on(placement);
+  const at::Tensor buffer = at::empty({std::min(rows, tile.rows), std::min(request.vocabulary, tile.columns)},
                                       at::TensorOptions().dtype(placement.arithmetic).device(placement.device));
   // Vocabulary outermost: each part of the matrix is read, or made ready to be computed with, once per document.
-  for (std::int64_t first = 0; first < request.vocabulary; first += kLogitTileColumns) {
-    const std::int64_t width = std::min(kLogitTileColumns, request.vocabulary - first);
+  for (std::int64_t first = 0; first < request.vocabulary; first += tile.columns) {
+    const std::int64_t width = std::min(tile.columns, request.vocabulary - first);
     const Projection projection = request.head(first, width);
-    for (std::int64_t begin = 0; begin < rows; begin += kLogitTileRows) {
-      const std::int64_t count = std::min(kLogitTileRows, rows - begin);
+    for (std::int64_t begin = 0; begin < rows; begin += tile.rows) {
+      const std::int64_t count = std::min(tile.rows, rows - begin);
       const at::Tensor logits = buffer.view({-1}).narrow(0, 0, count * width).view({count, width});
       projection.write(request.hidden(begin, count), logits);
       take(logits, begin, first);
@@ -132,8 +137,9 @@ TokenScores score_with_torch(const Request& request) {
 
 }  // namespace
 
-std::int64_t token_nll_tiles(std::int64_t rows, std::int64_t vocabulary) {
-  return tiles(rows, kLogitTileRows) * tiles(vocabulary, kLogitTileColumns);
+std::int64_t token_nll_tiles(std::int64_t rows, std::int64_t vocabulary, const Placement& placement) {
+  const LogitTileSize tile = tile_on(placement);
+  return tiles(rows, tile.rows) * tiles(vocabulary, tile.columns);
 }
 
 TokenScores token_nll(const MatrixRows& hidden, const OutputProjection& head, std::int64_t vocabulary,

@@ -32,6 +32,6 @@ using OutputProjection = std::function<Projection(std::int64_t first, std::int64
                                     const std::function<void()>& tile_finished);
 
 /// How often token_nll calls `tile_finished`.
-[[nodiscard]] std::int64_t token_nll_tiles(std::int64_t rows, std::int64_t vocabulary);
+[[nodiscard]] std::int64_t token_nll_tiles(std::int64_t rows, std::int64_t vocabulary, const Placement& placement);
 
 }  // namespace longrope

@@ -162,6 +162,56 @@ TEST(MemoryEstimateTest, LongestLengthIsTheLastThatFits) {
   EXPECT_EQ(longest_length(small_model(), {}, kGibibyte / 1024), 0);
 }
 
+TEST(DeviceMemoryTest, ATokenTakesOneResidualRowAndOneLayersKeysAndValues) {
+  // Nothing lies in panels: 80 channels of a head stay 80.
+  ModelDescription model = small_model();
+  model.head_dim = 80;
+  EXPECT_EQ(estimate_memory(model, device_layout(2), 65536).per_token - 16, 2 * (576 + 2 * 3 * 80));
+}
+
+TEST(DeviceMemoryTest, WeightsThatDoNotFitComeFromTheHostThreeLayersAtOnce) {
+  const ModelDescription model = small_model();
+  const std::int64_t layer = model.layer_weights() * 2;
+  const std::int64_t embedding = std::int64_t{49152} * 576 * 2;
+  const MemoryLayout kept = fit_memory(model, device_layout(2), 1024, 4 * kGibibyte);
+  EXPECT_EQ(kept.weights, WeightSource::kReady);
+  EXPECT_EQ(estimate_memory(model, kept, 1024).weights, 30 * layer + embedding);
+  const MemoryLayout streamed = fit_memory(model, device_layout(2), 1024, kGibibyte * 4 / 10);
+  EXPECT_EQ(streamed.weights, WeightSource::kMemory);
+  EXPECT_EQ(estimate_memory(model, streamed, 1024).layer, 3 * layer);
+  EXPECT_EQ(estimate_memory(model, streamed, 1024).weights, embedding);
+}
+
+TEST(DeviceMemoryTest, WeightsThatFitNeitherDeviceNorHostStayInFiles) {
+  MemoryLayout wanted = device_layout(2);
+  wanted.host_budget = 1 << 20;
+  EXPECT_EQ(fit_memory(small_model(), wanted, 1024, kGibibyte * 4 / 10).weights, WeightSource::kFiles);
+  EXPECT_EQ(fit_memory(small_model(), wanted, 1024, 4 * kGibibyte).weights, WeightSource::kReady);
+}
+
+TEST(DeviceMemoryTest, TilesOfADeviceAreLargeAndHalveWhenMemoryIsShort) {
+  const ModelDescription model = small_model();
+  const MemoryLayout wanted = device_layout(2);
+  EXPECT_EQ(fit_memory(model, wanted, 100'000, 4 * kGibibyte).tile_tokens, 8192);
+  MemoryLayout half = wanted;
+  half.weights = WeightSource::kReady;
+  half.tile_tokens = 4096;
+  EXPECT_EQ(fit_memory(model, wanted, 100'000, estimate_memory(model, half, 100'000).total()).tile_tokens, 4096);
+}
+
+TEST(DeviceMemoryTest, RefusalNamesTheLongestLengthThatFits) {
+  const ModelDescription model = small_model();
+  constexpr std::int64_t kBudget = kGibibyte;
+  const std::int64_t longest = longest_length(model, device_layout(2), kBudget);
+  EXPECT_NO_THROW((void)fit_memory(model, device_layout(2), longest, kBudget));
+  try {
+    (void)fit_memory(model, device_layout(2), longest + 1, kBudget);
+    FAIL();
+  } catch (const MemoryError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("the longest length that fits is " + grouped_digits(longest)));
+  }
+}
+
 TEST(MemoryEstimateTest, AvailableMemoryIsPositive) { EXPECT_GT(available_memory(), 0); }
 
 }  // namespace

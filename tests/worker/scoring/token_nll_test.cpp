@@ -45,7 +45,7 @@ TEST_P(TokenNllTest, AgreesWithLogSoftmaxInDoublePrecision) {
   std::int64_t tiles = 0;
   const auto [nll, is_argmax] = score(hidden, embedding, targets, {}, [&] { ++tiles; });
   EXPECT_EQ(nll.scalar_type(), at::kFloat);
-  EXPECT_EQ(tiles, token_nll_tiles(row_count, vocabulary));
+  EXPECT_EQ(tiles, token_nll_tiles(row_count, vocabulary, {}));
   // Random logits: as good as never two so near each other that float32 would order them otherwise.
   EXPECT_TRUE(at::equal(is_argmax, logits.argmax(1).eq(targets)));
   // float32 logits of magnitude 5·scale, 24 terms each.

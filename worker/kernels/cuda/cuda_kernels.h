@@ -15,9 +15,18 @@ namespace longrope {
 /// The type in which rows are stored. All arithmetic on them is float32, rounded to nearest even once at the end.
 enum class ElementType { kFloat32, kBfloat16, kFloat16 };
 
+/// Rows of a cache of keys and values: token t, head h at t·stride + h·head_dim, of the rotation's type.
+struct KeyValueRows {
+  void* keys = nullptr;
+  void* values = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t heads = 0;  // 0: there is no cache
+};
+
 /// One call of a rotation kernel, which rotates pair i = channels (i, i + pairs) of each head in place by its angle;
-/// channels from 2·pairs on stay. Angles, cos and sin are computed on the fly in `Real`, double or float, so there is
-/// no table over positions.
+/// channels from 2·pairs on stay. With a cache, the last of the heads are keys, which are written to it instead, and as
+/// many heads behind them are values, which are copied to it. Angles, cos and sin are computed on the fly in `Real`,
+/// double or float, so there is no table over positions.
 template <typename Real>
 struct Rotation {
   void* rows = nullptr;  // token t, head h at t·stride + h·head_dim, of type `type`
@@ -26,9 +35,11 @@ struct Rotation {
   std::int64_t tokens = 0;
   std::int64_t heads = 0;
   std::int64_t head_dim = 0;
-  std::int64_t first_position = 0;  // position of token 0
-  std::int64_t pairs = 0;           // rotary_dim / 2
-  RotaryAngles<Real> angles;        // arrays of `pairs`
+  std::int64_t first_position = 0;   // position of token 0
+  std::int64_t sequence_tokens = 0;  // tokens after which positions begin again; 0: never
+  std::int64_t pairs = 0;            // rotary_dim / 2
+  RotaryAngles<Real> angles;         // arrays of `pairs`
+  KeyValueRows cache = {};
 };
 
 /// One tile of logits: some rows, and columns [first_column, first_column + columns) of the vocabulary.

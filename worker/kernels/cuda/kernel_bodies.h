@@ -17,20 +17,35 @@ LONGROPE_HOST_DEVICE inline std::int64_t rotation_threads(const Rotation<Real>& 
   return rotation.tokens * rotation.pairs;
 }
 
-/// Rotates one pair of one token in all heads: cos and sin, the expensive part, are computed once for all heads.
-/// Neighbouring threads take neighbouring channels.
+/// Rotates one pair of one token in all heads: cos and sin, the expensive part, are computed once for all heads. With a
+/// cache, also copies to it this thread's share of what is not rotated. Neighbouring threads take neighbouring
+/// channels.
 template <typename Element, typename Real>
 LONGROPE_HOST_DEVICE inline void rotate_thread(const Rotation<Real>& rotation, std::int64_t thread) {
+  const KeyValueRows& cache = rotation.cache;
   const std::int64_t token = thread / rotation.pairs;
   const std::int64_t pair = thread % rotation.pairs;
-  const CosSin by = rotary_cos_sin(rotation.angles, rotation.first_position + token, pair);
+  const std::int64_t place = rotation.sequence_tokens > 0 ? token % rotation.sequence_tokens : token;
+  const CosSin by = rotary_cos_sin(rotation.angles, rotation.first_position + place, pair);
+  Element* const row = static_cast<Element*>(rotation.rows) + token * rotation.stride;
+  const std::int64_t first_key = rotation.heads - cache.heads;
   for (std::int64_t head = 0; head < rotation.heads; ++head) {
-    Element* const first =
-        static_cast<Element*>(rotation.rows) + token * rotation.stride + head * rotation.head_dim + pair;
-    Element* const second = first + rotation.pairs;
-    const ChannelPair result = rotated({static_cast<float>(*first), static_cast<float>(*second)}, by);
-    *first = static_cast<Element>(result.first);
-    *second = static_cast<Element>(result.second);
+    Element* const in = row + head * rotation.head_dim;
+    Element* out = in;
+    if (head >= first_key) {
+      out = static_cast<Element*>(cache.keys) + token * cache.stride + (head - first_key) * rotation.head_dim;
+      for (std::int64_t channel = 2 * rotation.pairs + pair; channel < rotation.head_dim; channel += rotation.pairs) {
+        out[channel] = in[channel];
+      }
+    }
+    const std::int64_t other = pair + rotation.pairs;
+    const ChannelPair result = rotated({static_cast<float>(in[pair]), static_cast<float>(in[other])}, by);
+    out[pair] = static_cast<Element>(result.first);
+    out[other] = static_cast<Element>(result.second);
+  }
+  for (std::int64_t channel = pair; channel < cache.heads * rotation.head_dim; channel += rotation.pairs) {
+    static_cast<Element*>(cache.values)[token * cache.stride + channel] =
+        row[rotation.heads * rotation.head_dim + channel];
   }
 }
 

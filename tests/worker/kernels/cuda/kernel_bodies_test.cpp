@@ -64,6 +64,61 @@ void rotate_rows(std::vector<Element>& rows, const RotaryAngles<Real>& angles) {
                                          .angles = angles});
 }
 
+// Five heads in a row: two queries, a key, its value, and one that is none of the call's.
+TYPED_TEST(RotationBodyTest, KeysAndValuesGoToTheCache) {
+  const std::vector<double> angles = {1.0, 0.3, 0.1, 0.01, 0.001};
+  std::vector<TypeParam> rows = random_elements<TypeParam>(kTokens * kStride, 1.0F);
+  const std::vector<TypeParam> before = rows;
+  std::vector<TypeParam> in_place = rows;
+  rotate_rows(in_place, RotaryAngles<double>{angles.data(), angles.data(), 1.0, 0});
+  std::vector<TypeParam> keys(kTokens * kHeadDim);
+  std::vector<TypeParam> values(kTokens * kHeadDim);
+  rotate_on_host<TypeParam>(
+      Rotation<double>{.rows = rows.data(),
+                       .stride = kStride,
+                       .tokens = kTokens,
+                       .heads = kHeads,
+                       .head_dim = kHeadDim,
+                       .first_position = kFirstPosition,
+                       .pairs = kPairs,
+                       .angles = {angles.data(), angles.data(), 1.0, 0},
+                       .cache = {.keys = keys.data(), .values = values.data(), .stride = kHeadDim, .heads = 1}});
+  for (std::int64_t cell = 0; cell < kTokens * kStride; ++cell) {
+    const std::int64_t head = cell % kStride / kHeadDim;
+    const std::int64_t cached = cell / kStride * kHeadDim + cell % kHeadDim;
+    EXPECT_EQ(at(rows, cell), at(head < 2 ? in_place : before, cell)) << cell;
+    if (head == 2) {
+      EXPECT_EQ(at(keys, cached), at(in_place, cell)) << cell;
+    } else if (head == 3) {
+      EXPECT_EQ(at(values, cached), at(before, cell)) << cell;
+    }
+  }
+}
+
+TYPED_TEST(RotationBodyTest, PositionsBeginAgainWithEachSequence) {
+  const std::vector<double> angles = {1.0, 0.3, 0.1, 0.01, 0.001};
+  constexpr std::int64_t kSequence = 3;
+  std::vector<TypeParam> rows = random_elements<TypeParam>(kTokens * kStride, 1.0F);
+  std::vector<TypeParam> one_by_one = rows;
+  Rotation<double> rotation{.rows = rows.data(),
+                            .stride = kStride,
+                            .tokens = kTokens,
+                            .heads = kHeads,
+                            .head_dim = kHeadDim,
+                            .first_position = 5,
+                            .sequence_tokens = kSequence,
+                            .pairs = kPairs,
+                            .angles = {angles.data(), angles.data(), 1.0, 0}};
+  rotate_on_host<TypeParam>(rotation);
+  rotation.sequence_tokens = 0;
+  rotation.tokens = kSequence;
+  for (std::int64_t first = 0; first < kTokens; first += kSequence) {
+    rotation.rows = one_by_one.data() + first * kStride;
+    rotate_on_host<TypeParam>(rotation);
+  }
+  for (std::int64_t cell = 0; cell < kTokens * kStride; ++cell) EXPECT_EQ(at(rows, cell), at(one_by_one, cell)) << cell;
+}
+
 TYPED_TEST(RotationBodyTest, RotatesPairsOfAllHeadsAndLeavesTheRest) {
   const std::vector<double> original = {1.0, 0.3, 0.1, 0.01, 0.001};
   const std::vector<double> rescaled = {0.9, 0.2, 0.05, 0.002, 0.0001};

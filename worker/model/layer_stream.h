@@ -1,0 +1,45 @@
+#pragma once
+
+#include "worker/model/layer_weights.h"
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Event.h>
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+namespace longrope {
+
+/// Layers whose weights lie in host memory and come to a device one after the other, two ahead of the one in use: the
+/// copies run beside the arithmetic. Memory on the device: three layers. On a CUDA device the host memory is pinned;
+/// the CPU takes the layers where they lie. Not thread-safe.
+class LayerStream {
+ public:
+  /// Layers in flight and in use together; worker/model/memory_estimate.cpp counts them.
+  static constexpr std::int64_t kLayersOnDevice = 3;
+
+  explicit LayerStream(at::Device device) : device_(device) {}
+
+  /// Adds the next layer, from host memory.
+  void add(const LayerWeights& weights);
+  /// Layer `index` on the device, for operations of the current stream; the layer taken before is given up. Layers are
+  /// meant to be taken in order, from the first again after the last; another order costs time.
+  [[nodiscard]] LayerWeights take(std::int64_t index);
+
+ private:
+  struct Sent {
+    std::int64_t index;
+    LayerWeights weights;
+    std::optional<c10::Event> arrived;  // on CUDA
+  };
+
+  void send(std::int64_t index);
+
+  at::Device device_;
+  std::vector<LayerWeights> layers_;
+  std::deque<Sent> sent_;
+};
+
+}  // namespace longrope
