@@ -46,6 +46,12 @@ void row(const char* name, const Value& value) {
   fmt::print("{:<22} {}\n", name, value);
 }
 
+std::string where_weights_lie(const MemoryLayout& layout, const MemoryEstimate& estimate) {
+  if (layout.weights == WeightSource::kFiles) return "streamed from their files";
+  const bool streamed = layout.on_device && layout.weights == WeightSource::kMemory;
+  return size_text(estimate.weights) + (streamed ? ", layers streamed from the host's memory" : "");
+}
+
 /// What a worker would take on a CUDA device, or on CPU cores without bfloat16 products, which keeps weights of `dtype`
 /// and computes in float32. Throws MemoryError when it would refuse.
 void print_memory(const ModelDescription& model, const InspectArguments& arguments) {
@@ -63,7 +69,7 @@ void print_memory(const ModelDescription& model, const InspectArguments& argumen
   row("memory budget", limited ? size_text(budget, SizeRounding::kDown) : "none: give that of the device");
   row("memory estimate", fmt::format("{} for {} tokens", size_text(estimate.total(), SizeRounding::kUp),
                                      grouped_digits(*arguments.length)));
-  row("  weights", layout.weights == WeightSource::kFiles ? "streamed from their files" : size_text(estimate.weights));
+  row("  weights", where_weights_lie(layout, estimate));
   if (estimate.layer > 0) row("  layers in use", size_text(estimate.layer));
   row("  each token", size_text(estimate.per_token));
   row("  tile", fmt::format("{} of {} tokens", size_text(estimate.tile),

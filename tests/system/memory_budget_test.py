@@ -67,5 +67,8 @@ def test_the_estimate_is_printed_for_a_length_and_refused_alike():
     assert re.search(r"^longest length +[0-9,]+ tokens fit the budget$", printed, re.MULTILINE)
     streamed = longrope("inspect-model", MODEL, "--length", LENGTH, "--memory-budget", "30MiB").stdout
     assert "streamed from their files" in streamed
+    on_gpu = ("inspect-model", MODEL, "--length", 100000, "--device", "cuda", "--dtype", "bf16")
+    assert "8,192 tokens" in longrope(*on_gpu).stdout
+    assert "longest length" in longrope(*on_gpu, "--memory-budget", "1GiB").stdout
     refused = longrope("inspect-model", MODEL, "--length", 2097152, "--memory-budget", "1GiB", check=False)
     assert refused.returncode == 1 and "the longest length that fits is" in refused.stderr

@@ -34,6 +34,14 @@ void rms_norm(const at::Tensor& in, const at::Tensor& weight, double epsilon, co
   });
 }
 
+void rms_norm_heads(const at::Tensor& heads, const at::Tensor& weight, double epsilon) {
+  if (row_kernels_for(heads) == nullptr) {
+    rms_norm(heads, weight, epsilon, heads);  // one call for all
+    return;
+  }
+  for (const at::Tensor& head : heads.unbind(1)) rms_norm(head, weight, epsilon, head);
+}
+
 void gate(const at::Tensor& gate_up, const at::Tensor& out) {
   const std::int64_t width = out.size(1);
   const CpuKernels* const kernels = row_kernels_for(gate_up);

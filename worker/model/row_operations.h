@@ -15,6 +15,9 @@ namespace longrope {
 /// out = in · weight / √(mean(in²) + epsilon) (RMSNorm); `weight` [columns], arithmetic dtype. `out` may be `in`.
 void rms_norm(const at::Tensor& in, const at::Tensor& weight, double epsilon, const at::Tensor& out);
 
+/// rms_norm() of every head of `heads` [n, heads, head_dim] by itself, in place; strides (any, any, 1).
+void rms_norm_heads(const at::Tensor& heads, const at::Tensor& weight, double epsilon);
+
 /// out [n, columns] = silu(gate) · up of gate_up [n, 2·columns], the gate first.
 void gate(const at::Tensor& gate_up, const at::Tensor& out);
 

@@ -192,14 +192,9 @@ void Transformer::project(const Layer& layer, const at::Tensor& residual, const 
   layer.query_key_value.write(tile.normed, tile.projected);
   clock.lap(Phase::kProjections, operations(tile.normed, tile.projected));
   const at::Tensor heads = tile.projected.view({residual.size(0), -1, model.head_dim});
-  const auto norm_each_head = [&](std::int64_t first, std::int64_t count, const at::Tensor& weight) {
-    if (!weight.defined()) return;
-    for (std::int64_t head = first; head < first + count; ++head) {
-      rms_norm(heads.select(1, head), weight, model.rms_norm_epsilon, heads.select(1, head));
-    }
-  };
-  norm_each_head(0, model.query_heads, layer.query_norm);
-  norm_each_head(model.query_heads, model.key_value_heads, layer.key_norm);
+  if (!layer.query_norm.defined()) return;
+  rms_norm_heads(heads.narrow(1, 0, model.query_heads), layer.query_norm, model.rms_norm_epsilon);
+  rms_norm_heads(heads.narrow(1, model.query_heads, model.key_value_heads), layer.key_norm, model.rms_norm_epsilon);
 }
 
 void Transformer::add_attention(const Layer& layer, std::int64_t begin, const at::Tensor& residual,

@@ -39,13 +39,13 @@ TEST_P(RowOperationsTest, RmsNormAgreesWithDoublePrecision) {
   expect_near(out, exact * (exact.square().mean(1, true) + 1e-5).rsqrt() * weight.to(at::kDouble));
 }
 
-TEST_P(RowOperationsTest, RmsNormOfOneHeadLeavesTheOthers) {
-  const at::Tensor heads = random({5, 3, 16});
+TEST_P(RowOperationsTest, RmsNormOfSomeHeadsLeavesTheOthers) {
+  const at::Tensor heads = random({5, 4, 16});
   const at::Tensor before = heads.clone();
-  rms_norm(heads.select(1, 1), at::ones({16}, GetParam().dtype), 1e-6, heads.select(1, 1));
+  rms_norm_heads(heads.narrow(1, 1, 2), at::ones({16}, GetParam().dtype), 1e-6);
   EXPECT_TRUE(at::equal(heads.select(1, 0), before.select(1, 0)));
-  EXPECT_TRUE(at::equal(heads.select(1, 2), before.select(1, 2)));
-  expect_near(heads.select(1, 1).to(at::kDouble).square().mean(1), at::ones({5}, at::kDouble));
+  EXPECT_TRUE(at::equal(heads.select(1, 3), before.select(1, 3)));
+  expect_near(heads.narrow(1, 1, 2).to(at::kDouble).square().mean(2), at::ones({5, 2}, at::kDouble));
 }
 
 TEST_P(RowOperationsTest, GateIsSiluTimesUp) {
