@@ -166,7 +166,15 @@ void DataParallel::finish() {
   static_cast<void>(sum(0.0));  // the store does not notice that a process has ended; Gloo does
   with_the_others(place_, [&] {
     if (group_->nccl) group_->nccl->shutdown();
-    group_->tcp->barrier(group_->prefix + "/finished", place_.count, kPatience);
+    // The others need nothing more of the store; what rank 0 keeps stays until the last of them has left it.
+    const auto left = [&](std::int64_t rank) { return fmt::format("{}/finished/{}", group_->prefix, rank); };
+    if (place_.rank != 0) {
+      group_->tcp->set(left(place_.rank), std::vector<std::uint8_t>{1});
+      return;
+    }
+    std::vector<std::string> others;
+    for (std::int64_t rank = 1; rank < place_.count; ++rank) others.push_back(left(rank));
+    group_->tcp->wait(others, kPatience);
   });
 }
 

@@ -10,7 +10,8 @@ release=$("$python" -c 'import importlib.metadata; print(importlib.metadata.vers
   echo "install_cuda_toolkit: the Torch of $python is not a CUDA build: it brought no cuda-toolkit" >&2
   exit 1
 }
-"$python" -m pip install --quiet --disable-pip-version-check "cuda-toolkit[nvcc,cccl]==$release"
+# crt and nvvm by name: nvcc asks for any release of them, and newer ones write what the assembler of this one refuses.
+"$python" -m pip install --quiet --disable-pip-version-check "cuda-toolkit[nvcc,cccl,crt,nvvm]==$release"
 
 # CMake and nvcc look for names and folders that the wheels leave out: libNAME.so without a version, and lib64.
 for toolkit in "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/nvidia/cu[0-9]*; do

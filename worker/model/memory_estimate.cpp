@@ -81,8 +81,8 @@ MemoryEstimate estimate_on_device(const ModelDescription& model, const MemoryLay
   return estimate;
 }
 
-/// Bytes of the host that the layers take when they are kept there for a device. Pinned memory comes in powers of two, so
-/// that they take up to twice as much.
+/// Bytes of the host that the layers take when they are kept there for a device. Pinned memory comes in powers of two,
+/// so that they take up to twice as much.
 std::int64_t host_bytes(const ModelDescription& model, const MemoryLayout& layout) {
   return model.layers * model.layer_weights() * layout.weight_bytes;
 }
