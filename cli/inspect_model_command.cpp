@@ -74,9 +74,10 @@ void print_memory(const ModelDescription& model, const InspectArguments& argumen
   row("  each token", size_text(estimate.per_token));
   row("  tile", fmt::format("{} of {} tokens", size_text(estimate.tile),
                             grouped_digits(std::min(layout.tile_tokens, *arguments.length))));
-  if (limited)
+  if (limited) {
     row("longest length",
         fmt::format("{} tokens fit the budget", grouped_digits(longest_length(model, wanted, budget))));
+  }
 }
 
 /// Why a worker could not run the model; nullopt when it can.
