@@ -14,8 +14,10 @@
 namespace longrope {
 namespace {
 
-// 65,537 keys, and one more than a multiple of 32: pytorch #162588. A window that ends between.
+// 65,537 keys, and one more than a multiple of 32: pytorch #162588. A single query, as the last tile of a document may
+// have. A window that ends between.
 constexpr std::array kCases = {AttentionCase{.queries = 512, .keys = 2'049, .window = 0},
+                               AttentionCase{.queries = 1, .keys = 4'097, .window = 0},
                                AttentionCase{.queries = 128, .keys = 65'537, .window = 0},
                                AttentionCase{.queries = 300, .keys = 1'500, .window = 700}};
 
