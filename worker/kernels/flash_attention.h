@@ -12,8 +12,10 @@ namespace longrope {
 /// Keys are taken in blocks that begin at multiples of this, whatever part of the document a call covers: the running
 /// maximum and sums of a query then go through the same steps in every tiling.
 inline constexpr std::int64_t kKeyBlock = 256;
-/// Query rows of one pass over the keys: a block of keys and values is read once for all of them.
-inline constexpr std::int64_t kQueryRows = 96;
+/// Query rows of one pass over the keys: a block of keys and values, which come from far away in a long document, is
+/// read once for all of them: those of a whole piece for up to three query heads. No result depends on how many they
+/// are.
+inline constexpr std::int64_t kQueryRows = 3 * kAttentionPieceTokens;
 
 /// Turns scores into exp((score − new largest)·scale), writes these as operands and adds them to the running softmax.
 /// Returns the factor by which the sums so far must be multiplied. Keys outside [first, last) of the block count as −∞.

@@ -14,7 +14,7 @@ inline constexpr std::int64_t kPanelColumns = 16;
   return (columns + kPanelColumns - 1) / kPanelColumns;
 }
 
-/// Tokens of one task of attention: whole blocks of every kernel, for 1, 2 or 4 query heads whole passes over the keys.
+/// Tokens of one task of attention: whole blocks of every kernel, for up to three query heads one pass over the keys.
 /// Tiles shrink by as many when memory is short.
 inline constexpr std::int64_t kAttentionPieceTokens = 192;
 
