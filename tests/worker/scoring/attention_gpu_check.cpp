@@ -28,7 +28,7 @@ constexpr std::array kCases = {AttentionCase{.queries = 16, .keys = 65'535, .win
                                AttentionCase{.queries = 16, .keys = 131'073, .window = 70'001},
                                AttentionCase{.queries = 500, .keys = 4'001, .window = 129},
                                AttentionCase{.queries = 1, .keys = 8'193, .window = 0},
-    AttentionCase{.queries = 2'049, .keys = 2'049, .window = 0}};
+                               AttentionCase{.queries = 2'049, .keys = 2'049, .window = 0}};
 
 struct Verdict {
   bool right = true;
