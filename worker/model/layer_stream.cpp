@@ -1,5 +1,7 @@
 #include "worker/model/layer_stream.h"
 
+#include "worker/model/memory_estimate.h"
+
 #include <ATen/ATen.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -28,13 +30,11 @@ LayerWeights changed(LayerWeights weights, const Change& change) {
   return weights;
 }
 
-/// The stream of all copies: one of Torch's pool, the same for the life of the process.
-c10::Stream copy_stream(at::Device device) {
-  static const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
-  return stream;
-}
-
 }  // namespace
+
+LayerStream::LayerStream(at::Device device) : device_(device) {
+  if (device.is_cuda()) copying_ = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
+}
 
 void LayerStream::add(const LayerWeights& weights) {
   layers_.push_back(device_.is_cuda() ? changed(weights, [](const at::Tensor& tensor) { return tensor.pin_memory(); })
@@ -47,19 +47,18 @@ void LayerStream::send(std::int64_t index) {
       return tensor.to(device_, tensor.scalar_type(), /*non_blocking=*/true);
     });
   };
-  if (!device_.is_cuda()) {
+  if (!copying_) {
     sent_.push_back({index, copied(), std::nullopt});
     return;
   }
   const c10::Stream computing = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
-  const c10::Stream copying = copy_stream(device_);
-  const c10::StreamGuard guard(copying);
+  const c10::StreamGuard guard(*copying_);
   LayerWeights weights = changed(copied(), [&](const at::Tensor& tensor) {
     tensor.record_stream(computing);  // its memory is not used anew before what computes with it has ended
     return tensor;
   });
   c10::Event arrived(device_.type());
-  arrived.record(copying);
+  arrived.record(*copying_);
   sent_.push_back({index, std::move(weights), std::move(arrived)});
 }
 
@@ -67,7 +66,7 @@ LayerWeights LayerStream::take(std::int64_t index) {
   const auto count = static_cast<std::int64_t>(layers_.size());
   if (!sent_.empty()) sent_.pop_front();  // the one before
   if (!sent_.empty() && sent_.front().index != index) sent_.clear();
-  for (auto ahead = static_cast<std::int64_t>(sent_.size()); ahead < std::min(count, kLayersOnDevice); ++ahead) {
+  for (auto ahead = static_cast<std::int64_t>(sent_.size()); ahead < std::min(count, kStreamedLayers); ++ahead) {
     send((index + ahead) % count);
   }
   const Sent& next = sent_.front();

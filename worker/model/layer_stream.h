@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Event.h>
+#include <c10/core/Stream.h>
 
 #include <cstdint>
 #include <deque>
@@ -13,14 +14,11 @@
 namespace longrope {
 
 /// Layers whose weights lie in host memory and come to a device one after the other, two ahead of the one in use: the
-/// copies run beside the arithmetic. Memory on the device: three layers. On a CUDA device the host memory is pinned;
-/// the CPU takes the layers where they lie. Not thread-safe.
+/// copies run beside the arithmetic. Memory on the device: kStreamedLayers (memory_estimate.h). On a CUDA device the
+/// host memory is pinned; the CPU takes the layers where they lie. Not thread-safe.
 class LayerStream {
  public:
-  /// Layers in flight and in use together; worker/model/memory_estimate.cpp counts them.
-  static constexpr std::int64_t kLayersOnDevice = 3;
-
-  explicit LayerStream(at::Device device) : device_(device) {}
+  explicit LayerStream(at::Device device);
 
   /// Adds the next layer, from host memory.
   void add(const LayerWeights& weights);
@@ -38,6 +36,7 @@ class LayerStream {
   void send(std::int64_t index);
 
   at::Device device_;
+  std::optional<c10::Stream> copying_;  // on CUDA: what all copies are queued on
   std::vector<LayerWeights> layers_;
   std::deque<Sent> sent_;
 };

@@ -22,8 +22,7 @@ constexpr std::int64_t kMaxLength = std::int64_t{1} << 31;  // no command takes 
 /// Columns of a matrix once it lies in panels.
 std::int64_t padded(std::int64_t columns) { return panels(columns) * kPanelColumns; }
 
-/// Layers that lie on a device at once when they come from host memory, or one as read and as put together from files.
-constexpr std::int64_t kStreamedLayers = 3;
+/// Layers that lie on a device at once when they come from files: one as read and as put together.
 constexpr std::int64_t kReadLayers = 2;
 
 /// Weights of one layer (ModelDescription::layer_weights()) once they are packed into panels.
@@ -42,7 +41,7 @@ std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates
          model.geometry.rotary_dim;
 }
 
-/// Numbers per token of a tile that Torch's kernels on a device allocate for themselves, beside the buffers: the norm's
+/// Bytes per token of a tile that Torch's kernels on a device allocate for themselves, beside the buffers: the norm's
 /// and attention's results, queries and keys in another order, attention's float32 sums while parts are joined.
 std::int64_t device_tile_bytes(const ModelDescription& model, std::int64_t arithmetic_bytes) {
   constexpr std::int64_t kFloatBytes = 4;

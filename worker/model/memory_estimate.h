@@ -59,6 +59,10 @@ struct MemoryEstimate {
 /// layer, which beside attention over so many keys takes no time.
 inline constexpr std::int64_t kRotaryRowsKept = 65'536;
 
+/// Layers that lie on a device at once when their weights come from host memory (layer_stream.h): two ahead of the one
+/// in use.
+inline constexpr std::int64_t kStreamedLayers = 3;
+
 /// `wanted`, changed until its estimate stays within `budget` bytes: weights are kept ready, else as they were read,
 /// else not at all, whatever first leaves half of it for a document; then there are fewer candidates at once, then
 /// tiles become smaller, down to kAttentionPieceTokens or kSmallestDeviceTile (worker/kernels/tile_sizes.h). On a
