@@ -1,6 +1,7 @@
 #include "finetune/attention.h"
 
 #include "common/error.h"
+#include "worker/model/fused_attention.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -126,13 +127,8 @@ at::Tensor attended_on_cuda(const at::Tensor& query, const at::Tensor& key, cons
                                  kMostTokens, query.size(2)));
   }
   const std::int64_t group = query.size(1) / key.size(1);
-  const auto for_each_query_head = [&](const at::Tensor& heads) {
-    return heads.unsqueeze(2)
-        .expand({heads.size(0), heads.size(1), group, heads.size(2), heads.size(3)})
-        .reshape(query.sizes());  // the kernel reads no group
-  };
-  return std::get<0>(at::_scaled_dot_product_efficient_attention(query, for_each_query_head(key),
-                                                                 for_each_query_head(value), /*attn_bias=*/{},
+  return std::get<0>(at::_scaled_dot_product_efficient_attention(query, for_each_query_head(key, 1, group),
+                                                                 for_each_query_head(value, 1, group), /*attn_bias=*/{},
                                                                  /*compute_log_sumexp=*/true, 0.0, /*is_causal=*/true));
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <vector>
 
 namespace longrope {
 namespace {
@@ -56,10 +57,7 @@ PartialAttention attend_grouped(const FusedAttention& kernel, const at::Tensor& 
   const std::int64_t count = queries.size(0);
   const std::int64_t head_dim = queries.size(2);
   if (mask == KeyMask::kCausal) {
-    const auto for_each_query_head = [&](const at::Tensor& rows) {
-      return rows.unsqueeze(2).expand({count, heads, group, head_dim}).reshape(queries.sizes());
-    };
-    return kernel.attend(queries, for_each_query_head(keys), for_each_query_head(values), mask);
+    return kernel.attend(queries, for_each_query_head(keys, 1, group), for_each_query_head(values, 1, group), mask);
   }
   const at::Tensor rows =
       queries.reshape({count, heads, group, head_dim}).transpose(1, 2).reshape({count * group, heads, head_dim});
@@ -97,6 +95,12 @@ const FusedAttention kMemoryEfficientAttention = {.name = "memory-efficient atte
                                                   .attend = attend_memory_efficiently,
                                                   .takes_groups = false,
                                                   .most_rows = 32'768};
+
+at::Tensor for_each_query_head(const at::Tensor& heads, std::int64_t dimension, std::int64_t group) {
+  std::vector<std::int64_t> grouped = heads.sizes().vec();
+  grouped.insert(grouped.begin() + dimension + 1, group);
+  return heads.unsqueeze(dimension + 1).expand(grouped).flatten(dimension, dimension + 1);
+}
 
 at::Tensor attend_causal(const FusedAttention& kernel, const at::Tensor& queries, const at::Tensor& keys,
                          const at::Tensor& values, std::int64_t window) {

@@ -46,6 +46,10 @@ extern const FusedAttention kCudnnAttention;
 /// mask (pytorch #162588), and with keys of stride 0 and a mask (#191937): it is called with neither.
 extern const FusedAttention kMemoryEfficientAttention;
 
+/// A copy of key-value heads for each query head of their group, side by side: `heads` has K of them in `dimension`,
+/// the result K·group. For kernels that take no groups; it has a gradient.
+[[nodiscard]] at::Tensor for_each_query_head(const at::Tensor& heads, std::int64_t dimension, std::int64_t group);
+
 /// Attention of the last n of m positions over the `window` (0: all) up to and including their own: [n, H, D]. Exact,
 /// without a mask in memory: of a window, the part that all queries see, the causal triangle at its end and the
 /// triangle at its beginning, which is causal when queries and keys are read backwards, are joined by their sums of
