@@ -13,6 +13,11 @@ namespace longrope {
   return device.is_cuda() ? cuda_kernels() : nullptr;
 }
 
+/// The index of a device that may be named without one: then the first.
+[[nodiscard]] inline c10::DeviceIndex device_index(at::Device device) {
+  return device.has_index() ? device.index() : c10::DeviceIndex{0};
+}
+
 /// The stream on which Torch runs the operations of this thread on a device.
 [[nodiscard]] CudaStream current_stream(at::Device device);
 

@@ -1,6 +1,7 @@
 #include "worker/scoring/attention_choice.h"
 
 #include "common/error.h"
+#include "worker/model/cuda_placement.h"
 #include "worker/scoring/gpu_driver.h"
 
 #include <ATen/ATen.h>
@@ -114,7 +115,7 @@ AttentionChoice first_right_attention(std::span<const FusedAttention* const> ker
 
 AttentionChoice attention_on(const Placement& placement, const AttentionHeads& heads) {
   if (!placement.device.is_cuda()) return {&kCpuAttention, ""};
-  const auto index = static_cast<std::size_t>(placement.device.has_index() ? placement.device.index() : 0);
+  const std::size_t index = static_cast<std::uint8_t>(device_index(placement.device));
   const std::vector<DriverGpu> gpus = gpus_of_driver();
   if (index >= gpus.size()) throw Error(fmt::format("NVIDIA's driver does not know {}", placement.device.str()));
   return first_right_attention(device_attention(gpus[index].capability, placement.arithmetic, heads), heads,

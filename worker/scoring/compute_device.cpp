@@ -82,7 +82,7 @@ void set_threads(std::int64_t threads) {
 
 std::int64_t peak_memory_bytes(at::Device device) {
   if (device.is_cuda()) {
-    const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : 0);
+    const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device_index(device));
     return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   }
   // Not getrusage: its maximum survives exec, so a small worker would report the size of whatever started it.
@@ -97,15 +97,14 @@ std::int64_t peak_memory_bytes(at::Device device) {
 
 void reset_peak_memory(at::Device device) {
   if (device.is_cuda()) {
-    c10::getDeviceAllocator(device.type())->resetPeakStats(device.has_index() ? device.index() : 0);
+    c10::getDeviceAllocator(device.type())->resetPeakStats(device_index(device));
     return;
   }
   std::ofstream("/proc/self/clear_refs") << kForgetPeak;
 }
 
 std::int64_t available_device_memory(at::Device device) {
-  const auto [free, total] =
-      c10::getDeviceAllocator(device.type())->getMemoryInfo(device.has_index() ? device.index() : c10::DeviceIndex{0});
+  const auto [free, total] = c10::getDeviceAllocator(device.type())->getMemoryInfo(device_index(device));
   return static_cast<std::int64_t>(free) / 20 * 19;
 }
 
@@ -127,7 +126,7 @@ void keep_freed_blocks() {
 
 double seconds_when_finished(at::Device device) {
   if (!device.is_cpu()) {
-    c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.has_index() ? device.index() : 0);
+    c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device_index(device));
   }
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
