@@ -53,15 +53,20 @@ constexpr std::int64_t kStride = 5 * kHeadDim;
 constexpr std::int64_t kFirstPosition = 1'999'996;
 
 template <typename Element, typename Real>
+Rotation<Real> rotation_of(std::vector<Element>& rows, const RotaryAngles<Real>& angles) {
+  return {.rows = rows.data(),
+          .stride = kStride,
+          .tokens = kTokens,
+          .heads = kHeads,
+          .head_dim = kHeadDim,
+          .first_position = kFirstPosition,
+          .pairs = kPairs,
+          .angles = angles};
+}
+
+template <typename Element, typename Real>
 void rotate_rows(std::vector<Element>& rows, const RotaryAngles<Real>& angles) {
-  rotate_on_host<Element>(Rotation<Real>{.rows = rows.data(),
-                                         .stride = kStride,
-                                         .tokens = kTokens,
-                                         .heads = kHeads,
-                                         .head_dim = kHeadDim,
-                                         .first_position = kFirstPosition,
-                                         .pairs = kPairs,
-                                         .angles = angles});
+  rotate_on_host<Element>(rotation_of(rows, angles));
 }
 
 // Five heads in a row: two queries, a key, its value, and one that is none of the call's.
@@ -73,16 +78,9 @@ TYPED_TEST(RotationBodyTest, KeysAndValuesGoToTheCache) {
   rotate_rows(in_place, RotaryAngles<double>{angles.data(), angles.data(), 1.0, 0});
   std::vector<TypeParam> keys(kTokens * kHeadDim);
   std::vector<TypeParam> values(kTokens * kHeadDim);
-  rotate_on_host<TypeParam>(
-      Rotation<double>{.rows = rows.data(),
-                       .stride = kStride,
-                       .tokens = kTokens,
-                       .heads = kHeads,
-                       .head_dim = kHeadDim,
-                       .first_position = kFirstPosition,
-                       .pairs = kPairs,
-                       .angles = {angles.data(), angles.data(), 1.0, 0},
-                       .cache = {.keys = keys.data(), .values = values.data(), .stride = kHeadDim, .heads = 1}});
+  Rotation<double> rotation = rotation_of(rows, RotaryAngles<double>{angles.data(), angles.data(), 1.0, 0});
+  rotation.cache = {.keys = keys.data(), .values = values.data(), .stride = kHeadDim, .heads = 1};
+  rotate_on_host<TypeParam>(rotation);
   for (std::int64_t cell = 0; cell < kTokens * kStride; ++cell) {
     const std::int64_t head = cell % kStride / kHeadDim;
     const std::int64_t cached = cell / kStride * kHeadDim + cell % kHeadDim;
@@ -100,15 +98,9 @@ TYPED_TEST(RotationBodyTest, PositionsBeginAgainWithEachSequence) {
   constexpr std::int64_t kSequence = 3;
   std::vector<TypeParam> rows = random_elements<TypeParam>(kTokens * kStride, 1.0F);
   std::vector<TypeParam> one_by_one = rows;
-  Rotation<double> rotation{.rows = rows.data(),
-                            .stride = kStride,
-                            .tokens = kTokens,
-                            .heads = kHeads,
-                            .head_dim = kHeadDim,
-                            .first_position = 5,
-                            .sequence_tokens = kSequence,
-                            .pairs = kPairs,
-                            .angles = {angles.data(), angles.data(), 1.0, 0}};
+  Rotation<double> rotation = rotation_of(rows, RotaryAngles<double>{angles.data(), angles.data(), 1.0, 0});
+  rotation.first_position = 5;
+  rotation.sequence_tokens = kSequence;
   rotate_on_host<TypeParam>(rotation);
   rotation.sequence_tokens = 0;
   rotation.tokens = kSequence;
