@@ -24,8 +24,8 @@ def print_measurement(nll_sum, scored_tokens, seconds):
     print(json.dumps({"nll_sum": nll_sum, "scored_tokens": scored_tokens, "seconds": seconds, "peak_memory_bytes": peak}))
 
 
-def estimated_bytes(folder, length):
-    printed = subprocess.run([str(LONGROPE), "inspect-model", str(folder / "model"), "--length", str(length)],
+def estimated_bytes(folder, length, options=()):
+    printed = subprocess.run([str(LONGROPE), "inspect-model", str(folder / "model"), "--length", str(length), *options],
                              stdout=subprocess.PIPE, text=True, check=True).stdout
     line = next(line for line in printed.splitlines() if line.startswith("memory estimate"))
     number, unit = line.split()[2:4]

@@ -38,6 +38,7 @@ struct InspectArguments {
   std::optional<std::int64_t> length;
   std::string dtype = "fp32";
   std::string device = "cpu";
+  bool gradient = false;
   std::int64_t memory_budget = 0;
 };
 
@@ -52,6 +53,13 @@ std::string where_weights_lie(const MemoryLayout& layout, const MemoryEstimate& 
   return size_text(estimate.weights) + (streamed ? ", layers streamed from the host's memory" : "");
 }
 
+/// What the backward pass need not compute again.
+std::string kept_for(const KeptForGradient& kept) {
+  if (kept.attention) return "each layer's input and result of attention";
+  return kept.layers_between == 1 ? "each layer's input"
+                                  : fmt::format("the input of every {} layers", kept.layers_between);
+}
+
 /// What a worker would take on a CUDA device, or on CPU cores without bfloat16 products, which keeps weights of `dtype`
 /// and computes in float32. Throws MemoryError when it would refuse.
 void print_memory(const ModelDescription& model, const InspectArguments& arguments) {
@@ -60,9 +68,11 @@ void print_memory(const ModelDescription& model, const InspectArguments& argumen
   const std::int64_t weight_bytes =
       parse_compute_dtype(arguments.dtype) == ComputeDtype::kBf16 ? kBfloat16Bytes : kFloat32Bytes;
   const bool on_gpu = arguments.device == kGpu;
+  if (arguments.gradient && on_gpu) throw InputError("gradients of factors must be computed on a CPU: --device cuda");
   const std::int64_t own = on_gpu ? std::numeric_limits<std::int64_t>::max() : available_memory();
   const std::int64_t budget = arguments.memory_budget > 0 ? arguments.memory_budget : own;
-  const MemoryLayout wanted = on_gpu ? device_layout(weight_bytes) : MemoryLayout{.weight_bytes = weight_bytes};
+  MemoryLayout wanted = on_gpu ? device_layout(weight_bytes) : MemoryLayout{.weight_bytes = weight_bytes};
+  if (arguments.gradient) wanted.gradient = KeptForGradient{};
   const MemoryLayout layout = fit_memory(model, wanted, *arguments.length, budget);
   const MemoryEstimate estimate = estimate_memory(model, layout, *arguments.length);
   const bool limited = budget != std::numeric_limits<std::int64_t>::max();
@@ -74,6 +84,7 @@ void print_memory(const ModelDescription& model, const InspectArguments& argumen
   row("  each token", size_text(estimate.per_token));
   row("  tile", fmt::format("{} of {} tokens", size_text(estimate.tile),
                             grouped_digits(std::min(layout.tile_tokens, *arguments.length))));
+  if (arguments.gradient) row("kept for a gradient", kept_for(*layout.gradient));
   if (limited) {
     row("longest length",
         fmt::format("{} tokens fit the budget", grouped_digits(longest_length(model, wanted, budget))));
@@ -152,6 +163,8 @@ void add_inspect_model_command(CLI::App& app) {
       ->needs(length)
       ->check(CLI::IsMember({"cpu", kGpu}))
       ->capture_default_str();
+  command->add_flag("--gradient", arguments->gradient, "Estimate the memory that score --gradient takes; CPU only")
+      ->needs(length);
   add_memory_budget(*command, arguments->memory_budget);
   command->footer(
       "The first line is \"supported: yes\", or \"supported: no, because …\" with exit code 2.\n"

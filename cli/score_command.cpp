@@ -30,6 +30,7 @@ struct ScoreArguments {
   std::vector<std::string> factors = {"none"};
   std::string attention_factor;
   bool sliding_window = false;
+  bool gradient = false;
   bool timings = false;
   std::string by_position;
   std::string logits_out;
@@ -82,6 +83,7 @@ void require_lengths_and_factors(const ScoreArguments& arguments, const Fitness&
 ScorePlan score_plan(const ScoreArguments& arguments, const Fitness& fitness, const ModelDescription& model) {
   ScorePlan plan;
   plan.fitness = fitness;
+  plan.gradient = arguments.gradient;
   plan.names = arguments.factors;
   plan.lengths = arguments.lengths;
   plan.documents = documents_to_score(arguments.scoring);
@@ -100,6 +102,9 @@ ScorePlan score_plan(const ScoreArguments& arguments, const Fitness& fitness, co
 void score(const ScoreArguments& arguments) {
   const Fitness fitness = parse_fitness(arguments);
   require_lengths_and_factors(arguments, fitness);
+  if (arguments.gradient && fitness.kind != FitnessKind::kPerplexity) {
+    throw InputError(fmt::format("only the fitness perplexity has a gradient: {} (--gradient)", arguments.fitness));
+  }
   for (const std::string& file : {arguments.by_position, arguments.logits_out}) {
     if (!file.empty()) require_writable_place(file);
   }
@@ -169,6 +174,9 @@ void add_score_command(CLI::App& app) {
                       "Also write a CSV file of perplexity by position, in blocks of 4,096 tokens");
   command->add_option("--logits-out", arguments->logits_out,
                       "Also write the logits of the first document (fp32, safetensors), to compare with other engines");
+  command->add_flag("--gradient", arguments->gradient,
+                    "Also show the gradient of the NLL with respect to ln λ of each pair and ln m; each document then "
+                    "takes about four times as long");
   command->add_flag("--timings", arguments->timings,
                     "Also show what the time was spent on: reading weights, attention, matrix products, …");
   command->add_flag("--json", arguments->json,

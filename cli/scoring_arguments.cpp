@@ -53,7 +53,8 @@ std::int64_t expected_progress(const PerplexityScorer& scorer, std::span<const S
   std::int64_t expected = 0;
   for (const ScoringTask& task : tasks) {
     const auto candidates = static_cast<std::int64_t>(task.factors.size());
-    expected += scorer.expected_progress(candidates, task.fitness, *task.document, task.length);
+    expected += task.gradient ? candidates * scorer.expected_gradient_progress(*task.document, task.length)
+                              : scorer.expected_progress(candidates, task.fitness, *task.document, task.length);
   }
   return expected;
 }
@@ -62,7 +63,14 @@ std::vector<TaskResults> measure_tasks(PerplexityScorer& scorer, std::span<const
                                        std::int64_t expected) {
   std::atomic<std::int64_t> progress{0};
   const ScoreProgress display(progress, expected);
-  return measure_tasks(tasks, [&](const ScoringTask& task) {
+  return measure_tasks(tasks, [&](const ScoringTask& task) -> TaskResults {
+    if (task.gradient) {
+      TaskResults results;
+      for (const RescaleFactors& factors : task.factors) {
+        results.push_back(scorer.differentiate(factors, *task.document, task.length, progress));
+      }
+      return results;
+    }
     return scorer.measure(task.factors, task.fitness, *task.document, task.length, progress);
   });
 }

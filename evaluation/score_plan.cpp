@@ -13,7 +13,8 @@ std::vector<ScoringTask> scoring_tasks(const ScorePlan& plan) {
                        .names = plan.names,
                        .fitness = plan.fitness,
                        .document = &document,
-                       .length = plan.lengths[index]});
+                       .length = plan.lengths[index],
+                       .gradient = plan.gradient});
     }
   }
   return tasks;

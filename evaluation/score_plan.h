@@ -19,6 +19,7 @@ struct ScorePlan {
   std::vector<std::int64_t> lengths;                 // tokens
   std::vector<std::vector<RescaleFactors>> factors;  // [lengths][names]: closed forms depend on the length
   std::vector<Document> documents;
+  bool gradient = false;  // also with respect to the factors
 };
 
 /// By length, then by document; all factor sets of a document go through the model together. The plan must outlive

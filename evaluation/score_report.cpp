@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
+#include <optional>
 #include <ostream>
 #include <string_view>
 
@@ -23,6 +25,15 @@ double accuracy(const FitnessResult& result) {
   return static_cast<double>(result.right_answers) / static_cast<double>(result.answers);
 }
 
+void add_gradient(const FactorGradient& gradient, std::optional<FactorGradient>& sum) {
+  if (!sum) {
+    sum = gradient;
+    return;
+  }
+  std::ranges::transform(sum->log_lambda, gradient.log_lambda, sum->log_lambda.begin(), std::plus<>());
+  sum->log_attention += gradient.log_attention;
+}
+
 FitnessResult total_of(const std::vector<ScoredDocument>& documents) {
   FitnessResult total;
   for (const auto& [name, document] : documents) {
@@ -31,6 +42,7 @@ FitnessResult total_of(const std::vector<ScoredDocument>& documents) {
     total.window_means += document.window_means;
     total.answers += document.answers;
     total.right_answers += document.right_answers;
+    if (document.gradient) add_gradient(*document.gradient, total.gradient);
     for (std::size_t phase = 0; phase < total.phases.size(); ++phase) {
       total.phases[phase].seconds += document.phases[phase].seconds;
       total.phases[phase].operations += document.phases[phase].operations;
@@ -67,6 +79,10 @@ nlohmann::json to_json(const ScoreReport& report, const FitnessResult& result, s
     json["accuracy"] = accuracy(result);
     json["accuracy_interval"] = {interval.low, interval.high};
   }
+  if (result.gradient) {
+    json["gradient"] = {{"log_lambda", result.gradient->log_lambda},
+                        {"log_attention_factor", result.gradient->log_attention}};
+  }
   if (report.timings) {
     for (std::size_t phase = 0; phase < kPhaseNames.size(); ++phase) {
       json["timings"][std::string(kPhaseNames[phase])] = {{"seconds", result.phases[phase].seconds},
@@ -97,6 +113,18 @@ nlohmann::json to_json(const ScoreReport& report, const ScoredFactors& scored) {
     for (const ScoredLength& length : scored.lengths) json["lengths"].push_back(to_json(report, length));
   }
   return json;
+}
+
+/// The gradient of the mean NLL of all documents of one length under one factor set.
+void write_gradient(const std::string& factors, const ScoredLength& scored, std::ostream& out) {
+  const FitnessResult total = total_of(scored.documents);
+  const auto tokens = static_cast<double>(total.score.scored_tokens);
+  out << fmt::format("\nGradient of the mean NLL at {} tokens under {}:\n{:>6} {:>14}\n", scored.length, factors,
+                     "pair", "d / d ln λ");
+  for (std::size_t pair = 0; pair < total.gradient->log_lambda.size(); ++pair) {
+    out << fmt::format("{:>6} {:>+14.3e}\n", pair, total.gradient->log_lambda[pair] / tokens);
+  }
+  out << fmt::format("{:>6} {:>+14.3e}  (d / d ln m)\n", "m", total.gradient->log_attention / tokens);
 }
 
 /// `phases`: of every document of one length, under all factor sets.
@@ -192,6 +220,11 @@ void write_table(const ScoreReport& report, std::ostream& out) {
       };
       for (const ScoredDocument& document : scored.documents) row(document.name, document.result, scored.length);
       row("total", total_of(scored.documents), total_tokens(scored));
+    }
+  }
+  for (const ScoredFactors& factors : report.factors) {
+    for (const ScoredLength& scored : factors.lengths) {
+      if (scored.documents.front().result.gradient) write_gradient(factors.name, scored, out);
     }
   }
   if (report.factors.size() > 1) out << "* the best of all factors for its document and length\n";

@@ -38,7 +38,8 @@ struct ScoreReport {
   std::vector<ScoredFactors> factors;  // at least one
 };
 
-/// Writes a row for each document and a total, for each length under each factor set; with timings a table of phases.
+/// Writes a row for each document and a total, for each length under each factor set; gradients, where there are any,
+/// of all documents together; with timings a table of phases.
 void write_table(const ScoreReport& report, std::ostream& out);
 /// Writes one JSON object.
 void write_json(const ScoreReport& report, std::ostream& out);

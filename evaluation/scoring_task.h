@@ -21,6 +21,7 @@ struct ScoringTask {
   Fitness fitness;
   const Document* document = nullptr;
   std::int64_t length = 0;  // tokens: the first of the document
+  bool gradient = false;    // also with respect to the factors; only of FitnessKind::kPerplexity
 };
 
 using TaskResults = std::vector<FitnessResult>;  // one for each of a task's factor sets, in their order

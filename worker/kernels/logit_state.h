@@ -46,9 +46,14 @@ LONGROPE_HOST_DEVICE inline void add_tile(LogitState& state, const LogitState& t
   if (state.largest == -INFINITY) state.exponentials = NAN;
 }
 
+/// log Σ exp(logits).
+LONGROPE_HOST_DEVICE inline float log_sum(const LogitState& state) {
+  return state.largest + std::log(state.exponentials);
+}
+
 /// log Σ exp(logits) − logits[target], in nats.
 LONGROPE_HOST_DEVICE inline float negative_log_likelihood(const LogitState& state) {
-  return state.largest + std::log(state.exponentials) - state.target_logit;
+  return log_sum(state) - state.target_logit;
 }
 
 }  // namespace longrope

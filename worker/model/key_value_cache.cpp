@@ -75,9 +75,9 @@ void KeyValueCache::rotate_and_store(std::int64_t begin, const at::Tensor& heads
 }
 
 void KeyValueCache::attend(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
-                           const std::function<void()>& piece_finished) const {
+                           const std::function<void()>& piece_finished, const at::Tensor& log_sums) const {
   if (kernels_ != nullptr) {
-    attend_with_kernels(begin, queries, window, out, piece_finished);
+    attend_with_kernels(begin, queries, window, out, piece_finished, log_sums);
     return;
   }
   const std::int64_t positions = begin + queries.size(0);
@@ -87,7 +87,8 @@ void KeyValueCache::attend(std::int64_t begin, const at::Tensor& queries, std::i
 }
 
 void KeyValueCache::attend_with_kernels(std::int64_t begin, const at::Tensor& queries, std::int64_t window,
-                                        const at::Tensor& out, const std::function<void()>& piece_finished) const {
+                                        const at::Tensor& out, const std::function<void()>& piece_finished,
+                                        const at::Tensor& log_sums) const {
   const std::int64_t count = queries.size(0);
   const std::int64_t group = queries.size(1) / heads_;
   const std::int64_t per_head = pieces_of(count);
@@ -96,6 +97,10 @@ void KeyValueCache::attend_with_kernels(std::int64_t begin, const at::Tensor& qu
       const std::int64_t head = task / per_head;
       const std::int64_t token = task % per_head * kAttentionPieceTokens;
       const std::int64_t channel = head * group * head_dim_;
+      Rows sums;
+      if (log_sums.defined()) {
+        sums = {log_sums.data_ptr<float>() + token * log_sums.stride(0) + head * group, log_sums.stride(0)};
+      }
       kernels_->attend({.query = {queries.const_data_ptr<float>() + token * queries.stride(0) + channel,
                                   queries.stride(0), std::min(kAttentionPieceTokens, count - token)},
                         .first_position = begin + token,
@@ -105,7 +110,8 @@ void KeyValueCache::attend_with_kernels(std::int64_t begin, const at::Tensor& qu
                         .values = values_.const_data_ptr<std::int32_t>() + head * values_.stride(0),
                         .window = window,
                         .scale = attention_scale(head_dim_),
-                        .out = {out.data_ptr<float>() + token * out.stride(0) + channel, out.stride(0)}});
+                        .out = {out.data_ptr<float>() + token * out.stride(0) + channel, out.stride(0)},
+                        .log_sums = sums});
       piece_finished();
     }
   });

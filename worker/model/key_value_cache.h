@@ -29,15 +29,17 @@ class KeyValueCache {
   /// queries [n, H, D] at positions [begin, begin + n), which must be stored. Flash style: no [n, positions] matrix. On
   /// the CPU kernels a result has the same bits for any tiling and number of threads; others compute by
   /// attend_causal(). `piece_finished` is called pieces() times, from any thread, on CUDA when the work is queued.
+  /// `log_sums` [n, H] float32, when defined, becomes the logarithm of each query's sum of exponentials, which the
+  /// gradient of attention needs; CPU kernels only.
   void attend(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
-              const std::function<void()>& piece_finished) const;
+              const std::function<void()>& piece_finished, const at::Tensor& log_sums = {}) const;
   /// How often attend() calls `piece_finished` for so many queries.
   [[nodiscard]] static std::int64_t pieces(std::int64_t tokens, std::int64_t key_value_heads,
                                            const Placement& placement);
 
  private:
   void attend_with_kernels(std::int64_t begin, const at::Tensor& queries, std::int64_t window, const at::Tensor& out,
-                           const std::function<void()>& piece_finished) const;
+                           const std::function<void()>& piece_finished, const at::Tensor& log_sums) const;
 
   const CpuKernels* kernels_;  // `attention_` computes without
   const FusedAttention* attention_;

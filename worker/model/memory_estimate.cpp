@@ -41,6 +41,38 @@ std::int64_t tile_numbers(const ModelDescription& model, std::int64_t candidates
          model.geometry.rotary_dim;
 }
 
+/// Bytes per token that gradients take beside the forward pass (worker/model/transformer_gradient.cpp): the kept inputs
+/// of layers, those of one group of layers, the gradient of the residual stream; of the layer at hand queries, keys and
+/// values with their gradients, attention's result with its gradient, and the sums of exponentials. All float32.
+std::int64_t gradient_bytes_per_token(const ModelDescription& model, const KeptForGradient& keep) {
+  constexpr std::int64_t kFloatBytes = 4;
+  const std::int64_t kept = (model.layers + keep.layers_between - 1) / keep.layers_between;
+  const std::int64_t turned = model.query_width() + model.key_value_width();
+  const std::int64_t layer = 2 * (turned + model.key_value_width()) + (model.query_key_norm ? turned : 0) +
+                             2 * model.query_width() + model.query_heads;
+  // One row more than the group's: that of the residual after attention.
+  const std::int64_t attention = keep.attention ? (model.layers - 1) * (model.query_width() + model.query_heads) : 0;
+  return kFloatBytes * ((kept + keep.layers_between + 2) * model.hidden_size + attention + layer);
+}
+
+/// What attention's backward pass of one thread takes per token (AttentionGradient).
+std::int64_t attention_gradient_bytes(const ModelDescription& model) {
+  constexpr std::int64_t kOperands = 7;
+  constexpr std::int64_t kOperandBytes = 4;
+  return kOperands * padded(model.head_dim) * kOperandBytes * model.key_value_heads;
+}
+
+/// Keeps less for a gradient; false when that would not save memory.
+bool keep_less(const ModelDescription& model, MemoryLayout& layout) {
+  if (!layout.gradient) return false;
+  KeptForGradient less = *layout.gradient;
+  less.layers_between += less.attention ? 0 : 1;
+  less.attention = false;
+  if (gradient_bytes_per_token(model, less) >= gradient_bytes_per_token(model, *layout.gradient)) return false;
+  layout.gradient = less;
+  return true;
+}
+
 /// Bytes per token of a tile that Torch's kernels on a device allocate for themselves, beside the buffers: the norm's
 /// and attention's results, queries and keys in another order, attention's float32 sums while parts are joined.
 std::int64_t device_tile_bytes(const ModelDescription& model, std::int64_t arithmetic_bytes) {
@@ -107,9 +139,9 @@ void place_weights(const ModelDescription& model, std::int64_t budget, MemoryLay
 }
 
 /// What fit_memory() comes down to when nothing larger fits.
-MemoryLayout smallest_layout(MemoryLayout layout) {
+MemoryLayout smallest_layout(const ModelDescription& model, MemoryLayout layout) {
   layout.candidates = 1;
-  while (shrink_tile(layout)) {
+  while (keep_less(model, layout) || shrink_tile(layout)) {
   }
   return layout;
 }
@@ -149,6 +181,11 @@ MemoryEstimate estimate_memory(const ModelDescription& model, const MemoryLayout
   const std::int64_t key_value_bytes =
       model.key_value_heads * (model.head_dim + padded(model.head_dim)) * layout.product_bytes;
   estimate.per_token = model.hidden_size * layout.arithmetic_bytes + key_value_bytes + kTokenBytes;
+  if (layout.gradient) {
+    estimate.per_token += gradient_bytes_per_token(model, *layout.gradient) + attention_gradient_bytes(model);
+    // The weights of the layer transposed, as products multiply them and as float32 while they are made so.
+    estimate.layer += layer_weights * (layout.product_bytes + layout.arithmetic_bytes);
+  }
   estimate.tile =
       std::min(tokens, layout.tile_tokens) * tile_numbers(model, layout.candidates) * layout.arithmetic_bytes +
       std::min(tokens, kRotaryRowsKept) * layout.candidates * model.geometry.rotary_dim * kRotaryBytes;
@@ -171,7 +208,7 @@ MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std:
   while (estimate_memory(model, layout, tokens).total() > budget) {
     if (layout.candidates > 1) {
       --layout.candidates;
-    } else if (!shrink_tile(layout)) {
+    } else if (!keep_less(model, layout) && !shrink_tile(layout)) {
       throw not_enough(model, layout, tokens, budget);
     }
   }
@@ -179,7 +216,7 @@ MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std:
 }
 
 std::int64_t longest_length(const ModelDescription& model, const MemoryLayout& wanted, std::int64_t budget) {
-  MemoryLayout layout = smallest_layout(wanted);
+  MemoryLayout layout = smallest_layout(model, wanted);
   place_weights(model, budget, layout);
   std::int64_t fits = 0;
   std::int64_t beyond = kMaxLength + 1;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 
 namespace longrope {
 
@@ -16,6 +17,12 @@ enum class WeightSource : std::uint8_t {
 };
 
 /// How a worker holds a model and one document; see worker/model/transformer.h.
+/// What the forward pass of a gradient keeps for the backward pass, which computes the rest again.
+struct KeptForGradient {
+  std::int64_t layers_between = 1;  // the input of every so many layers
+  bool attention = true;            // the result of every layer's attention; only with every layer's input
+};
+
 struct MemoryLayout {
   std::int64_t weight_bytes = 4;      // bytes of one weight as it was read
   std::int64_t arithmetic_bytes = 4;  // bytes of one number that is computed with
@@ -23,6 +30,7 @@ struct MemoryLayout {
   WeightSource weights = WeightSource::kMemory;
   std::int64_t tile_tokens = kHostTileTokens;  // tokens that go through a layer at once
   std::int64_t candidates = 1;                 // candidates that go through the document at once
+  std::optional<KeptForGradient> gradient;     // nullopt: only the forward pass
   // On a CUDA device: Torch's kernels lay nothing out in panels and need buffers of their own.
   bool on_device = false;
   std::int64_t host_budget = std::numeric_limits<std::int64_t>::max();  // bytes of the host, with `on_device`
@@ -64,10 +72,11 @@ inline constexpr std::int64_t kRotaryRowsKept = 65'536;
 inline constexpr std::int64_t kStreamedLayers = 3;
 
 /// `wanted`, changed until its estimate stays within `budget` bytes: weights are kept ready, else as they were read,
-/// else not at all, whatever first leaves half of it for a document; then there are fewer candidates at once, then
-/// tiles become smaller, down to kAttentionPieceTokens or kSmallestDeviceTile (worker/kernels/tile_sizes.h). On a
-/// device, weights that do not fit it lie in half of the host's budget at most, else in their files. Throws MemoryError
-/// naming the need, the budget and the longest length that fits when even the smallest layout exceeds the budget.
+/// else not at all, whatever first leaves half of it for a document; then there are fewer candidates at once, then for
+/// gradients less is kept, down to the inputs of about the square root of the layers, then tiles become smaller,
+/// down to kAttentionPieceTokens or kSmallestDeviceTile (worker/kernels/tile_sizes.h). On a device, weights that do not
+/// fit it lie in half of the host's budget at most, else in their files. Throws MemoryError naming the need, the budget
+/// and the longest length that fits when even the smallest layout exceeds the budget.
 [[nodiscard]] MemoryLayout fit_memory(const ModelDescription& model, MemoryLayout wanted, std::int64_t tokens,
                                       std::int64_t budget);
 

@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <bit>
+#include <cstdint>
+
 namespace longrope {
 namespace {
 
@@ -19,6 +22,31 @@ at::Tensor in_panels(const CpuKernels& kernels, const at::Tensor& weight) {
       pack_panels(bits, outputs, inputs, first, last, kernels.operands, to);
     } else {
       pack_panels(source.const_data_ptr<float>(), outputs, inputs, first, last, kernels.operands, to);
+    }
+  });
+  return result;
+}
+
+/// Number `place` (0 or 1) of one operand's bits.
+float number_of(std::uint32_t operand, std::int64_t place, OperandType operands) {
+  if (operands == OperandType::kFloat32) return std::bit_cast<float>(operand);
+  return std::bit_cast<float>(place == 0 ? operand << 16U : operand & 0xFFFF0000U);
+}
+
+/// What in_panels() was made from, transposed: [inputs, outputs] float32.
+at::Tensor transposed_from_panels(const CpuKernels& kernels, const at::Tensor& matrix, std::int64_t outputs,
+                                  std::int64_t inputs) {
+  const at::Tensor result = at::empty({inputs, outputs}, at::TensorOptions().dtype(at::kFloat));
+  const std::int64_t numbers = numbers_per_operand(kernels.operands);
+  const auto* const operands = static_cast<const std::uint32_t*>(matrix.const_data_ptr());
+  at::parallel_for(0, inputs, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t input = first; input < last; ++input) {
+      float* const row = result.data_ptr<float>() + input * outputs;
+      for (std::int64_t output = 0; output < outputs; ++output) {
+        const std::int64_t panel = output / kPanelColumns;
+        const std::int64_t place = (panel * matrix.size(1) + input / numbers) * kPanelColumns + output % kPanelColumns;
+        row[output] = number_of(operands[place], input % numbers, kernels.operands);
+      }
     }
   });
   return result;
@@ -43,7 +71,9 @@ void multiply(const CpuKernels& kernels, const at::Tensor& in, const at::Tensor&
 Projection::Projection(const at::Tensor& weight, const at::Tensor& bias, const Placement& placement)
     : kernels_(kernels_for(placement)),
       weight_(kernels_ != nullptr ? in_panels(*kernels_, weight) : weight.to(placement.products)),
-      bias_(bias.defined() ? bias.to(placement.arithmetic) : bias) {}
+      bias_(bias.defined() ? bias.to(placement.arithmetic) : bias),
+      outputs_(weight.size(0)),
+      inputs_(weight.size(1)) {}
 
 void Projection::write(const at::Tensor& in, const at::Tensor& out) const {
   at::Tensor target = out;
@@ -66,9 +96,22 @@ void Projection::add(const at::Tensor& in, const at::Tensor& out) const {
   if (bias_.defined()) out.add_(bias_);
 }
 
+Projection Projection::transposed() const {
+  Projection back;
+  back.kernels_ = kernels_;
+  back.outputs_ = inputs_;
+  back.inputs_ = outputs_;
+  back.weight_ = kernels_ != nullptr
+                     ? in_panels(*kernels_, transposed_from_panels(*kernels_, weight_, outputs_, inputs_))
+                     : weight_.t();
+  return back;
+}
+
 Projection Projection::outputs(std::int64_t first, std::int64_t count) const {
   Projection part;
   part.kernels_ = kernels_;
+  part.outputs_ = count;
+  part.inputs_ = inputs_;
   part.weight_ =
       kernels_ != nullptr ? weight_.narrow(0, first / kPanelColumns, panels(count)) : weight_.narrow(0, first, count);
   return part;

@@ -20,6 +20,9 @@ class Projection {
   /// out = out + in·weightᵀ + bias.
   void add(const at::Tensor& in, const at::Tensor& out) const;
 
+  /// The map by the transposed weight, from [rows, outputs] to [rows, inputs], without bias: a gradient of the result
+  /// becomes one of what was read. Made anew each time.
+  [[nodiscard]] Projection transposed() const;
   /// The map to outputs [first, first + count) alone; `first` is a multiple of kPanelColumns, there is no bias.
   [[nodiscard]] Projection outputs(std::int64_t first, std::int64_t count) const;
 
@@ -29,6 +32,8 @@ class Projection {
   const CpuKernels* kernels_ = nullptr;  // Torch's compute without
   at::Tensor weight_;  // [outputs, inputs], or its panels: operands [⌈outputs / 16⌉, inputs / n, 16] (cpu_kernels.h)
   at::Tensor bias_;
+  std::int64_t outputs_ = 0;
+  std::int64_t inputs_ = 0;
 };
 
 }  // namespace longrope

@@ -1,7 +1,6 @@
-#include "worker/model/transformer.h"
-
 #include "worker/model/projection.h"
 #include "worker/model/row_operations.h"
+#include "worker/model/transformer_state.h"
 
 #include <ATen/ATen.h>
 
@@ -13,57 +12,25 @@ namespace {
 
 constexpr std::int64_t kTokensAtOnce = 1024;  // tokens that are looked up in the embedding at once
 
-/// FLOPs of the matrix product that writes `out`.
-double operations(const at::Tensor& in, const at::Tensor& out) {
-  return 2.0 * static_cast<double>(in.numel()) * static_cast<double>(out.size(1));
-}
-
-/// FLOPs of attention, over all heads, of `count` queries from position `begin` on over at most `window` keys (0: all).
-double attention_operations(const ModelDescription& model, std::int64_t begin, std::int64_t count,
-                            std::int64_t window) {
-  std::int64_t keys = 0;
-  for (std::int64_t position = begin; position < begin + count; ++position) {
-    keys += window > 0 ? std::min(position + 1, window) : position + 1;
-  }
-  return 4.0 * static_cast<double>(keys) * static_cast<double>(model.query_width());
-}
-
 }  // namespace
 
-/// The state of one candidate on its way through the layers.
-struct Transformer::Stream {
-  const RotaryFrequencies& frequencies;
-  RotaryRows rotary;    // of the first kRotaryRowsKept positions
-  at::Tensor residual;  // [tokens, hidden]
-  KeyValueCache cache;
-};
+Transformer::Tile::Tile(const ModelDescription& model, std::int64_t tokens, bool shared,
+                        const at::TensorOptions& options)
+    : normed(at::empty({tokens, model.hidden_size}, options)),
+      projected(at::empty({tokens, model.query_width() + 2 * model.key_value_width()}, options)),
+      attended(at::empty({tokens, model.query_width()}, options)),
+      gate_up(at::empty({tokens, 2 * model.intermediate_size}, options)),
+      gated(at::empty({tokens, model.intermediate_size}, options)),
+      unrotated(at::empty({shared ? tokens : 0, projected.size(1)}, options)) {}
 
-/// Buffers of one tile, allocated once for a document: fresh pages for every tile would cost as much as the arithmetic.
-struct Transformer::Tile {
-  Tile(const ModelDescription& model, std::int64_t tokens, bool shared, const at::TensorOptions& options)
-      : normed(at::empty({tokens, model.hidden_size}, options)),
-        projected(at::empty({tokens, model.query_width() + 2 * model.key_value_width()}, options)),
-        attended(at::empty({tokens, model.query_width()}, options)),
-        gate_up(at::empty({tokens, 2 * model.intermediate_size}, options)),
-        gated(at::empty({tokens, model.intermediate_size}, options)),
-        unrotated(at::empty({shared ? tokens : 0, projected.size(1)}, options)) {}
-
-  [[nodiscard]] Tile first(std::int64_t count) const {
-    Tile tile = *this;
-    for (at::Tensor* const tensor : {&tile.normed, &tile.projected, &tile.attended, &tile.gate_up, &tile.gated}) {
-      *tensor = tensor->narrow(0, 0, count);
-    }
-    if (tile.unrotated.size(0) > 0) tile.unrotated = tile.unrotated.narrow(0, 0, count);
-    return tile;
+Transformer::Tile Transformer::Tile::first(std::int64_t count) const {
+  Tile tile = *this;
+  for (at::Tensor* const tensor : {&tile.normed, &tile.projected, &tile.attended, &tile.gate_up, &tile.gated}) {
+    *tensor = tensor->narrow(0, 0, count);
   }
-
-  at::Tensor normed;     // [n, hidden]
-  at::Tensor projected;  // [n, (H + 2K)·head_dim]
-  at::Tensor attended;   // [n, H·head_dim]
-  at::Tensor gate_up;    // [n, 2·intermediate]
-  at::Tensor gated;      // [n, intermediate]
-  at::Tensor unrotated;  // `projected` of layer 0 for the next candidate; [0, ·] when there is but one
-};
+  if (tile.unrotated.size(0) > 0) tile.unrotated = tile.unrotated.narrow(0, 0, count);
+  return tile;
+}
 
 Transformer::Transformer(const ModelDescription& description, Checkpoint checkpoint, const Placement& placement,
                          WeightSource source)
@@ -125,11 +92,8 @@ at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
   const bool several = candidates.size() > 1;
   std::vector<Stream> streams;
   for (const RotaryFrequencies& frequencies : candidates) {
-    streams.push_back(
-        {.frequencies = frequencies,
-         .rotary = rotary_rows(frequencies, 0, std::min(length, kRotaryRowsKept), placement_.device),
-         .residual = residuals.narrow(0, static_cast<std::int64_t>(streams.size()) * length, length),
-         .cache = KeyValueCache(length, description_.key_value_heads, description_.head_dim, placement_)});
+    const auto before = static_cast<std::int64_t>(streams.size()) * length;
+    streams.push_back(stream_of(frequencies, residuals.narrow(0, before, length)));
   }
   const Tile buffers(description_, std::min(length, tile_tokens), several, residuals.options());
   observer.clock.lap(Phase::kRows);
@@ -147,16 +111,21 @@ at::Tensor Transformer::residual_streams(std::span<const std::int32_t> tokens,
         } else {
           tile.projected.copy_(tile.unrotated);  // no factor has had an effect yet
         }
-        const RotaryRows rotary = begin + count <= kRotaryRowsKept
-                                      ? rows_of(stream.rotary, begin, count)
-                                      : rotary_rows(stream.frequencies, begin, count, placement_.device);
-        add_attention(layer, begin, rows, rotary, stream.cache, tile, observer);
+        add_attention(layer, begin, rows, stream.rows(begin, count), stream.cache, tile, observer);
         add_feed_forward(layer, rows, tile, observer.clock);
         observer.tile_finished();
       }
     }
   }
   return residuals;
+}
+
+Transformer::Stream Transformer::stream_of(const RotaryFrequencies& frequencies, const at::Tensor& residual) const {
+  const std::int64_t tokens = residual.size(0);
+  return {.frequencies = frequencies,
+          .rotary = rotary_rows(frequencies, 0, std::min(tokens, kRotaryRowsKept), placement_.device),
+          .residual = residual,
+          .cache = KeyValueCache(tokens, description_.key_value_heads, description_.head_dim, placement_)};
 }
 
 std::int64_t Transformer::ticks(std::int64_t tokens, std::int64_t tile_tokens) const {
@@ -193,6 +162,7 @@ void Transformer::project(const Layer& layer, const at::Tensor& residual, const 
   clock.lap(Phase::kProjections, operations(tile.normed, tile.projected));
   const at::Tensor heads = tile.projected.view({residual.size(0), -1, model.head_dim});
   if (!layer.query_norm.defined()) return;
+  if (tile.unnormed.defined()) tile.unnormed.copy_(tile.projected.narrow(1, 0, tile.unnormed.size(1)));
   rms_norm_heads(heads.narrow(1, 0, model.query_heads), layer.query_norm, model.rms_norm_epsilon);
   rms_norm_heads(heads.narrow(1, model.query_heads, model.key_value_heads), layer.key_norm, model.rms_norm_epsilon);
 }
@@ -206,7 +176,7 @@ void Transformer::add_attention(const Layer& layer, std::int64_t begin, const at
   cache.rotate_and_store(begin, heads, rotary);
   observer.clock.lap(Phase::kRows);
   cache.attend(begin, heads.narrow(1, 0, model.query_heads), layer.sliding_window,
-               tile.attended.view({count, model.query_heads, model.head_dim}), observer.tile_finished);
+               tile.attended.view({count, model.query_heads, model.head_dim}), observer.tile_finished, tile.log_sums);
   observer.clock.lap(Phase::kAttention, attention_operations(model, begin, count, layer.sliding_window));
   layer.attention_output.add(tile.attended, residual);
   observer.clock.lap(Phase::kProjections, operations(tile.attended, residual));

@@ -10,6 +10,7 @@
 #include "worker/model/memory_estimate.h"
 #include "worker/model/phase_clock.h"
 #include "worker/model/placement.h"
+#include "worker/model/row_gradients.h"
 #include "worker/model/row_operations.h"
 
 #include <ATen/core/Tensor.h>
@@ -46,10 +47,26 @@ class Transformer {
   [[nodiscard]] at::Tensor residual_streams(std::span<const std::int32_t> tokens,
                                             std::span<const RotaryFrequencies> candidates, std::int64_t tile_tokens,
                                             const ForwardObserver& observer);
+  /// The gradient of a sum over the tokens, such as their NLL, with respect to the factors of one candidate, through
+  /// the frozen model. `loss_gradient` is called once with the residual stream after the last layer [tokens, hidden]
+  /// and writes the sum's gradient with respect to it, of the same shape, over zeros. What is not kept by `keep` is
+  /// computed again; memory: estimate_memory(). Only on the CPU kernels: `supports_gradients()`. The same bits for
+  /// anything kept, any tile and number of threads.
+  [[nodiscard]] FactorGradient factor_gradient(
+      std::span<const std::int32_t> tokens, const RotaryFrequencies& candidate, std::int64_t tile_tokens,
+      const KeptForGradient& keep,
+      const std::function<void(const at::Tensor& residual, const at::Tensor& gradient)>& loss_gradient,
+      const ForwardObserver& observer);
+  [[nodiscard]] bool supports_gradients() const { return kernels_for(placement_) != nullptr; }
   /// How often residual_streams() calls `tile_finished` for a document of so many tokens, for each candidate.
   [[nodiscard]] std::int64_t ticks(std::int64_t tokens, std::int64_t tile_tokens) const;
+  /// How often factor_gradient() does.
+  [[nodiscard]] std::int64_t gradient_ticks(std::int64_t tokens, std::int64_t tile_tokens,
+                                            const KeptForGradient& keep) const;
   /// The final RMSNorm of some rows of the residual stream.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& residual) const;
+  /// The gradient of final_norm(residual), times `out_gradient`: both [n, hidden].
+  [[nodiscard]] at::Tensor final_norm_gradient(const at::Tensor& residual, const at::Tensor& out_gradient) const;
   /// The lm_head, which is the embedding when tied, for words [first, first + count) of the vocabulary; `first` is a
   /// multiple of kPanelColumns (worker/kernels/tile_sizes.h).
   [[nodiscard]] Projection output_projection(std::int64_t first, std::int64_t count);
@@ -57,15 +74,31 @@ class Transformer {
  private:
   struct Stream;
   struct Tile;
+  struct AttentionResult;
+  struct LayerState;
 
   [[nodiscard]] at::Tensor load_embedding(const char* name);
   [[nodiscard]] std::int64_t window_of(std::int64_t layer) const;
   [[nodiscard]] Layer layer(std::int64_t index);
+  [[nodiscard]] Stream stream_of(const RotaryFrequencies& frequencies, const at::Tensor& residual) const;
   [[nodiscard]] at::Tensor embedded(std::span<const std::int32_t> tokens, std::int64_t copies);
   void project(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const;
   void add_attention(const Layer& layer, std::int64_t begin, const at::Tensor& residual, const RotaryRows& rotary,
                      KeyValueCache& cache, const Tile& tile, const ForwardObserver& observer) const;
   void add_feed_forward(const Layer& layer, const at::Tensor& residual, const Tile& tile, PhaseClock& clock) const;
+  // In transformer_gradient.cpp.
+  void advance(const Layer& layer, const at::Tensor& residual, Stream& stream, const Tile& buffers,
+               const AttentionResult& result, const ForwardObserver& observer) const;
+  void add_layer_gradient(const Layer& layer, const at::Tensor& input, AttentionResult result,
+                          const at::Tensor& gradient, Stream& stream, const Tile& buffers,
+                          const ForwardObserver& observer, FactorGradient& sums) const;
+  [[nodiscard]] LayerState attended_state(const Layer& layer, const at::Tensor& input, AttentionResult result,
+                                          Stream& stream, const Tile& buffers, const ForwardObserver& observer) const;
+  void add_feed_forward_gradient(const Layer& layer, const LayerState& state, const at::Tensor& gradient,
+                                 const at::Tensor& attended_gradient, const Tile& buffers, PhaseClock& clock) const;
+  [[nodiscard]] at::Tensor attention_gradient(const Layer& layer, const LayerState& state,
+                                              const at::Tensor& attended_gradient,
+                                              const ForwardObserver& observer) const;
 
   ModelDescription description_;
   Checkpoint checkpoint_;

@@ -2,9 +2,11 @@
 
 #include "common/documents/documents.h"
 #include "common/wire/score_result.h"
+#include "worker/model/factor_gradient.h"
 #include "worker/model/phase_clock.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -58,7 +60,8 @@ struct FitnessResult {
   double window_means = 0.0;
   std::int64_t answers = 0;  // kAccuracy only
   std::int64_t right_answers = 0;
-  PhaseTotals phases{};  // zero unless ScorerOptions::time_phases
+  std::optional<FactorGradient> gradient;  // only of PerplexityScorer::differentiate()
+  PhaseTotals phases{};                    // zero unless ScorerOptions::time_phases
 };
 
 /// Throws Error, naming document, length and factors, for an NLL that is NaN or infinite.

@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,6 +32,29 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device)
   std::ranges::copy(values, tensor.data_ptr<std::int64_t>());
   return tensor.to(device);
 }
+
+/// The rows of the residual streams, candidate by candidate, that predict the tokens at some positions.
+struct RowsToScore {
+  RowsToScore(std::span<const std::int32_t> tokens, std::int64_t begin, const std::vector<std::int64_t>& positions,
+              std::size_t candidates, at::Device device) {
+    std::vector<std::int64_t> tokens_to_score;
+    std::vector<std::int64_t> rows;  // the token at t is predicted by the row at t − 1
+    tokens_to_score.reserve(candidates * positions.size());
+    rows.reserve(candidates * positions.size());
+    for (std::size_t candidate = 0; candidate < candidates; ++candidate) {
+      const auto first_row = static_cast<std::int64_t>(candidate * tokens.size());
+      for (const std::int64_t position : positions) {
+        tokens_to_score.push_back(tokens[static_cast<std::size_t>(position - begin)]);
+        rows.push_back(first_row + position - begin - 1);
+      }
+    }
+    targets = to_tensor(tokens_to_score, device);
+    predictors = to_tensor(rows, device);
+  }
+
+  at::Tensor targets;     // [N] int64
+  at::Tensor predictors;  // [N] int64
+};
 
 }  // namespace
 
@@ -72,7 +96,8 @@ struct PerplexityScorer::Implementation {
     return {description, Checkpoint(directory), placement, memory_layout(0, 1).weights};
   }
   /// For at most so many candidates at once. Throws MemoryError when `tokens` do not fit the budget.
-  [[nodiscard]] MemoryLayout memory_layout(std::int64_t tokens, std::int64_t candidates) const {
+  [[nodiscard]] MemoryLayout memory_layout(std::int64_t tokens, std::int64_t candidates,
+                                           std::optional<KeptForGradient> gradient = std::nullopt) const {
     const auto bytes = [](at::ScalarType dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); };
     MemoryLayout wanted = {.weight_bytes = bytes(placement.weights),
                            .arithmetic_bytes = bytes(placement.arithmetic),
@@ -82,6 +107,7 @@ struct PerplexityScorer::Implementation {
       wanted.host_budget = host_budget;
     }
     wanted.candidates = candidates;
+    wanted.gradient = gradient;
     return fit_memory(description, wanted, tokens, memory_budget);
   }
 
@@ -90,6 +116,7 @@ struct PerplexityScorer::Implementation {
                                                    const std::function<void()>& tile_finished);
   [[nodiscard]] std::int64_t expected_progress(std::int64_t candidates, const Fitness& fitness,
                                                const Document& document, std::int64_t length) const;
+  [[nodiscard]] std::int64_t expected_gradient_progress(const Document& document, std::int64_t length) const;
   void write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,
                     const std::filesystem::path& path);
   /// Calls run(pass, positions that count, layout, first, count) for candidates [first, first + count) of each pass in
@@ -116,6 +143,16 @@ struct PerplexityScorer::Implementation {
   void run_pass(std::span<const std::int32_t> tokens, std::int64_t begin, const std::vector<std::int64_t>& positions,
                 std::span<const RotaryFrequencies> candidates, std::int64_t tile_tokens,
                 const ForwardObserver& observer, std::span<ScoredTokens> scored);
+  [[nodiscard]] OutputProjection head() {
+    return [this](std::int64_t first, std::int64_t count) { return model.output_projection(first, count); };
+  }
+  [[nodiscard]] TokenScores score_rows(const at::Tensor& residuals, const RowsToScore& rows,
+                                       const ForwardObserver& observer);
+  /// Appends the scores of `positions` to each candidate's.
+  void add_scores(const TokenScores& tokens_scored, const std::vector<std::int64_t>& positions,
+                  std::span<ScoredTokens> scored, const ForwardObserver& observer) const;
+  [[nodiscard]] FitnessResult differentiate(const RescaleFactors& factors, const Document& document,
+                                            std::int64_t length, const std::function<void()>& tile_finished);
 
   ScorerOptions options;
   Placement placement;
@@ -131,24 +168,22 @@ void PerplexityScorer::Implementation::run_pass(std::span<const std::int32_t> to
                                                 std::span<const RotaryFrequencies> candidates, std::int64_t tile_tokens,
                                                 const ForwardObserver& observer, std::span<ScoredTokens> scored) {
   const at::Tensor residuals = model.residual_streams(tokens, candidates, tile_tokens, observer);
-  std::vector<std::int64_t> targets;
-  std::vector<std::int64_t> predictors;  // the token at t is predicted by the row at t − 1
-  targets.reserve(candidates.size() * positions.size());
-  predictors.reserve(candidates.size() * positions.size());
-  for (std::size_t candidate = 0; candidate < candidates.size(); ++candidate) {
-    const auto first_row = static_cast<std::int64_t>(candidate * tokens.size());
-    for (const std::int64_t position : positions) {
-      targets.push_back(tokens[static_cast<std::size_t>(position - begin)]);
-      predictors.push_back(first_row + position - begin - 1);
-    }
-  }
-  const at::Tensor rows = to_tensor(predictors, placement.device);
+  const RowsToScore rows(tokens, begin, positions, candidates.size(), placement.device);
+  add_scores(score_rows(residuals, rows, observer), positions, scored, observer);
+}
+
+TokenScores PerplexityScorer::Implementation::score_rows(const at::Tensor& residuals, const RowsToScore& rows,
+                                                         const ForwardObserver& observer) {
   const auto normed_rows = [&](std::int64_t first, std::int64_t count) {
-    return model.final_norm(residuals.index_select(0, rows.narrow(0, first, count)));
+    return model.final_norm(residuals.index_select(0, rows.predictors.narrow(0, first, count)));
   };
-  const auto head = [&](std::int64_t first, std::int64_t count) { return model.output_projection(first, count); };
-  const TokenScores tokens_scored = token_nll(normed_rows, head, description.vocabulary,
-                                              to_tensor(targets, placement.device), placement, observer.tile_finished);
+  return token_nll(normed_rows, head(), description.vocabulary, rows.targets, placement, observer.tile_finished);
+}
+
+void PerplexityScorer::Implementation::add_scores(const TokenScores& tokens_scored,
+                                                  const std::vector<std::int64_t>& positions,
+                                                  std::span<ScoredTokens> scored,
+                                                  const ForwardObserver& observer) const {
   const at::Tensor nll = tokens_scored.nll.cpu();
   const at::Tensor hits = tokens_scored.is_argmax.cpu();
   const float* next_nll = nll.const_data_ptr<float>();
@@ -209,6 +244,53 @@ std::vector<FitnessResult> PerplexityScorer::Implementation::measure(std::span<c
   return results;
 }
 
+FitnessResult PerplexityScorer::Implementation::differentiate(const RescaleFactors& factors, const Document& document,
+                                                              std::int64_t length,
+                                                              const std::function<void()>& tile_finished) {
+  if (!model.supports_gradients()) {
+    throw InputError("gradients need the CPU kernels of this program (AVX2 or AVX-512): this device has none");
+  }
+  const double start = seconds_when_finished(placement.device);
+  const c10::InferenceMode inference;
+  set_threads(options.threads);
+  reset_peak_memory(placement.device);
+  const RotaryFrequencies frequencies = frequencies_of(factors);
+  require_measurable({}, document, length, description.vocabulary);
+  const MemoryLayout layout = memory_layout(length, 1, KeptForGradient{});
+  const std::vector<std::int64_t> positions = scored_positions(document, passes({}, length).front());
+  const auto tokens = std::span(document.tokens).first(static_cast<std::size_t>(length));
+  const RowsToScore rows(tokens, 0, positions, 1, placement.device);
+  PhaseClock clock(options.time_phases ? [this] { return seconds_when_finished(placement.device); }
+                                       : std::function<double()>());
+  const ForwardObserver observer{tile_finished, clock};
+  ScoredTokens scored;
+  FitnessResult result;
+  result.gradient = model.factor_gradient(
+      tokens, frequencies, layout.tile_tokens, *layout.gradient,
+      [&](const at::Tensor& residual, const at::Tensor& gradient) {
+        const TokenScores scores = score_rows(residual, rows, observer);
+        add_scores(scores, positions, std::span(&scored, 1), observer);
+        const at::Tensor chosen = residual.index_select(0, rows.predictors);
+        const auto normed = [&](std::int64_t first, std::int64_t count) {
+          return model.final_norm(chosen.narrow(0, first, count));
+        };
+        const at::Tensor hidden_gradient = token_nll_gradient(normed, head(), description.vocabulary, rows.targets,
+                                                              scores.log_sums, placement, tile_finished);
+        const at::Tensor own = model.final_norm_gradient(chosen, hidden_gradient);
+        gradient.index_copy_(0, rows.predictors, own);
+        // Logits once more, and the gradient of hidden states.
+        clock.lap(Phase::kOutput, 4.0 * static_cast<double>(positions.size()) *
+                                      static_cast<double>(description.vocabulary * description.hidden_size));
+      },
+      observer);
+  add_window(scored, positions.size(), result);
+  add_up(scored, length, result.score);
+  result.score.seconds = seconds_when_finished(placement.device) - start;
+  result.score.peak_memory_bytes = peak_memory_bytes(placement.device);
+  result.phases = clock.totals();
+  return result;
+}
+
 std::int64_t PerplexityScorer::Implementation::expected_progress(std::int64_t candidates, const Fitness& fitness,
                                                                  const Document& document, std::int64_t length) const {
   require_measurable(fitness, document, length, description.vocabulary);
@@ -222,6 +304,15 @@ std::int64_t PerplexityScorer::Implementation::expected_progress(std::int64_t ca
                              token_nll_tiles(rows, description.vocabulary, placement);
                });
   return expected;
+}
+
+std::int64_t PerplexityScorer::Implementation::expected_gradient_progress(const Document& document,
+                                                                          std::int64_t length) const {
+  require_measurable({}, document, length, description.vocabulary);
+  const MemoryLayout layout = memory_layout(length, 1, KeptForGradient{});
+  const auto rows = static_cast<std::int64_t>(scored_positions(document, passes({}, length).front()).size());
+  return model.gradient_ticks(length, layout.tile_tokens, *layout.gradient) +
+         2 * token_nll_tiles(rows, description.vocabulary, placement);
 }
 
 void PerplexityScorer::Implementation::write_logits(const RescaleFactors& factors, const Document& document,
@@ -273,9 +364,21 @@ ScoreResult PerplexityScorer::score(const RescaleFactors& factors, const Documen
   return measure(std::span(&factors, 1), {}, document, length, progress).front().score;
 }
 
+FitnessResult PerplexityScorer::differentiate(const RescaleFactors& factors, const Document& document,
+                                              std::int64_t length, std::atomic<std::int64_t>& progress) {
+  return translating_errors([&] {
+    return implementation_->differentiate(factors, document, length,
+                                          [&] { progress.fetch_add(1, std::memory_order_relaxed); });
+  });
+}
+
 std::int64_t PerplexityScorer::expected_progress(std::int64_t candidates, const Fitness& fitness,
                                                  const Document& document, std::int64_t length) const {
   return implementation_->expected_progress(candidates, fitness, document, length);
+}
+
+std::int64_t PerplexityScorer::expected_gradient_progress(const Document& document, std::int64_t length) const {
+  return implementation_->expected_gradient_progress(document, length);
 }
 
 void PerplexityScorer::write_logits(const RescaleFactors& factors, const Document& document, std::int64_t length,

@@ -68,10 +68,18 @@ class PerplexityScorer {
   /// The coordinator's fitness: measure() of one candidate with FitnessKind::kPerplexity.
   [[nodiscard]] ScoreResult score(const RescaleFactors& factors, const Document& document, std::int64_t length,
                                   std::atomic<std::int64_t>& progress);
+  /// score(), and the gradient of its NLL sum with respect to ln λ of each pair and ln m, in FitnessResult::gradient:
+  /// one forward pass more for each layer's backward pass, and about two for that. Throws as score(), and InputError
+  /// where the CPU kernels do not compute.
+  [[nodiscard]] FitnessResult differentiate(const RescaleFactors& factors, const Document& document,
+                                            std::int64_t length, std::atomic<std::int64_t>& progress);
   /// The amount by which measure() of so many candidates increments `progress`: tiles of work, each of which takes
   /// about as long as the others of its layer. Throws InputError as measure().
   [[nodiscard]] std::int64_t expected_progress(std::int64_t candidates, const Fitness& fitness,
                                                const Document& document, std::int64_t length) const;
+
+  /// The same for differentiate().
+  [[nodiscard]] std::int64_t expected_gradient_progress(const Document& document, std::int64_t length) const;
 
   /// Writes the logits of the first `length` tokens as safetensors: "logits", float32 [length, vocabulary]. For
   /// comparing with other engines; errors as score(), and InputError when the tensor would exceed 1 GiB.

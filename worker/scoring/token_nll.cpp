@@ -8,8 +8,11 @@
 #include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
+#include <type_traits>
 #include <vector>
 
 namespace longrope {
@@ -52,7 +55,11 @@ void for_each_tile(const Request& request, const Take& take) {
       const std::int64_t count = std::min(tile.rows, rows - begin);
       const at::Tensor logits = buffer.view({-1}).narrow(0, 0, count * width).view({count, width});
       projection.write(request.hidden(begin, count), logits);
-      take(logits, begin, first);
+      if constexpr (std::is_invocable_v<Take, const at::Tensor&, std::int64_t, std::int64_t, const Projection&>) {
+        take(logits, begin, first, projection);
+      } else {
+        take(logits, begin, first);
+      }
       request.tile_finished();
     }
   }
@@ -62,10 +69,12 @@ void for_each_tile(const Request& request, const Take& take) {
 TokenScores scores_of(const std::vector<LogitState>& states, const at::Tensor& targets) {
   const std::int64_t rows = targets.size(0);
   const TokenScores scores{.nll = at::empty({rows}, at::TensorOptions().dtype(at::kFloat)),
-                           .is_argmax = at::empty({rows}, at::TensorOptions().dtype(at::kBool))};
+                           .is_argmax = at::empty({rows}, at::TensorOptions().dtype(at::kBool)),
+                           .log_sums = at::empty({rows}, at::TensorOptions().dtype(at::kFloat))};
   for (std::int64_t row = 0; row < rows; ++row) {
     const LogitState& state = states[static_cast<std::size_t>(row)];
     scores.nll.data_ptr<float>()[row] = negative_log_likelihood(state);
+    scores.log_sums.data_ptr<float>()[row] = log_sum(state);
     scores.is_argmax.data_ptr<bool>()[row] = state.argmax == targets.const_data_ptr<std::int64_t>()[row];
   }
   return scores;
@@ -132,7 +141,8 @@ TokenScores score_with_torch(const Request& request) {
     exponential_rows.mul_(at::exp(largest_rows - new_largest)).add_((logits - new_largest.unsqueeze(1)).exp_().sum(1));
     largest_rows.copy_(new_largest);
   });
-  return {.nll = largest + exponentials.log() - target_logits, .is_argmax = is_argmax};
+  const at::Tensor log_sums = largest + exponentials.log();
+  return {.nll = log_sums - target_logits, .is_argmax = is_argmax, .log_sums = log_sums};
 }
 
 }  // namespace
@@ -151,6 +161,36 @@ TokenScores token_nll(const MatrixRows& hidden, const OutputProjection& head, st
   }
   if (const CudaKernels* const kernels = cuda_kernels_for(placement.device)) return score_on_cuda(*kernels, request);
   return score_with_torch(request);
+}
+
+at::Tensor token_nll_gradient(const MatrixRows& hidden, const OutputProjection& head, std::int64_t vocabulary,
+                              const at::Tensor& targets, const at::Tensor& log_sums, const Placement& placement,
+                              const std::function<void()>& tile_finished) {
+  const Request request{hidden, head, vocabulary, targets, placement, tile_finished};
+  const auto* const target = targets.const_data_ptr<std::int64_t>();
+  const auto* const log_sum = log_sums.const_data_ptr<float>();
+  at::Tensor gradient;
+  std::int64_t part = -1;
+  std::optional<Projection> back;
+  for_each_tile(request,
+                [&](const at::Tensor& logits, std::int64_t begin, std::int64_t first, const Projection& projection) {
+                  if (part != first) back = projection.transposed();
+                  part = first;
+                  at::parallel_for(0, logits.size(0), kRowsPerTask, [&](std::int64_t from, std::int64_t to) {
+                    for (std::int64_t row = from; row < to; ++row) {
+                      float* const values = logits.data_ptr<float>() + row * logits.stride(0);
+                      const float sum = log_sum[begin + row];
+                      for (std::int64_t column = 0; column < logits.size(1); ++column)
+                        values[column] = std::exp(values[column] - sum);
+                      const std::int64_t own = target[begin + row] - first;
+                      if (own >= 0 && own < logits.size(1)) values[own] -= 1.0F;
+                    }
+                  });
+                  if (!gradient.defined())
+                    gradient = at::zeros({request.rows(), hidden(0, 1).size(1)}, logits.options());
+                  back->add(logits, gradient.narrow(0, begin, logits.size(0)));
+                });
+  return gradient;
 }
 
 }  // namespace longrope

@@ -15,6 +15,7 @@ namespace longrope {
 struct TokenScores {
   at::Tensor nll;        // [N] float32, nats: log Σ exp(logits) − logits[target]
   at::Tensor is_argmax;  // [N] bool: no logit is larger than the target's, and no lower id has the same
+  at::Tensor log_sums;   // [N] float32: log Σ exp(logits)
 };
 
 /// Rows [first, first + count) of a matrix [·, hidden].
@@ -31,7 +32,15 @@ using OutputProjection = std::function<Projection(std::int64_t first, std::int64
                                     const at::Tensor& targets, const Placement& placement,
                                     const std::function<void()>& tile_finished);
 
-/// How often token_nll calls `tile_finished`.
+/// Gradients of each row's NLL with respect to its hidden state, [N, hidden] float32: Σ (softmax(logits) −
+/// target)·head. The arguments are those of token_nll(), `log_sums` what it gave; logits are computed again, tile by
+/// tile. On the CPU only. The same bits as token_nll() promises.
+[[nodiscard]] at::Tensor token_nll_gradient(const MatrixRows& hidden, const OutputProjection& head,
+                                            std::int64_t vocabulary, const at::Tensor& targets,
+                                            const at::Tensor& log_sums, const Placement& placement,
+                                            const std::function<void()>& tile_finished);
+
+/// How often token_nll calls `tile_finished`, and token_nll_gradient.
 [[nodiscard]] std::int64_t token_nll_tiles(std::int64_t rows, std::int64_t vocabulary, const Placement& placement);
 
 }  // namespace longrope

@@ -57,6 +57,34 @@ TEST(MemoryEstimateTest, StreamingHoldsOneLayerInsteadOfAll) {
   EXPECT_LT(streamed.total(), held.total());
 }
 
+TEST(MemoryEstimateTest, AGradientKeepsEveryLayersInputAndResultOfAttention) {
+  const std::int64_t forward = estimate_memory(small_model(), {}, 65536).per_token;
+  const auto kept = [&](KeptForGradient keep) {
+    return estimate_memory(small_model(), {.gradient = keep}, 65536).per_token - forward;
+  };
+  EXPECT_EQ(kept({}) - kept({.attention = false}), 29 * 4 * 9 * (64 + 1));  // the layer at hand has its own anyhow
+  EXPECT_EQ(kept({.attention = false}) - kept({.layers_between = 2, .attention = false}), 4 * 576 * (30 + 1 - 15 - 2));
+}
+
+TEST(MemoryEstimateTest, AGradientKeepsLessWhenTheBudgetIsShort) {
+  constexpr std::int64_t kTokens = 65536;
+  const MemoryLayout wanted = {.gradient = KeptForGradient{}};
+  const auto needed = [&](KeptForGradient keep) {
+    return estimate_memory(small_model(), {.weights = WeightSource::kReady, .gradient = keep}, kTokens).total();
+  };
+  const auto kept_within = [&](std::int64_t budget) {
+    return fit_memory(small_model(), wanted, kTokens, budget).gradient.value();
+  };
+  EXPECT_TRUE(kept_within(needed({})).attention);
+  const KeptForGradient inputs = kept_within(needed({}) - 1);
+  EXPECT_FALSE(inputs.attention);
+  EXPECT_EQ(inputs.layers_between, 1);
+  EXPECT_EQ(kept_within(needed(inputs) - 1).layers_between, 2);
+  // 30 inputs are fewest in 5 groups of 6, or 6 of 5.
+  const KeptForGradient fewest = kept_within(needed({.layers_between = 5, .attention = false}));
+  EXPECT_EQ(fewest.layers_between, 5);
+}
+
 TEST(MemoryEstimateTest, WeightsAreStreamedWhenTheyWouldTakeHalfTheBudget) {
   EXPECT_NE(fit_memory(small_model(), {}, 4096, 4 * kGibibyte).weights, WeightSource::kFiles);
   EXPECT_EQ(fit_memory(small_model(), {}, 4096, kGibibyte / 2).weights, WeightSource::kFiles);

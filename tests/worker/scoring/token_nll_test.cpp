@@ -43,13 +43,25 @@ TEST_P(TokenNllTest, AgreesWithLogSoftmaxInDoublePrecision) {
   const at::Tensor expected = -at::log_softmax(logits, 1).gather(1, targets.unsqueeze(1)).squeeze(1);
 
   std::int64_t tiles = 0;
-  const auto [nll, is_argmax] = score(hidden, embedding, targets, {}, [&] { ++tiles; });
+  const auto [nll, is_argmax, log_sums] = score(hidden, embedding, targets, {}, [&] { ++tiles; });
   EXPECT_EQ(nll.scalar_type(), at::kFloat);
   EXPECT_EQ(tiles, token_nll_tiles(row_count, vocabulary, {}));
   // Random logits: as good as never two so near each other that float32 would order them otherwise.
   EXPECT_TRUE(at::equal(is_argmax, logits.argmax(1).eq(targets)));
   // float32 logits of magnitude 5·scale, 24 terms each.
   EXPECT_LT((nll.to(at::kDouble) - expected).abs().max().item<double>(), 1e-5 * scale);
+  EXPECT_LT((log_sums.to(at::kDouble) - at::logsumexp(logits, 1)).abs().max().item<double>(), 1e-5 * scale);
+
+  const Projection head(embedding, {}, {});
+  const at::Tensor gradient =
+      token_nll_gradient([&](std::int64_t first, std::int64_t count) { return hidden.narrow(0, first, count); },
+                         [&](std::int64_t first, std::int64_t count) { return head.outputs(first, count); }, vocabulary,
+                         targets, log_sums, {}, [] {});
+  const at::Tensor weights =
+      at::softmax(logits, 1).scatter_add(1, targets.unsqueeze(1), at::full({row_count, 1}, -1.0, at::kDouble));
+  // Sums of 24 to thousands of terms of magnitude 1.
+  EXPECT_LT((gradient.to(at::kDouble) - at::mm(weights, embedding.to(at::kDouble))).abs().max().item<double>(),
+            1e-4 * scale);
 }
 
 // 768 rows and 4,096 words are one tile: below, at and above each boundary.

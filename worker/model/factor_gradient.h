@@ -1,0 +1,14 @@
+#pragma once
+
+#include <vector>
+
+namespace longrope {
+
+/// The gradient of an NLL sum in nats with respect to rescale factors (spec, gradient search §1). n̂ has none; positions
+/// below it contribute nothing.
+struct FactorGradient {
+  std::vector<double> log_lambda;  // [pairs] d/d ln λ_i
+  double log_attention = 0.0;      // d/d ln m
+};
+
+}  // namespace longrope
