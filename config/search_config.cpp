@@ -25,12 +25,13 @@ constexpr std::array<std::string_view, 4> kSeedNames = {"pi", "ntk", "yarn", "ra
 
 SearchMethod parse_search_method(std::string_view text) {
   std::vector<std::string_view> known;
-  for (const SearchMethod method : {SearchMethod::kLongrope, SearchMethod::kAuthors, SearchMethod::kRandom}) {
+  for (const SearchMethod method :
+       {SearchMethod::kLongrope, SearchMethod::kAuthors, SearchMethod::kRandom, SearchMethod::kGradient}) {
     if (to_string(method) == text) return method;
     known.push_back(to_string(method));
   }
   throw InputError(
-      fmt::format("search method must be longrope, authors or random: {}{}", text, suggestion(text, known)));
+      fmt::format("search method must be longrope, authors, random or gradient: {}{}", text, suggestion(text, known)));
 }
 
 void read_upper_bound(SearchConfig& search, const TomlValue& value) {
@@ -94,6 +95,15 @@ nlohmann::json attention_policy_names(const SearchConfig& search) {
   return names;
 }
 
+/// In the identity of a gradient search only: databases from before there was one go on.
+TomlField<SearchConfig> of_gradient(TomlField<SearchConfig> field) {
+  const auto identity = field.identity;
+  field.identity = [identity](const SearchConfig& search) -> std::optional<nlohmann::json> {
+    return search.method == SearchMethod::kGradient ? identity(search) : std::nullopt;
+  };
+  return field;
+}
+
 TomlKeys<SearchConfig> search_keys() {
   using S = SearchConfig;
   return {
@@ -117,6 +127,8 @@ TomlKeys<SearchConfig> search_keys() {
       {"n_hat", {read_n_hat, value_of(&S::n_hat_choices)}},
       {"block_move_probability", number(&S::block_move_probability, kTomlProbability)},
       {"block_move_sigma", number(&S::block_move_sigma, {.low = 0.0, .high = 10.0, .low_excluded = true})},
+      {"batch", of_gradient(integer(&S::batch, 1))},
+      {"step_size", of_gradient(number(&S::step_size, {.low = 0.0, .high = 10.0, .low_excluded = true}))},
   };
 }
 
@@ -129,6 +141,7 @@ void read_time_limit(StopConfig& stop, const TomlValue& value) {
 TomlKeys<StopConfig> stop_keys() {
   return {
       {"max_candidates", integer(&StopConfig::max_candidates, 1)},
+      {"max_passes", later_integer(&StopConfig::max_passes, 1)},
       {"patience", integer(&StopConfig::patience, 1)},
       {"min_relative_improvement", number(&StopConfig::min_relative_improvement, kTomlProbability)},
       {"time_limit_minutes", {read_time_limit, kNoIdentity}},
@@ -186,6 +199,17 @@ void check_search_stage(const SearchStage& stage, const TomlValue& table) {
   if (search.seeds.empty() && search.seed_files.empty() && stage.seed_stages.empty()) {
     refuse("seeds, seed_files and seed_stages must not all be empty");
   }
+  const bool is_gradient = search.method == SearchMethod::kGradient;
+  if (is_gradient && stage.stop.patience) {
+    refuse("patience must not be given with method \"gradient\", whose steps are scored on different documents: " +
+           std::to_string(*stage.stop.patience));
+  }
+  if (is_gradient && stage.stop.max_candidates) {
+    refuse("max_candidates must be max_passes with method \"gradient\": " + std::to_string(*stage.stop.max_candidates));
+  }
+  if (!is_gradient && stage.stop.max_passes) {
+    refuse("max_passes must come with method \"gradient\": " + std::to_string(*stage.stop.max_passes));
+  }
   if (search.num_iterations > 0 && search.num_mutations + search.num_crossovers == 0) {
     refuse("num_mutations and num_crossovers must not both be 0 when num_iterations is not: " +
            std::to_string(search.num_iterations));
@@ -207,6 +231,8 @@ std::string_view to_string(SearchMethod method) {
       return "authors";
     case SearchMethod::kRandom:
       return "random";
+    case SearchMethod::kGradient:
+      return "gradient";
   }
   throw Error("search method out of range: " + std::to_string(static_cast<int>(method)));
 }

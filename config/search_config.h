@@ -14,8 +14,8 @@
 
 namespace longrope {
 
-enum class SearchMethod { kLongrope = 0, kAuthors = 1, kRandom = 2 };
-[[nodiscard]] std::string_view to_string(SearchMethod method);  // "longrope", "authors", "random"
+enum class SearchMethod { kLongrope = 0, kAuthors = 1, kRandom = 2, kGradient = 3 };
+[[nodiscard]] std::string_view to_string(SearchMethod method);  // "longrope", "authors", "random", "gradient"
 
 /// [stage.search] of a configuration: which factors a stage proposes. Names and defaults are those of the paper for
 /// targets up to 256k (spec §4.2). All fields determine the trajectory: a database continues under the same values
@@ -23,7 +23,7 @@ enum class SearchMethod { kLongrope = 0, kAuthors = 1, kRandom = 2 };
 /// do.
 struct SearchConfig {
   /// "longrope": the paper's genetic algorithm. "authors": with the released code's operators. "random": a baseline
-  /// that uses no results.
+  /// that uses no results. "gradient": descent along gradients of the NLL, for about a fiftieth of the passes.
   SearchMethod method = SearchMethod::kLongrope;
 
   // How many candidates a genetic search proposes: P + T·(N1 + N2), also the default budget of every other method.
@@ -66,7 +66,8 @@ struct SearchConfig {
   /// Files of factors to begin with (canonical JSON, Hugging Face config.json or CSV), each one candidate.
   std::vector<std::filesystem::path> seed_files;
 
-  /// How the attention factor m is chosen; with several policies it is a gene.
+  /// How the attention factor m is chosen; with several policies it is a gene. "gradient" begins with m = 1 or one of
+  /// these, whichever is best, and moves m from there; ["value"] alone keeps it.
   std::vector<AttentionPolicy> attention_policies = {AttentionPolicy::kSu};
   /// m of the policy "value": finite and positive; 1 leaves attention as it is.
   double attention_value = 1.0;
@@ -78,6 +79,13 @@ struct SearchConfig {
   double block_move_probability = 0.0;
   /// Standard deviation of the logarithm of the factor that such a move multiplies with. Larger moves leap further.
   double block_move_sigma = 0.1;
+
+  /// "gradient": documents whose gradients one step takes together. As many workers can be at work; a step costs so
+  /// many gradients.
+  std::int64_t batch = 1;
+  /// "gradient": the first step, in units of a pair's freedom (FactorDescent); it falls to zero along a cosine. Larger
+  /// steps come further in few passes and end less exactly.
+  double step_size = 0.1;
 };
 
 /// [stage.stop]: the first rule that holds ends the search of the stage; the stage's row says which. All but time_limit
@@ -85,6 +93,9 @@ struct SearchConfig {
 struct StopConfig {
   /// Budget in candidates; without it P + T·(N1 + N2) of SearchConfig, for every method.
   std::optional<std::int64_t> max_candidates;
+  /// "gradient", in place of max_candidates: document passes of the whole stage but its baselines and final documents,
+  /// so with those of the finalists on held-out documents. Default 134, a fiftieth of the paper's 6,720.
+  std::optional<std::int64_t> max_passes;
   /// Ends the search when the best mean NLL has not improved over so many told candidates; without it never.
   std::optional<std::int64_t> patience;
   /// δ in [0, 1]: improvement of the best mean NLL, relative to it, that `patience` counts as one.
@@ -93,6 +104,9 @@ struct StopConfig {
   /// workers, so two such searches may differ. None by default.
   std::optional<std::chrono::seconds> time_limit;
 };
+
+/// StopConfig::max_passes where it is not given.
+inline constexpr std::int64_t kDefaultPasses = 134;
 
 /// One search: a [[stage]] of kind "search" or "recover".
 struct SearchStage {

@@ -87,6 +87,12 @@ std::vector<PlannedDocument> add_documents(const StageDocuments& documents, cons
   return planned;
 }
 
+/// What is left for the search of "gradient" once the finalists are scored on the held-out documents.
+double search_passes(const SearchStage& stage, std::size_t heldout_documents) {
+  return static_cast<double>(stage.stop.max_passes.value_or(kDefaultPasses)) -
+         static_cast<double>(stage.finalists) * static_cast<double>(heldout_documents);
+}
+
 void require_apart(const PlannedStage& stage) {
   const auto refuse_shared = [&](const std::vector<PlannedDocument>& documents,
                                  const std::vector<PlannedDocument>& others, const std::string& rule) {
@@ -142,8 +148,6 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
     planned.config = stage;
     planned.space = std::move(spaces[plan.stages.size()]);
     planned.carried = model.scaling;
-    planned.budget =
-        stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates) : default_budget(stage.search);
     const auto id = static_cast<std::int64_t>(plan.stages.size()) + 1;
     const auto add = [&](DocumentPurpose purpose, const std::filesystem::path& file,
                          std::optional<std::int64_t> count) {
@@ -153,6 +157,9 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
     planned.heldout = add(DocumentPurpose::kHeldout, stage.heldout_documents, stage.heldout_count);
     planned.final_documents = add(DocumentPurpose::kFinal, stage.final_documents, stage.final_count);
     require_apart(planned);
+    planned.passes = search_passes(stage, planned.heldout.size());
+    planned.budget = stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates)
+                                               : planned_candidates(stage.search, planned.space, resources_of(planned));
 
     StageRecord record;
     record.id = id;

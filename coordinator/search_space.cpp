@@ -117,7 +117,9 @@ SearchSpace unchecked_space(const SearchStage& stage, const ModelDescription& mo
 /// Makes the stage's algorithm and throws it away: its constructor checks all that it is given.
 void require_algorithm(const SearchStage& stage, const SearchSpace& space, const std::string& place) {
   try {
-    (void)make_search_algorithm(stage.search, space, /*seed=*/0, stage.name);
+    // Documents and their passes are counted once they are read (prepare_search()).
+    constexpr SearchResources kEnough{.documents = 1'000, .passes = 1e6};
+    (void)make_search_algorithm(stage.search, space, kEnough, /*seed=*/0, stage.name);
   } catch (const InputError& error) {
     throw InputError(fmt::format("{} ({})", error.what(), place));
   }

@@ -8,8 +8,8 @@ namespace longrope {
 namespace {
 
 void require_usable(const Work& work, const ModelDescription& model) {
-  if (work.kind != static_cast<std::int64_t>(EvaluationKind::kScore)) {
-    throw InputError(fmt::format("evaluation kind must be 0 (score): {} (work message)", work.kind));
+  if (work.kind != static_cast<std::int64_t>(EvaluationKind::kScore) && !is_gradient(work)) {
+    throw InputError(fmt::format("evaluation kind must be 0 (score) or 1 (gradient): {} (work message)", work.kind));
   }
   validate(factors_of(work), model.geometry.pairs(), "work message");
 }
@@ -26,6 +26,8 @@ std::optional<WorkFailure> failure_of(EvaluationError error, const Check& check)
 }
 
 }  // namespace
+
+bool is_gradient(const Work& work) { return work.kind == static_cast<std::int64_t>(EvaluationKind::kGradient); }
 
 RescaleFactors factors_of(const Work& work) {
   return exact_factors(work.lambda, work.n_hat, {AttentionPolicy::kValue, work.attention_factor});

@@ -17,6 +17,9 @@ struct WorkFailure {
   std::string detail;  // for people
 };
 
+/// Whether `work` is of EvaluationKind::kGradient.
+[[nodiscard]] bool is_gradient(const Work& work);
+
 /// The factors that `work` asks to score, unchecked.
 [[nodiscard]] RescaleFactors factors_of(const Work& work);
 

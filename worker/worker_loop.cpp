@@ -102,7 +102,12 @@ class Compute {
   Outcome perform(const ScoreDocument& job) {
     try {
       if (auto refusal = why_refused(job.work, *job.document, scorer_->model())) return std::move(*refusal);
-      return scorer_->score(factors_of(job.work), *job.document, job.work.length, progress_);
+      const RescaleFactors factors = factors_of(job.work);
+      if (!is_gradient(job.work)) return scorer_->score(factors, *job.document, job.work.length, progress_);
+      FitnessResult result = scorer_->differentiate(factors, *job.document, job.work.length, progress_);
+      result.score.gradient = std::move(result.gradient->log_lambda);
+      result.score.gradient.push_back(result.gradient->log_attention);
+      return std::move(result.score);
     } catch (const std::bad_alloc&) {
       return WorkFailure{EvaluationError::kOutOfMemory, "out of memory"};
     } catch (const MemoryError& error) {

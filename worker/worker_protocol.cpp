@@ -107,6 +107,10 @@ WorkerActions WorkerProtocol::model_failed(const std::string& reason) {
 
 WorkerActions WorkerProtocol::scored(const ScoreResult& result) {
   if (!std::isfinite(result.nll_sum)) return failed(EvaluationError::kNonFinite, "NLL is not finite");
+  const auto is_finite = [](double value) { return std::isfinite(value); };
+  if (!std::ranges::all_of(result.gradient, is_finite)) {
+    return failed(EvaluationError::kNonFinite, "the gradient is not finite");
+  }
   WorkerActions actions;
   report(*running_, Result{sender_, *running_, result}, actions);
   finish_running(actions);

@@ -56,6 +56,7 @@ void visit_fields(V& visit, M& m) {
     visit("nll_sum", m.score.nll_sum);
     visit("scored_tokens", m.score.scored_tokens);
     visit("blocks", m.score.blocks);
+    visit("gradient", m.score.gradient);
     visit("seconds", m.score.seconds);
     visit("peak_memory_bytes", m.score.peak_memory_bytes);
   } else if constexpr (std::is_same_v<T, Failure>) {

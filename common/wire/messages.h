@@ -17,7 +17,7 @@ namespace longrope {
 // meaning and what dies with a lost peer: schemas/wire_format.md). `visit_fields` is the one list of a message's
 // fields: packing and unpacking both walk it.
 
-inline constexpr std::int64_t kProtocolVersion = 1;
+inline constexpr std::int64_t kProtocolVersion = 2;
 inline constexpr std::size_t kMaxWorkerFrameBytes = std::size_t{1} << 20;        // what a coordinator accepts
 inline constexpr std::size_t kMaxCoordinatorFrameBytes = std::size_t{64} << 20;  // what a worker accepts: documents
 

@@ -59,13 +59,14 @@ std::string_view to_string(EvaluationError error) {
   throw Error(fmt::format("unknown evaluation error: {}", static_cast<int>(error)));
 }
 
-std::string why_rejected(const ScoreResult& result, std::int64_t expected_scored_tokens, std::int64_t length) {
+std::string why_rejected(const ScoreResult& result, const ExpectedResult& expected) {
   // A worker may sum in another order than we do; anything beyond rounding is a fault.
   constexpr double kRelativeTolerance = 1e-9;
   if (!is_sum(result.nll_sum)) return fmt::format("nll_sum must be finite, >= 0 and at most 1e15: {}", result.nll_sum);
-  if (result.scored_tokens != expected_scored_tokens) {
-    return fmt::format("scored_tokens must be {}: {}", expected_scored_tokens, result.scored_tokens);
+  if (result.scored_tokens != expected.scored_tokens) {
+    return fmt::format("scored_tokens must be {}: {}", expected.scored_tokens, result.scored_tokens);
   }
+  const std::int64_t length = expected.length;
   const std::int64_t expected_blocks = length / kBlockTokens + (length % kBlockTokens != 0 ? 1 : 0);
   if (static_cast<std::int64_t>(result.blocks.size()) != expected_blocks) {
     return fmt::format("blocks must number {} for {} tokens: {}", expected_blocks, length, result.blocks.size());
@@ -94,6 +95,14 @@ std::string why_rejected(const ScoreResult& result, std::int64_t expected_scored
   // Negated, so that a sum that overflowed to infinity is refused as well.
   if (!(std::abs(nll_sum - result.nll_sum) <= kRelativeTolerance * result.nll_sum)) {
     return fmt::format("nll_sum of the blocks must add up to {}: {}", result.nll_sum, nll_sum);
+  }
+  if (result.gradient.size() != expected.gradient_size) {
+    return fmt::format("gradient must have {} numbers: {}", expected.gradient_size, result.gradient.size());
+  }
+  const auto wrong = std::ranges::find_if_not(result.gradient, [](double value) { return is_sum(std::abs(value)); });
+  if (wrong != result.gradient.end()) {
+    return fmt::format("gradient must be finite and at most 1e15: number {} is {}", wrong - result.gradient.begin(),
+                       *wrong);
   }
   if (!is_sum(result.seconds)) return fmt::format("seconds must be finite, >= 0 and at most 1e15: {}", result.seconds);
   if (result.peak_memory_bytes < 0) {

@@ -8,7 +8,7 @@
 namespace longrope {
 
 /// What a worker computes for one (candidate, document). Numbers are stored and sent: never reuse one. kGradient is
-/// reserved in schema and wire (one number per pair and one for the attention factor); no worker serves it yet.
+/// what kScore is, and the gradient of the NLL sum with respect to the factors.
 enum class EvaluationKind { kScore = 0, kGradient = 1 };
 [[nodiscard]] std::string_view to_string(EvaluationKind kind);  // "score", "gradient"
 
@@ -35,14 +35,17 @@ struct ScoreResult {
   std::vector<ScoredBlock> blocks;     // block b: positions [b·kBlockTokens, (b+1)·kBlockTokens)
   double seconds = 0.0;                // time spent computing
   std::int64_t peak_memory_bytes = 0;  // most memory while it was computed
+  /// EvaluationKind::kGradient, else empty: of nll_sum, with respect to ln λ of each pair, then to ln m; [pairs + 1].
+  std::vector<double> gradient = {};
 
-  /// Whether both have the same NLL, whatever time and memory they took.
+  /// Whether both have the same NLL and gradient, whatever time and memory they took.
   [[nodiscard]] bool same_result(const ScoreResult& other) const {
-    return nll_sum == other.nll_sum && scored_tokens == other.scored_tokens && blocks == other.blocks;
+    return nll_sum == other.nll_sum && scored_tokens == other.scored_tokens && blocks == other.blocks &&
+           gradient == other.gradient;
   }
 };
 
-/// Adds a document's result to a total: sums, blocks and seconds add up, the peak is the highest.
+/// Adds a document's result to a total: sums, blocks and seconds add up, the peak is the highest; not the gradient.
 void add_result(const ScoreResult& result, ScoreResult& total);
 /// exp(nll_sum / scored_tokens); scored_tokens >= 1.
 [[nodiscard]] double perplexity(double nll_sum, std::int64_t scored_tokens);
@@ -57,9 +60,14 @@ enum class EvaluationError {
 };
 [[nodiscard]] std::string_view to_string(EvaluationError error);
 
-/// Checks a result that a worker sent for a document cut to `length` tokens, of which `expected_scored_tokens` count.
-/// Returns the rule it breaks with the value, or an empty string for a result that can be correct.
-[[nodiscard]] std::string why_rejected(const ScoreResult& result, std::int64_t expected_scored_tokens,
-                                       std::int64_t length);
+/// What a correct result of an evaluation is known to have.
+struct ExpectedResult {
+  std::int64_t scored_tokens = 0;
+  std::int64_t length = 0;        // tokens that the document is cut to
+  std::size_t gradient_size = 0;  // pairs + 1 for kGradient
+};
+/// Checks a result that a worker sent. Returns the rule it breaks with the value, or an empty string for a result that
+/// can be correct.
+[[nodiscard]] std::string why_rejected(const ScoreResult& result, const ExpectedResult& expected);
 
 }  // namespace longrope

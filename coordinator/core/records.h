@@ -49,11 +49,13 @@ struct CandidateRecord {
   CandidateRole role = CandidateRole::kSearch;
   std::int64_t index = 0;  // k within (stage, role)
   std::string origin;      // "seed:yarn", "mutation", …; for baselines that of coordinator/search/baselines.h
-  std::vector<std::int64_t> parents;  // indices k of search candidates
+  std::vector<std::int64_t> parents;      // indices k of search candidates
+  std::vector<std::int64_t> evaluations;  // ids of those that the search asked for; baselines: none
+  std::int64_t rung = 0;                  // Candidate::rung
   RescaleFactors factors;
   std::string factors_digest;
   CandidateState state = CandidateState::kOpen;
-  std::optional<double> search_mean_nll;   // nats per scored token over the stage's search documents
+  std::optional<double> search_mean_nll;   // nats per scored token over the search documents that it was asked for
   std::optional<double> heldout_mean_nll;  // finalists and baselines
   std::optional<double> final_mean_nll;    // the winner and baselines, where the stage has final documents
   std::int64_t told_at = 0;

@@ -24,6 +24,11 @@ constexpr std::size_t kMaxRevokedAtHello = 500;
 
 LeaseId id_of(const LeaseRecord& lease) { return {lease.evaluation, lease.epoch}; }
 
+bool asks_gradients(const SearchPlan& plan) {
+  return std::ranges::any_of(
+      plan.stages, [](const PlannedStage& stage) { return stage.config.search.method == SearchMethod::kGradient; });
+}
+
 bool contains(const std::vector<LeaseId>& leases, const LeaseId& lease) {
   return std::ranges::find(leases, lease) != leases.end();
 }
@@ -171,6 +176,10 @@ void Scheduler::make_ready(Worker& worker, const Ready& ready, const Now& now, E
     return;
   }
   if (worker.ready) return;  // an idle worker repeats it
+  if (asks_gradients(plan_) && described_device_kind(ready.device) == "cuda") {
+    refuse(worker, "gradients must be computed on CPUs: this worker computes on " + ready.device, now, effects);
+    return;
+  }
   const std::string_view own = described_arithmetic(ready.device);
   if (const std::string_view begun = roster_.arithmetic(); !own.empty() && !begun.empty() && own != begun) {
     refuse(
@@ -210,7 +219,7 @@ void Scheduler::take_result(const std::string& peer, const Result& result, const
     return;
   }
   const EvaluationRecord& evaluation = evaluations_.at(lease.evaluation);
-  const std::string objection = why_rejected(result.score, expected_scored_tokens(evaluation), evaluation.length);
+  const std::string objection = why_rejected(result.score, expected_result(evaluation));
   if (!evaluations_.holds(result.sender, lease)) {
     const bool duplicate = evaluation.state == EvaluationState::kScored && evaluation.epoch == lease.epoch &&
                            evaluation.worker == result.sender.worker;
@@ -360,6 +369,13 @@ Work Scheduler::work_for(const LeaseId& lease) const {
           factors.attention.value,
           evaluation.document_digest,
           evaluation.length};
+}
+
+ExpectedResult Scheduler::expected_result(const EvaluationRecord& evaluation) const {
+  const bool is_gradient = evaluation.kind == EvaluationKind::kGradient;
+  return {.scored_tokens = expected_scored_tokens(evaluation),
+          .length = evaluation.length,
+          .gradient_size = is_gradient ? factors_.at(evaluation.factors_digest).lambda.size() + 1 : 0};
 }
 
 std::int64_t Scheduler::expected_scored_tokens(const EvaluationRecord& evaluation) const {

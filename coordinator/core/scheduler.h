@@ -91,6 +91,7 @@ class Scheduler {
   [[nodiscard]] std::chrono::milliseconds longest_round() const;
   [[nodiscard]] Now attended(const Now& now) const;
   [[nodiscard]] Work work_for(const LeaseId& lease) const;
+  [[nodiscard]] ExpectedResult expected_result(const EvaluationRecord& evaluation) const;
   [[nodiscard]] std::int64_t expected_scored_tokens(const EvaluationRecord& evaluation) const;
 
   SearchPlan plan_;

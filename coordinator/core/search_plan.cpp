@@ -4,6 +4,10 @@
 
 namespace longrope {
 
+SearchResources resources_of(const PlannedStage& stage) {
+  return {.documents = stage.search.size(), .passes = stage.passes};
+}
+
 std::string evaluation_hash(const SearchPlan& plan, EvaluationKind kind, const std::string& factors_digest,
                             const std::string& document_digest, std::int64_t length) {
   Sha256 hash;

@@ -23,6 +23,7 @@ struct PlannedStage {
   SearchSpace space;
   RopeScaling carried;                  // by the checkpoint; baselines extend it, also where a recovery replaces it
   std::size_t budget = 0;               // candidates
+  double passes = 0.0;                  // SearchResources::passes
   std::vector<PlannedDocument> search;  // [documents], in file order
   std::vector<PlannedDocument> heldout;
   std::vector<PlannedDocument> final_documents;  // empty: the held-out documents judge the winner that they chose
@@ -32,6 +33,9 @@ struct PlannedStage {
     return final_documents.empty() ? heldout : final_documents;
   }
 };
+
+/// What the stage's algorithm may use.
+[[nodiscard]] SearchResources resources_of(const PlannedStage& stage);
 
 /// Everything that determines the course of a search, with files already read and checked.
 struct SearchPlan {

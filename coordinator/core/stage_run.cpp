@@ -17,8 +17,9 @@ Trajectory make_trajectory(const SearchPlan& plan, const PlannedStage& stage) {
   // As many open candidates as one generation or the lag can use; more would only be thrown away at the end.
   const std::int64_t max_open = std::max({search.population_size, search.num_mutations + search.num_crossovers,
                                           search.generational ? std::int64_t{1} : search.lag});
-  return Trajectory(make_search_algorithm(search, stage.space, plan.seed, stage.config.name), stage.config.stop,
-                    stage.budget, static_cast<std::size_t>(max_open));
+  return Trajectory(make_search_algorithm(search, stage.space, resources_of(stage), plan.seed, stage.config.name),
+                    stage.config.stop, stage.budget,
+                    search.method == SearchMethod::kGradient ? stage.budget : static_cast<std::size_t>(max_open));
 }
 
 }  // namespace
@@ -115,7 +116,8 @@ std::optional<std::chrono::milliseconds> StageRun::time_left() const {
 std::int64_t StageRun::search_left() const {
   if (record_.state != StageState::kPending && record_.state != StageState::kSearching) return 0;
   const std::int64_t not_asked = std::max<std::int64_t>(record_.budget - std::ssize(search_), 0);
-  return not_asked * std::ssize(planned().search) + open_evaluations();
+  const bool one_by_one = planned().config.search.method == SearchMethod::kGradient;
+  return not_asked * (one_by_one ? 1 : std::ssize(planned().search)) + open_evaluations();
 }
 
 bool StageRun::may_end_early() const {
@@ -141,7 +143,8 @@ bool StageRun::ask_candidates(Effects& effects) {
     asked = true;
     const std::size_t index = search_.size();
     std::string factors_digest = digest(proposal->factors);
-    if (index < stored_.size()) {
+    const bool is_stored = index < stored_.size();
+    if (is_stored) {
       adopt_stored(index, factors_digest);
     } else {
       CandidateRecord& candidate = search_.emplace_back();
@@ -150,11 +153,12 @@ bool StageRun::ask_candidates(Effects& effects) {
       candidate.index = static_cast<std::int64_t>(index);
       candidate.origin = std::move(proposal->origin);
       candidate.parents.assign(proposal->parents.begin(), proposal->parents.end());
+      candidate.rung = proposal->rung;
       candidate.factors = std::move(proposal->factors);
       candidate.factors_digest = std::move(factors_digest);
-      effects.writes.emplace_back(candidate);
     }
-    request(Purpose::kSearch, CandidateRole::kSearch, index, effects);
+    request_search(index, proposal->requests, effects);
+    if (!is_stored) effects.writes.emplace_back(search_[index]);
   }
   return asked;
 }
@@ -182,18 +186,41 @@ const std::vector<PlannedDocument>& StageRun::documents_for(Purpose purpose) con
   throw std::logic_error("purpose out of range");
 }
 
-void StageRun::request(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects) {
-  const CandidateRecord& candidate = candidates(role)[index];
+std::int64_t StageRun::need(const CandidateRecord& candidate, const PlannedDocument& document, EvaluationKind kind,
+                            std::int64_t length, Effects& effects) {
+  EvaluationRecord evaluation;
+  evaluation.kind = kind;
+  evaluation.factors_digest = candidate.factors_digest;
+  evaluation.document_digest = document.digest;
+  evaluation.length = length;
+  if (kind == EvaluationKind::kGradient) evaluation.cost_passes = kGradientPasses;
+  evaluation.hash = evaluation_hash(plan_, kind, candidate.factors_digest, document.digest, length);
+  return evaluations_.need(std::move(evaluation), effects);
+}
+
+StageRun::Scoring StageRun::request_scores(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects) {
   Scoring scoring{purpose, role, index, {}};
+  const std::int64_t length = purpose == Purpose::kWithinReach ? record_.original_length : record_.target_length;
   for (const PlannedDocument& document : documents_for(purpose)) {
-    EvaluationRecord evaluation;
-    evaluation.factors_digest = candidate.factors_digest;
-    evaluation.document_digest = document.digest;
-    evaluation.length = purpose == Purpose::kWithinReach ? record_.original_length : record_.target_length;
-    evaluation.hash = evaluation_hash(plan_, evaluation.kind, evaluation.factors_digest, evaluation.document_digest,
-                                      evaluation.length);
-    scoring.evaluations.push_back(evaluations_.need(std::move(evaluation), effects));
+    scoring.evaluations.push_back(need(candidates(role)[index], document, EvaluationKind::kScore, length, effects));
   }
+  return scoring;
+}
+
+void StageRun::request(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects) {
+  open_scorings_.push_back(request_scores(purpose, role, index, effects));
+}
+
+void StageRun::request_search(std::size_t index, const std::vector<DocumentRequest>& requests, Effects& effects) {
+  CandidateRecord& candidate = search_[index];
+  Scoring scoring{Purpose::kSearch, CandidateRole::kSearch, index, {}};
+  if (requests.empty()) scoring = request_scores(Purpose::kSearch, CandidateRole::kSearch, index, effects);
+  scoring.requested = !requests.empty();
+  for (const DocumentRequest& request : requests) {
+    scoring.evaluations.push_back(
+        need(candidate, planned().search.at(request.document), request.kind, record_.target_length, effects));
+  }
+  candidate.evaluations = scoring.evaluations;
   open_scorings_.push_back(std::move(scoring));
 }
 
@@ -205,33 +232,42 @@ bool StageRun::settle(const Scoring& scoring, const Now& now, Effects& effects) 
   const auto in_state = [&](EvaluationState state) {
     return [this, state](std::int64_t id) { return evaluations_.at(id).state == state; };
   };
-  double mean_nll = std::numeric_limits<double>::infinity();
+  CandidateResult result{.mean_nll = std::numeric_limits<double>::infinity()};
   if (std::ranges::any_of(scoring.evaluations, in_state(EvaluationState::kFailed))) {
     for (const std::int64_t id : scoring.evaluations) {
       if (auto lease = evaluations_.cancel(id, now, effects)) effects.revoked.push_back(*lease);
     }
   } else if (std::ranges::all_of(scoring.evaluations, in_state(EvaluationState::kScored))) {
-    double nll_sum = 0.0;
-    std::int64_t scored_tokens = 0;
-    for (const std::int64_t id : scoring.evaluations) {
-      nll_sum += evaluations_.at(id).result->nll_sum;
-      scored_tokens += evaluations_.at(id).result->scored_tokens;
-    }
-    mean_nll = nll_sum / static_cast<double>(scored_tokens);
+    result = result_of(scoring);
   } else {
     return false;
   }
-  record_score(scoring, mean_nll, now, effects);
+  record_result(scoring, std::move(result), now, effects);
   return true;
 }
 
-void StageRun::record_score(const Scoring& scoring, double mean_nll, const Now& now, Effects& effects) {
+CandidateResult StageRun::result_of(const Scoring& scoring) const {
+  CandidateResult result;
+  double nll_sum = 0.0;
+  std::int64_t scored_tokens = 0;
+  for (const std::int64_t id : scoring.evaluations) {
+    const ScoreResult& document = *evaluations_.at(id).result;
+    nll_sum += document.nll_sum;
+    scored_tokens += document.scored_tokens;
+    if (scoring.requested) result.documents.push_back(document);
+  }
+  result.mean_nll = nll_sum / static_cast<double>(scored_tokens);
+  return result;
+}
+
+void StageRun::record_result(const Scoring& scoring, CandidateResult result, const Now& now, Effects& effects) {
   CandidateRecord& candidate = candidates(scoring.role)[scoring.index];
+  const double mean_nll = result.mean_nll;
   const std::optional<double> scored = std::isfinite(mean_nll) ? std::optional(mean_nll) : std::nullopt;
   switch (scoring.purpose) {
     case Purpose::kSearch:  // written when it is told, in index order
       candidate.search_mean_nll = scored;
-      trajectory_.give(scoring.index, mean_nll);
+      trajectory_.give(scoring.index, std::move(result));
       return;
     case Purpose::kHeldout:
       candidate.heldout_mean_nll = scored;
@@ -287,7 +323,11 @@ std::vector<std::size_t> StageRun::finalists() const {
   for (std::size_t index = 0; index < search_.size(); ++index) {
     if (search_[index].state == CandidateState::kTold) ranked.push_back(index);
   }
-  std::ranges::stable_sort(ranked, {}, [&](std::size_t index) { return *search_[index].search_mean_nll; });
+  std::ranges::stable_sort(
+      ranked, {}, [&](std::size_t index) { return std::pair(-search_[index].rung, *search_[index].search_mean_nll); });
+  // Factors that were asked for more than once are one finalist.
+  std::set<std::string> digests;
+  std::erase_if(ranked, [&](std::size_t index) { return !digests.insert(search_[index].factors_digest).second; });
   ranked.resize(std::min(ranked.size(), static_cast<std::size_t>(planned().config.finalists)));
   return ranked;
 }

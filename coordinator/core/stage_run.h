@@ -60,7 +60,8 @@ class StageRun {
     Purpose purpose;
     CandidateRole role;
     std::size_t index;
-    std::vector<std::int64_t> evaluations;  // in document order
+    std::vector<std::int64_t> evaluations;  // in document order, or that of the candidate's requests
+    bool requested = false;                 // by the algorithm, one by one
   };
 
   [[nodiscard]] const PlannedStage& planned() const { return plan_.stages[stage_index_]; }
@@ -68,9 +69,14 @@ class StageRun {
   [[nodiscard]] std::int64_t open_evaluations() const;
   [[nodiscard]] bool ask_candidates(Effects& effects);
   void adopt_stored(std::size_t index, const std::string& digest);
+  void request_search(std::size_t index, const std::vector<DocumentRequest>& requests, Effects& effects);
+  [[nodiscard]] Scoring request_scores(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects);
+  [[nodiscard]] std::int64_t need(const CandidateRecord& candidate, const PlannedDocument& document,
+                                  EvaluationKind kind, std::int64_t length, Effects& effects);
+  [[nodiscard]] CandidateResult result_of(const Scoring& scoring) const;
   [[nodiscard]] const std::vector<PlannedDocument>& documents_for(Purpose purpose) const;
   void request(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects);
-  void record_score(const Scoring& scoring, double mean_nll, const Now& now, Effects& effects);
+  void record_result(const Scoring& scoring, CandidateResult result, const Now& now, Effects& effects);
   [[nodiscard]] bool settle(const Scoring& scoring, const Now& now, Effects& effects);
   void settle_all(const Now& now, Effects& effects);
   void mark_told(const Now& now, Effects& effects);

@@ -37,8 +37,8 @@ std::optional<Candidate> Trajectory::next() {
   return candidate;
 }
 
-void Trajectory::give(std::size_t k, double mean_nll) {
-  if (k >= asked_ || !results_.emplace(k, mean_nll).second) {
+void Trajectory::give(std::size_t k, CandidateResult result) {
+  if (k >= asked_ || !results_.emplace(k, std::move(result)).second) {
     throw std::logic_error("result of a candidate that was not asked or is known: " + std::to_string(k));
   }
   while (!end_ && results_.contains(accepted_)) accept_next();
@@ -46,8 +46,7 @@ void Trajectory::give(std::size_t k, double mean_nll) {
 
 void Trajectory::accept_next() {
   const std::size_t k = accepted_++;
-  const double mean_nll = results_.at(k);
-  if (std::isfinite(mean_nll) && (!best_ || mean_nll < results_.at(*best_))) best_ = k;
+  const double mean_nll = results_.at(k).mean_nll;
   // The reference moves only by more than δ, so that many small steps together still count as improvement.
   const bool improved = std::isfinite(mean_nll) &&
                         (!std::isfinite(improvement_reference_) ||

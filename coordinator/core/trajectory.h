@@ -26,9 +26,10 @@ class Trajectory {
   /// search has ended, or nothing new can be found.
   [[nodiscard]] std::optional<Candidate> next();
 
-  /// Mean NLL of candidate k, in any order; infinity for a quarantined one. Accepts it and its waiting successors in
-  /// index order until a stop rule holds. Throws std::logic_error for a candidate not asked or already given.
-  void give(std::size_t k, double mean_nll);
+  /// The result of candidate k, in any order; a mean NLL of infinity for a quarantined one. Accepts it and its waiting
+  /// successors in index order until a stop rule holds. Throws std::logic_error for a candidate not asked or already
+  /// given.
+  void give(std::size_t k, CandidateResult result);
 
   /// Ends the search where it stands.
   void stop_for_time();
@@ -36,7 +37,6 @@ class Trajectory {
   [[nodiscard]] std::size_t asked() const { return asked_; }
   /// Candidates 0 … accepted() − 1 count; later ones, though asked and perhaps scored, are as if they had never been.
   [[nodiscard]] std::size_t accepted() const { return accepted_; }
-  [[nodiscard]] std::optional<std::size_t> best() const { return best_; }
   [[nodiscard]] std::optional<StageEnd> end() const { return end_; }
   /// The stop rule that ended the search, with its numbers; empty before.
   [[nodiscard]] const std::string& end_detail() const { return end_detail_; }
@@ -49,12 +49,11 @@ class Trajectory {
   StopConfig stop_;
   std::size_t budget_;
   std::size_t max_open_;
-  std::map<std::size_t, double> results_;
+  std::map<std::size_t, CandidateResult> results_;
   std::size_t asked_ = 0;
   std::size_t told_ = 0;      // to the algorithm
   std::size_t accepted_ = 0;  // by the stop rules; told_ <= accepted_
   bool exhausted_ = false;
-  std::optional<std::size_t> best_;
   std::size_t last_improvement_ = 0;  // accepted candidates when the best last improved by more than δ
   double improvement_reference_ = 0.0;
   std::optional<StageEnd> end_;

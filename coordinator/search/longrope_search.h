@@ -28,7 +28,7 @@ class LongropeSearch final : public SearchAlgorithm {
   /// initial population is asked.
   [[nodiscard]] std::size_t results_needed(std::size_t k) const override;
   [[nodiscard]] std::optional<Candidate> ask(std::size_t k) override;
-  void tell(std::size_t k, double mean_nll) override { history_.tell(k, mean_nll); }
+  void tell(std::size_t k, const CandidateResult& result) override { history_.tell(k, result.mean_nll); }
 
  private:
   [[nodiscard]] std::optional<Candidate> propose(std::size_t k, RandomStream& random) const;

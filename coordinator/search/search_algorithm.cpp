@@ -1,6 +1,7 @@
 #include "coordinator/search/search_algorithm.h"
 
 #include "common/error.h"
+#include "coordinator/search/gradient_search.h"
 #include "coordinator/search/longrope_search.h"
 #include "coordinator/search/random_search.h"
 
@@ -69,6 +70,17 @@ void check_authors(const SearchConfig& config, const SearchSpace& space) {
   require(space.published_seeds.size() <= 1, "seed_files must name at most one file", space.published_seeds.size());
 }
 
+void check_gradient(const SearchConfig& config, const SearchSpace& space) {
+  require_at_least("batch", config.batch, 1);
+  if (!(std::isfinite(config.step_size) && config.step_size > 0.0)) {
+    throw InputError(fmt::format("step_size must be finite and positive: {}", config.step_size));
+  }
+  if (space.n_hat_choices != std::vector<std::int64_t>{0}) {
+    throw InputError(
+        fmt::format("n_hat must be 0 with method \"gradient\", because it has no gradient: {}", space.n_hat_choices));
+  }
+}
+
 }  // namespace
 
 std::int64_t SearchSpace::reached_length() const {
@@ -94,13 +106,19 @@ FactorGrid search_grid(const SearchConfig& config, double ratio) {
   return grid;
 }
 
+std::size_t planned_candidates(const SearchConfig& config, const SearchSpace& space, const SearchResources& resources) {
+  if (config.method != SearchMethod::kGradient) return default_budget(config);
+  return GradientSearch(config, space, resources, /*seed=*/0, "").phases().candidates();
+}
+
 std::size_t default_budget(const SearchConfig& config) {
   return static_cast<std::size_t>(config.population_size +
                                   config.num_iterations * (config.num_mutations + config.num_crossovers));
 }
 
 std::unique_ptr<SearchAlgorithm> make_search_algorithm(const SearchConfig& config, const SearchSpace& space,
-                                                       std::uint64_t seed, std::string stage) {
+                                                       const SearchResources& resources, std::uint64_t seed,
+                                                       std::string stage) {
   require_at_least("num_parents", config.num_parents, 1);
   switch (config.method) {
     case SearchMethod::kAuthors:
@@ -111,9 +129,12 @@ std::unique_ptr<SearchAlgorithm> make_search_algorithm(const SearchConfig& confi
       return std::make_unique<LongropeSearch>(config, space, seed, std::move(stage));
     case SearchMethod::kRandom:
       return std::make_unique<RandomSearch>(config, space, seed, std::move(stage));
+    case SearchMethod::kGradient:
+      check_gradient(config, space);
+      return std::make_unique<GradientSearch>(config, space, resources, seed, stage);
   }
   throw InputError(
-      fmt::format("search method must be longrope, authors or random: {}", static_cast<int>(config.method)));
+      fmt::format("search method must be longrope, authors, random or gradient: {}", static_cast<int>(config.method)));
 }
 
 }  // namespace longrope

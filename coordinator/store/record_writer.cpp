@@ -82,29 +82,33 @@ constexpr const char* kInsertFactors =
     "INSERT INTO factors (digest, lambda, n_hat, attention_factor) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING";
 constexpr const char* kUpsertCandidate =
     "INSERT INTO candidate (id, stage, role, k, origin, factors, lambda_grid, steps_per_unit, attention_policy, state,"
-    " search_mean_nll, heldout_mean_nll, final_mean_nll, told_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " search_mean_nll, heldout_mean_nll, final_mean_nll, told_at, rung)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET stage = excluded.stage, role = excluded.role, k = excluded.k,"
     " origin = excluded.origin, factors = excluded.factors, lambda_grid = excluded.lambda_grid,"
     " steps_per_unit = excluded.steps_per_unit, attention_policy = excluded.attention_policy, state = excluded.state,"
     " search_mean_nll = excluded.search_mean_nll, heldout_mean_nll = excluded.heldout_mean_nll,"
-    " final_mean_nll = excluded.final_mean_nll, told_at = excluded.told_at";
+    " final_mean_nll = excluded.final_mean_nll, told_at = excluded.told_at, rung = excluded.rung";
 // A parent that does not exist is NULL here, which the column refuses.
 constexpr const char* kUpsertParent =
     "INSERT INTO candidate_parent (candidate, position, parent)"
     " VALUES (?, ?, (SELECT id FROM candidate WHERE stage = ? AND role = 'search' AND k = ?))"
     " ON CONFLICT (candidate, position) DO UPDATE SET parent = excluded.parent";
 constexpr const char* kDeleteSurplusParents = "DELETE FROM candidate_parent WHERE candidate = ? AND position >= ?";
+// What a candidate asked for is written with it and never changes.
+constexpr const char* kInsertCandidateEvaluation =
+    "INSERT INTO candidate_evaluation (candidate, position, evaluation) VALUES (?, ?, ?)"
+    " ON CONFLICT (candidate, position) DO NOTHING";
 constexpr const char* kUpsertEvaluation =
     "INSERT INTO evaluation (id, hash, kind, factors, document, length, cost_passes, state, epoch, failures, worker,"
-    " error, scored_at, nll_sum, scored_tokens, blocks, seconds, peak_memory_bytes)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " error, scored_at, nll_sum, scored_tokens, blocks, seconds, peak_memory_bytes, gradient)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, kind = excluded.kind, factors = excluded.factors,"
     " document = excluded.document, length = excluded.length, cost_passes = excluded.cost_passes,"
     " state = excluded.state, epoch = excluded.epoch, failures = excluded.failures, worker = excluded.worker,"
     " error = excluded.error, scored_at = excluded.scored_at, nll_sum = excluded.nll_sum,"
     " scored_tokens = excluded.scored_tokens, blocks = excluded.blocks, seconds = excluded.seconds,"
-    " peak_memory_bytes = excluded.peak_memory_bytes";
+    " peak_memory_bytes = excluded.peak_memory_bytes, gradient = excluded.gradient";
 constexpr const char* kUpsertLease =
     "INSERT INTO lease (evaluation, epoch, worker, incarnation, granted_at, ended_at, end_reason, detail)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -113,11 +117,11 @@ constexpr const char* kUpsertLease =
     " detail = excluded.detail";
 constexpr const char* kUpsertLateResult =
     "INSERT INTO late_result (evaluation, epoch, worker, nll_sum, scored_tokens, blocks, seconds, peak_memory_bytes,"
-    " same_as_stored, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " same_as_stored, received_at, gradient) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (evaluation, epoch, worker) DO UPDATE SET nll_sum = excluded.nll_sum,"
     " scored_tokens = excluded.scored_tokens, blocks = excluded.blocks, seconds = excluded.seconds,"
     " peak_memory_bytes = excluded.peak_memory_bytes, same_as_stored = excluded.same_as_stored,"
-    " received_at = excluded.received_at";
+    " received_at = excluded.received_at, gradient = excluded.gradient";
 constexpr const char* kUpsertWorker =
     "INSERT INTO worker (id, incarnation, state, host, device, threads, results, failures, seconds, last_seen_at,"
     " detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -134,6 +138,7 @@ RecordWriter::RecordWriter(SQLite::Database& database)
       candidate_(database, kUpsertCandidate),
       parent_(database, kUpsertParent),
       surplus_parents_(database, kDeleteSurplusParents),
+      candidate_evaluation_(database, kInsertCandidateEvaluation),
       evaluation_(database, kUpsertEvaluation),
       lease_(database, kUpsertLease),
       late_result_(database, kUpsertLateResult),
@@ -184,12 +189,17 @@ void RecordWriter::write_row(const CandidateRecord& candidate) {
       .real(candidate.heldout_mean_nll)
       .real(candidate.final_mean_nll)
       .time(candidate.told_at)
+      .integer(candidate.rung)
       .execute();
   std::int64_t position = 0;
   for (const std::int64_t parent : candidate.parents) {
     Parameters(parent_).integer(candidate.id).integer(position++).integer(candidate.stage).integer(parent).execute();
   }
   Parameters(surplus_parents_).integer(candidate.id).integer(position).execute();
+  position = 0;
+  for (const std::int64_t evaluation : candidate.evaluations) {
+    Parameters(candidate_evaluation_).integer(candidate.id).integer(position++).integer(evaluation).execute();
+  }
 }
 
 void RecordWriter::write_row(const EvaluationRecord& evaluation) {
@@ -212,6 +222,7 @@ void RecordWriter::write_row(const EvaluationRecord& evaluation) {
         .text(json_array(evaluation.result->blocks))
         .real(evaluation.result->seconds)
         .integer(evaluation.result->peak_memory_bytes);
+    if (!evaluation.result->gradient.empty()) row.text(json_array(evaluation.result->gradient));
   }
   row.execute();
 }
@@ -240,7 +251,9 @@ void RecordWriter::write_row(const LateResultRecord& late) {
       .real(late.result.seconds)
       .integer(late.result.peak_memory_bytes);
   late.same_as_stored ? row.integer(*late.same_as_stored ? 1 : 0) : row.null();
-  row.time(late.received_at).execute();
+  row.time(late.received_at);
+  if (!late.result.gradient.empty()) row.text(json_array(late.result.gradient));
+  row.execute();
 }
 
 void RecordWriter::write_row(const WorkerRecord& worker) {

@@ -28,6 +28,7 @@ class RecordWriter {
   SQLite::Statement candidate_;
   SQLite::Statement parent_;
   SQLite::Statement surplus_parents_;
+  SQLite::Statement candidate_evaluation_;
   SQLite::Statement evaluation_;
   SQLite::Statement lease_;
   SQLite::Statement late_result_;

@@ -33,12 +33,25 @@ std::vector<StageRecord> read_stages(const SQLite::Database& database) {
   return stages;
 }
 
+/// By candidate, in the order in which it asked for them.
+std::map<std::int64_t, std::vector<std::int64_t>> read_asked_evaluations(const SQLite::Database& database) {
+  RowReader row(database, "SELECT candidate, evaluation FROM candidate_evaluation ORDER BY candidate, position");
+  std::map<std::int64_t, std::vector<std::int64_t>> asked;
+  while (row.next()) {
+    const std::int64_t candidate = row.integer();
+    asked[candidate].push_back(row.integer());
+  }
+  return asked;
+}
+
 std::vector<CandidateRecord> read_candidates(const SQLite::Database& database) {
   std::map<std::int64_t, std::vector<std::int64_t>> parents = read_parents(database);
+  std::map<std::int64_t, std::vector<std::int64_t>> asked = read_asked_evaluations(database);
   RowReader row(
       database,
       "SELECT id, stage, role, k, origin, lambda, lambda_grid, steps_per_unit, n_hat,"
-      " attention_policy, attention_factor, factors, state, search_mean_nll, heldout_mean_nll, final_mean_nll, told_at"
+      " attention_policy, attention_factor, factors, state, search_mean_nll, heldout_mean_nll, final_mean_nll, told_at,"
+      " rung"
       " FROM candidate JOIN factors ON factors.digest = candidate.factors ORDER BY id");
   std::vector<CandidateRecord> candidates;
   while (row.next()) {
@@ -60,6 +73,8 @@ std::vector<CandidateRecord> read_candidates(const SQLite::Database& database) {
     candidate.heldout_mean_nll = row.optional_real();
     candidate.final_mean_nll = row.optional_real();
     candidate.told_at = row.integer();
+    candidate.rung = row.integer();
+    candidate.evaluations = std::move(asked[candidate.id]);
     candidate.parents = std::move(parents[candidate.id]);
     candidates.push_back(std::move(candidate));
   }
@@ -70,7 +85,7 @@ std::vector<EvaluationRecord> read_evaluations(const SQLite::Database& database)
   RowReader row(database,
                 "SELECT id, hash, kind, factors, document, length, cost_passes, state, epoch, failures,"
                 " ifnull(worker, ''), error, scored_at, nll_sum, scored_tokens, blocks, seconds,"
-                " peak_memory_bytes FROM evaluation ORDER BY id");
+                " peak_memory_bytes, gradient FROM evaluation ORDER BY id");
   std::vector<EvaluationRecord> evaluations;
   while (row.next()) {
     EvaluationRecord evaluation;
@@ -94,6 +109,7 @@ std::vector<EvaluationRecord> read_evaluations(const SQLite::Database& database)
       result.blocks = blocks_from_json(row.text());
       result.seconds = row.real();
       result.peak_memory_bytes = row.integer();
+      if (const auto gradient = row.optional_text()) result.gradient = doubles_from_json(*gradient);
       evaluation.result = std::move(result);
     }
     evaluations.push_back(std::move(evaluation));

@@ -51,18 +51,17 @@ constexpr const char* kSearchScores =
     "SELECT candidate.id, evaluation.cost_passes, evaluation.nll_sum, evaluation.scored_tokens, evaluation.seconds,"
     " ifnull(evaluation.worker, ''), evaluation.kind"
     " FROM candidate JOIN stage ON stage.id = candidate.stage"
-    " JOIN stage_document ON stage_document.stage = stage.id AND stage_document.purpose = 'search'"
-    " JOIN evaluation ON evaluation.factors = candidate.factors AND evaluation.document = stage_document.document"
-    "  AND evaluation.length = stage.target_length"
+    " JOIN candidate_evaluation ON candidate_evaluation.candidate = candidate.id"
+    " JOIN evaluation ON evaluation.id = candidate_evaluation.evaluation"
     " WHERE candidate.role = 'search' AND candidate.state IN ('told', 'quarantined') AND (?1 IS NULL OR stage.name = "
     "?1)"
-    "  AND evaluation.kind = 'score' AND evaluation.state = 'scored'"
-    " ORDER BY candidate.id, stage_document.position";
+    "  AND evaluation.state = 'scored'"
+    " ORDER BY candidate.id, candidate_evaluation.position";
 
 constexpr const char* kHistory =
     "SELECT candidate.id, stage.name, candidate.k, candidate.origin, candidate.state, factors.n_hat,"
     " candidate.attention_policy, factors.attention_factor, candidate.factors, candidate.search_mean_nll,"
-    " candidate.heldout_mean_nll, factors.lambda, candidate.told_at"
+    " candidate.heldout_mean_nll, factors.lambda, candidate.told_at, candidate.rung"
     " FROM candidate JOIN stage ON stage.id = candidate.stage JOIN factors ON factors.digest = candidate.factors"
     " WHERE candidate.role = 'search' AND candidate.state IN ('told', 'quarantined') AND (?1 IS NULL OR stage.name = "
     "?1)"
@@ -249,6 +248,7 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
     RowReader row(database, kHistory);
     bind_stage(row, stage);
     std::vector<HistoryRow> history;
+    std::int64_t last_rung = 0;
     while (row.next()) {
       const std::int64_t candidate = row.integer();
       HistoryRow told;
@@ -265,6 +265,7 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
       told.heldout_perplexity = perplexity(row.optional_real());
       told.lambda = row.text();
       told.told_at = row.integer();
+      const std::int64_t rung = row.integer();
       const DocumentSums& sum = sums[candidate];
       told.seconds = sum.timing.seconds;
       told.workers = static_cast<std::int64_t>(sum.timing.workers.size());
@@ -277,7 +278,9 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
       } else {
         told.perplexity.reset();
       }
-      const bool same_stage = !history.empty() && history.back().stage == told.stage;
+      // The NLL of candidates of another rung is of other documents.
+      const bool same_stage = !history.empty() && history.back().stage == told.stage && rung == last_rung;
+      last_rung = rung;
       told.best_so_far = same_stage ? history.back().best_so_far : std::nullopt;
       if (told.perplexity) {
         told.best_so_far = std::min(told.best_so_far.value_or(*told.perplexity), *told.perplexity);
@@ -331,13 +334,12 @@ std::vector<DocumentResult> StoreReader::document_results(std::string_view stage
     RowReader row(database,
                   "SELECT candidate.k, document.name, evaluation.nll_sum, evaluation.scored_tokens"
                   " FROM candidate JOIN stage ON stage.id = candidate.stage"
-                  " JOIN stage_document ON stage_document.stage = stage.id AND stage_document.purpose = 'search'"
-                  " JOIN document ON document.digest = stage_document.document"
-                  " JOIN evaluation ON evaluation.factors = candidate.factors"
-                  "  AND evaluation.document = stage_document.document AND evaluation.length = stage.target_length"
+                  " JOIN candidate_evaluation ON candidate_evaluation.candidate = candidate.id"
+                  " JOIN evaluation ON evaluation.id = candidate_evaluation.evaluation"
+                  " JOIN document ON document.digest = evaluation.document"
                   " WHERE candidate.role = 'search' AND candidate.state = 'told' AND stage.name = ?1"
-                  "  AND evaluation.kind = 'score' AND evaluation.state = 'scored'"
-                  " ORDER BY candidate.k, stage_document.position");
+                  "  AND evaluation.state = 'scored'"
+                  " ORDER BY candidate.k, candidate_evaluation.position");
     bind_stage(row, stage);
     std::vector<DocumentResult> results;
     while (row.next()) {

@@ -234,7 +234,7 @@ TEST_F(ConfigTest, UnknownKeyIsRefusedWithTheNearestKey) {
             "unknown key in [stage.search]: mutation_probabilty; did you mean mutation_probability? " + at(12));
   EXPECT_EQ(search_refusal("colour = 1"), "unknown key in [stage.search]: colour " + at(12));
   EXPECT_THAT(search_refusal("method = \"longrop\""),
-              HasSubstr("must be longrope, authors or random: longrop; did you mean longrope?"));
+              HasSubstr("must be longrope, authors, random or gradient: longrop; did you mean longrope?"));
   EXPECT_EQ(refusal(std::string(kMinimal) + "[stages]\n"),
             "unknown key in the file: stages; did you mean stage? " + at(11));
   EXPECT_THAT(search_refusal(std::string(10'000, 'a') + " = 1"), AllOf(HasSubstr("unknown key"), HasSubstr("…")));

@@ -246,7 +246,7 @@ def packed(value):
 
 def frames():
     def message(kind, /, **fields):
-        seed("messages", kind, packed({"type": kind, "version": 1, **fields}))
+        seed("messages", kind, packed({"type": kind, "version": 2, **fields}))
     sender = {"worker": "w", "incarnation": "i"}
     lease = {"evaluation": 7, "epoch": 3}
     message("hello", **sender, host="h", threads=1, held=[[7, 3]])
@@ -255,7 +255,7 @@ def frames():
     message("need_document", **sender, digest="d")
     message("heartbeat", **sender, progress=2**63 - 1, held=[])
     message("result", **sender, **lease, nll_sum=float("nan"), scored_tokens=3, blocks=[[1.5, 3]], seconds=0.5,
-            peak_memory_bytes=1)
+            peak_memory_bytes=1, gradient=[-0.5, float("inf")])
     message("failure", **sender, **lease, error=2, detail="memory")
     message("leaving", **sender)
     message("welcome", model_name="m", model_digest="d", dtype="fp32", angles="fp64", threads=1,

@@ -29,6 +29,7 @@ std::vector<WorkerMessage> worker_messages() {
       NeedDocument{kSender, "digest"},
       Heartbeat{kSender, kLargest, {{5, 1}}},
       Result{kSender, {7, 3}, {1234.5678901234567, 8191, {{1000.5, 4096}, {234.0678901234567, 4095}}, 1.5, 1 << 30}},
+      Result{kSender, {8, 1}, {2.5, 1, {{2.5, 1}}, 1.5, 1 << 30, {-0.125, 3.5e-9, 12.0}}},
       Failure{kSender, {7, 3}, 2, "12 GiB wanted"},
       Leaving{kSender}};
 }
@@ -87,7 +88,7 @@ std::string leaving_with(std::uint32_t fields, const std::function<void(Packer&)
     packer.pack("type");
     packer.pack("leaving");
     packer.pack("version");
-    packer.pack(1);
+    packer.pack(kProtocolVersion);
     fill(packer);
   });
 }
@@ -144,9 +145,9 @@ TEST(MessagesTest, NonFiniteNumbersPassBecauseTheSchedulerJudgesThem) {
 }
 
 TEST(MessagesTest, WireBytesStayAsTheyAre) {
-  // map of 4: "type" "leaving" "version" 1 "worker" "a" "incarnation" "b"; a change needs another protocol version.
+  // map of 4: "type" "leaving" "version" 2 "worker" "a" "incarnation" "b"; a change needs another protocol version.
   const std::string expected =
-      "\x84\xa4type\xa7leaving\xa7version\x01\xa6worker\xa1"
+      "\x84\xa4type\xa7leaving\xa7version\x02\xa6worker\xa1"
       "a\xab"
       "incarnation\xa1"
       "b";
@@ -188,7 +189,7 @@ TEST(MessagesTest, WhatIsNoMapIsRefused) {
 }
 
 TEST(MessagesTest, OtherVersionIsRefusedByNumber) {
-  for (const int version : {0, 2}) {
+  for (const int version : {0, 1, 3}) {
     const std::string frame = packed([&](Packer& packer) {
       packer.pack_map(2);
       packer.pack("type");
@@ -196,7 +197,7 @@ TEST(MessagesTest, OtherVersionIsRefusedByNumber) {
       packer.pack("version");
       packer.pack(version);
     });
-    EXPECT_NE(refusal(frame).find("protocol version must be 1: " + std::to_string(version)), std::string::npos);
+    EXPECT_NE(refusal(frame).find("protocol version must be 2: " + std::to_string(version)), std::string::npos);
   }
 }
 
@@ -206,7 +207,7 @@ TEST(MessagesTest, UnknownTypeIsRefusedByName) {
     packer.pack("type");
     packer.pack("reboot");
     packer.pack("version");
-    packer.pack(1);
+    packer.pack(kProtocolVersion);
   });
   EXPECT_NE(refusal(frame).find("type must be a known one: reboot"), std::string::npos) << refusal(frame);
 }
@@ -277,7 +278,7 @@ TEST(MessagesTest, NegativeAndOversizedIntegersAreRefused) {
         packer.pack(text);
       }
       packer.pack("version");
-      packer.pack(1);
+      packer.pack(kProtocolVersion);
       packer.pack("held");
       packer.pack_array(0);
       packer.pack("progress");
@@ -347,7 +348,7 @@ TEST(MessagesTest, BinaryThatIsNoWholeNumberOfElementsIsRefused) {
       packer.pack(text);
     }
     packer.pack("version");
-    packer.pack(1);
+    packer.pack(kProtocolVersion);
     packer.pack("tokens");
     packer.pack_bin(5);
     packer.pack_bin_body("12345", 5);

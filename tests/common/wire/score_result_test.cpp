@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace longrope {
 namespace {
@@ -29,7 +31,7 @@ template <typename Change>
 std::string verdict(const Change& change) {
   ScoreResult result = good_result();
   change(result);
-  return why_rejected(result, kScored, kLength);
+  return why_rejected(result, {.scored_tokens = kScored, .length = kLength});
 }
 
 TEST(EvaluationTest, TotalsAddBlocksUpHoweverManyADocumentHas) {
@@ -44,7 +46,30 @@ TEST(EvaluationTest, TotalsAddBlocksUpHoweverManyADocumentHas) {
   EXPECT_DOUBLE_EQ(perplexity(3.0 * std::log(5.0), 3), 5.0);
 }
 
-TEST(EvaluationTest, CorrectResultIsAccepted) { EXPECT_EQ(why_rejected(good_result(), kScored, kLength), ""); }
+TEST(EvaluationTest, CorrectResultIsAccepted) {
+  EXPECT_EQ(why_rejected(good_result(), {.scored_tokens = kScored, .length = kLength}), "");
+}
+
+TEST(EvaluationTest, AGradientHasFiniteNumbersAsManyAsExpected) {
+  const auto verdict_of = [](std::vector<double> gradient, std::size_t expected) {
+    ScoreResult result = good_result();
+    result.gradient = std::move(gradient);
+    return why_rejected(result, {.scored_tokens = kScored, .length = kLength, .gradient_size = expected});
+  };
+  EXPECT_EQ(verdict_of({-1.5, 0.0, 2.5}, 3), "");
+  EXPECT_THAT(verdict_of({}, 3), HasSubstr("gradient must have 3 numbers: 0"));
+  EXPECT_THAT(verdict_of({-1.5, 0.0, 2.5}, 0), HasSubstr("gradient must have 0 numbers: 3"));
+  for (const double bad : {kNan, kInfinity, -kInfinity}) {
+    EXPECT_THAT(verdict_of({-1.5, bad, 2.5}, 3), HasSubstr("gradient must be finite and at most 1e15: number 1"));
+  }
+}
+
+TEST(EvaluationTest, OtherGradientsAreOtherResults) {
+  ScoreResult result = good_result();
+  result.gradient = {1.0, 2.0};
+  EXPECT_FALSE(result.same_result(good_result()));
+  EXPECT_TRUE(result.same_result(result));
+}
 
 TEST(EvaluationTest, BlockNllMayDifferByRoundingOnly) {
   EXPECT_EQ(verdict([](ScoreResult& result) { result.nll_sum *= 1 + 5e-10; }), "");
@@ -91,16 +116,16 @@ TEST(EvaluationTest, BlockCannotScoreMoreTokensThanItHas) {
 
 TEST(EvaluationTest, LossWhereNothingIsScoredIsRejected) {
   const ScoreResult masked{.nll_sum = 5.0, .scored_tokens = 1, .blocks = {{1.0, 0}, {4.0, 1}}};
-  EXPECT_THAT(why_rejected(masked, 1, 8192), HasSubstr("nothing is scored: block 0"));
+  EXPECT_THAT(why_rejected(masked, {.scored_tokens = 1, .length = 8192}), HasSubstr("nothing is scored: block 0"));
 }
 
 TEST(EvaluationTest, NumberOfBlocksFollowsTheLength) {
   EXPECT_THAT(verdict([](ScoreResult& result) { result.blocks.emplace_back(); }), HasSubstr("blocks must number 3"));
   EXPECT_THAT(verdict([](ScoreResult& result) { result.blocks.clear(); }), HasSubstr("blocks must number 3"));
   const ScoreResult one_block{.nll_sum = 1.0, .scored_tokens = 4095, .blocks = {{1.0, 4095}}};
-  EXPECT_EQ(why_rejected(one_block, 4095, 4096), "");
+  EXPECT_EQ(why_rejected(one_block, {.scored_tokens = 4095, .length = 4096}), "");
   const ScoreResult two_blocks{.nll_sum = 2.0, .scored_tokens = 4096, .blocks = {{1.0, 4095}, {1.0, 1}}};
-  EXPECT_EQ(why_rejected(two_blocks, 4096, 4097), "");
+  EXPECT_EQ(why_rejected(two_blocks, {.scored_tokens = 4096, .length = 4097}), "");
 }
 
 TEST(EvaluationTest, NegativeMemoryIsRejected) {

@@ -31,8 +31,8 @@ class ScriptedSearch final : public SearchAlgorithm {
     candidate.origin = std::to_string(k);
     return candidate;
   }
-  void tell(std::size_t k, double mean_nll) override {
-    calls_.push_back("tell " + std::to_string(k) + " " + std::to_string(mean_nll));
+  void tell(std::size_t k, const CandidateResult& result) override {
+    calls_.push_back("tell " + std::to_string(k) + " " + std::to_string(result.mean_nll));
   }
 
  private:
@@ -60,7 +60,7 @@ class TrajectoryTest : public testing::Test {
   static void run_in_order(Trajectory& trajectory, const std::function<double(std::size_t)>& result) {
     while (trajectory.next()) {
       const std::size_t k = trajectory.asked() - 1;
-      trajectory.give(k, result(k));
+      trajectory.give(k, {.mean_nll = result(k)});
     }
   }
 
@@ -79,7 +79,7 @@ TEST_F(TrajectoryTest, ResultsInAnyOrderGiveTheSameCallsAndTheSameEnd) {
     while (true) {
       while (ordered.next()) open.push_back(ordered.asked() - 1);
       if (open.empty() || ordered.end()) break;
-      ordered.give(open.front(), result(open.front()));
+      ordered.give(open.front(), {.mean_nll = result(open.front())});
       open.erase(open.begin());
     }
     const std::vector<std::string> expected = calls_;
@@ -91,7 +91,7 @@ TEST_F(TrajectoryTest, ResultsInAnyOrderGiveTheSameCallsAndTheSameEnd) {
         while (shuffled.next()) open.push_back(shuffled.asked() - 1);
         if (open.empty() || shuffled.end()) break;
         std::shuffle(open.begin(), open.end(), random);
-        shuffled.give(open.back(), result(open.back()));
+        shuffled.give(open.back(), {.mean_nll = result(open.back())});
         open.pop_back();
       }
       // How far it asked ahead of the end may differ; what was accepted, and the order of calls, may not.
@@ -99,7 +99,6 @@ TEST_F(TrajectoryTest, ResultsInAnyOrderGiveTheSameCallsAndTheSameEnd) {
       EXPECT_TRUE(std::equal(calls_.begin(), calls_.begin() + static_cast<std::ptrdiff_t>(common), expected.begin()))
           << "seed " << seed << ", lag " << lag;
       EXPECT_EQ(shuffled.accepted(), ordered.accepted());
-      EXPECT_EQ(shuffled.best(), ordered.best());
       EXPECT_EQ(shuffled.end(), ordered.end());
       EXPECT_EQ(shuffled.end_detail(), ordered.end_detail());
     }
@@ -117,9 +116,9 @@ TEST_F(TrajectoryTest, WaitsForTheResultsTheNextCandidateIsBredFrom) {
   EXPECT_TRUE(trajectory.next());
   EXPECT_TRUE(trajectory.next());
   EXPECT_FALSE(trajectory.next());
-  trajectory.give(1, 2.0);
+  trajectory.give(1, {.mean_nll = 2.0});
   EXPECT_FALSE(trajectory.next()) << "candidate 0 is still missing";
-  trajectory.give(0, 2.0);
+  trajectory.give(0, {.mean_nll = 2.0});
   EXPECT_TRUE(trajectory.next());
 }
 
@@ -128,9 +127,9 @@ TEST_F(TrajectoryTest, NoMoreThanMaxOpenAreAskedBeyondTheAccepted) {
   int asked = 0;
   while (trajectory.next()) ++asked;
   EXPECT_EQ(asked, 3);
-  trajectory.give(1, 2.0);
+  trajectory.give(1, {.mean_nll = 2.0});
   EXPECT_FALSE(trajectory.next()) << "candidate 1 waits for candidate 0";
-  trajectory.give(0, 2.0);
+  trajectory.give(0, {.mean_nll = 2.0});
   asked = 0;
   while (trajectory.next()) ++asked;
   EXPECT_EQ(asked, 2);
@@ -141,7 +140,6 @@ TEST_F(TrajectoryTest, BudgetEndsTheSearch) {
   run_in_order(trajectory, [](std::size_t k) { return 2.0 + static_cast<double>(k); });
   EXPECT_EQ(trajectory.end(), StageEnd::kBudget);
   EXPECT_EQ(trajectory.accepted(), 5U);
-  EXPECT_EQ(trajectory.best(), 0U);
   EXPECT_NE(trajectory.end_detail().find("all 5 candidates"), std::string::npos) << trajectory.end_detail();
 }
 
@@ -155,7 +153,6 @@ TEST_F(TrajectoryTest, NoImprovementAboveDeltaForPatienceCandidatesEndsTheSearch
   run_in_order(trajectory, [&](std::size_t k) { return results.at(k); });
   EXPECT_EQ(trajectory.end(), StageEnd::kConverged);
   EXPECT_EQ(trajectory.accepted(), 7U);
-  EXPECT_EQ(trajectory.best(), 5U);
   EXPECT_EQ(trajectory.end_detail(), "no relative improvement above 0.01 in the last 4 candidates (7 told)");
 }
 
@@ -173,16 +170,15 @@ TEST_F(TrajectoryTest, TimeLimitEndsTheSearchWhereItStands) {
   stop.time_limit = std::chrono::seconds(90);
   Trajectory trajectory = make({.lag = 5, .stop = stop});
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(trajectory.next());
-  trajectory.give(0, 2.0);
-  trajectory.give(2, 1.0);
+  trajectory.give(0, {.mean_nll = 2.0});
+  trajectory.give(2, {.mean_nll = 1.0});
   trajectory.stop_for_time();
   EXPECT_EQ(trajectory.end(), StageEnd::kTimeLimit);
   EXPECT_EQ(trajectory.end_detail(), "time limit of 90 s reached with 1 told");
   EXPECT_EQ(trajectory.accepted(), 1U);
   EXPECT_FALSE(trajectory.next());
-  trajectory.give(1, 0.5);
+  trajectory.give(1, {.mean_nll = 0.5});
   EXPECT_EQ(trajectory.accepted(), 1U);
-  EXPECT_EQ(trajectory.best(), 0U);
 }
 
 TEST_F(TrajectoryTest, TimeLimitAfterTheEndChangesNothing) {
@@ -197,7 +193,7 @@ TEST_F(TrajectoryTest, ExhaustedSpaceEndsTheSearchAfterTheLastResult) {
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(trajectory.next());
   EXPECT_FALSE(trajectory.next());
   EXPECT_FALSE(trajectory.end()) << "three results are on their way";
-  for (std::size_t k : {2U, 0U, 1U}) trajectory.give(k, 2.0);
+  for (std::size_t k : {2U, 0U, 1U}) trajectory.give(k, {.mean_nll = 2.0});
   EXPECT_EQ(trajectory.end(), StageEnd::kExhausted);
   EXPECT_EQ(trajectory.accepted(), 3U);
 }
@@ -214,16 +210,15 @@ TEST_F(TrajectoryTest, CandidatesAfterTheEndNeverCount) {
   stop.patience = 2;
   Trajectory trajectory = make({.lag = 8, .stop = stop});
   for (int i = 0; i < 6; ++i) ASSERT_TRUE(trajectory.next());
-  trajectory.give(5, 0.1);
-  trajectory.give(4, 0.1);
-  trajectory.give(2, 2.0);
-  trajectory.give(1, 2.0);
-  trajectory.give(0, 2.0);
+  trajectory.give(5, {.mean_nll = 0.1});
+  trajectory.give(4, {.mean_nll = 0.1});
+  trajectory.give(2, {.mean_nll = 2.0});
+  trajectory.give(1, {.mean_nll = 2.0});
+  trajectory.give(0, {.mean_nll = 2.0});
   EXPECT_EQ(trajectory.end(), StageEnd::kConverged);
   EXPECT_EQ(trajectory.accepted(), 3U);
-  trajectory.give(3, 0.1);
+  trajectory.give(3, {.mean_nll = 0.1});
   EXPECT_EQ(trajectory.accepted(), 3U);
-  EXPECT_EQ(trajectory.best(), 0U);
 }
 
 TEST_F(TrajectoryTest, QuarantinedCandidatesAreToldAsInfinityAndAreNeverBest) {
@@ -231,7 +226,6 @@ TEST_F(TrajectoryTest, QuarantinedCandidatesAreToldAsInfinityAndAreNeverBest) {
   const std::vector<double> results = {kInfinity, 2.5, kInfinity, 2.4};
   run_in_order(trajectory, [&](std::size_t k) { return results.at(k); });
   EXPECT_EQ(std::ranges::count(calls_, "tell 0 inf"), 1);
-  EXPECT_EQ(trajectory.best(), 3U);
 }
 
 TEST_F(TrajectoryTest, NothingButQuarantinedCandidatesLeavesNoBest) {
@@ -240,25 +234,23 @@ TEST_F(TrajectoryTest, NothingButQuarantinedCandidatesLeavesNoBest) {
   Trajectory trajectory = make({.stop = stop});
   run_in_order(trajectory, [](std::size_t) { return kInfinity; });
   EXPECT_EQ(trajectory.end(), StageEnd::kConverged);
-  EXPECT_EQ(trajectory.best(), std::nullopt);
 }
 
 TEST_F(TrajectoryTest, TiesGoToTheLowestIndex) {
   Trajectory trajectory = make({.budget = 3});
   run_in_order(trajectory, [](std::size_t) { return 2.0; });
-  EXPECT_EQ(trajectory.best(), 0U);
 }
 
 TEST_F(TrajectoryTest, MisuseThrows) {
   EXPECT_THROW(make({.budget = 0}), std::logic_error);
   EXPECT_THROW(make({.max_open = 0}), std::logic_error);
   Trajectory trajectory = make({.lag = 5});
-  EXPECT_THROW(trajectory.give(0, 2.0), std::logic_error) << "not asked";
+  EXPECT_THROW(trajectory.give(0, {.mean_nll = 2.0}), std::logic_error) << "not asked";
   ASSERT_TRUE(trajectory.next());
   ASSERT_TRUE(trajectory.next());
-  trajectory.give(1, 2.0);
-  EXPECT_THROW(trajectory.give(1, 2.0), std::logic_error) << "twice";
-  EXPECT_THROW(trajectory.give(2, 2.0), std::logic_error);
+  trajectory.give(1, {.mean_nll = 2.0});
+  EXPECT_THROW(trajectory.give(1, {.mean_nll = 2.0}), std::logic_error) << "twice";
+  EXPECT_THROW(trajectory.give(2, {.mean_nll = 2.0}), std::logic_error);
 }
 
 }  // namespace

@@ -279,7 +279,7 @@ TEST(AuthorsSearchTest, GivenArrayReplacesTheRampUnderSu) {
   const SearchConfig config = authors_config();
   SearchSpace space = synthetic_space(config, 8);
   space.published_seeds = {exact_factors({1.0, 1.234, 2.0, 4.0}, 0, {})};
-  const std::unique_ptr<SearchAlgorithm> search = make_search_algorithm(config, space, 1, "stage");
+  const std::unique_ptr<SearchAlgorithm> search = make_search_algorithm(config, space, {}, 1, "stage");
   const std::optional<Candidate> first = search->ask(0);
   ASSERT_TRUE(first);
   EXPECT_EQ(first->factors.lambda, space.published_seeds[0].lambda);

@@ -69,7 +69,7 @@ TEST_P(EverySearchTest, ScaledModelIsSearchedOnTheGridOverWhatItCarries) {
   const SearchConfig config = this->config();
   const SearchSpace space = scaled_space(config);
   const std::vector<double>& own = space.scaling.beyond_original.lambda;
-  const std::unique_ptr<SearchAlgorithm> search = make_search_algorithm(config, space, 1, "stage");
+  const std::unique_ptr<SearchAlgorithm> search = make_search_algorithm(config, space, {}, 1, "stage");
   const auto over_own = [&own](RescaleFactors factors) {
     std::ranges::transform(factors.lambda, own, factors.lambda.begin(), std::divides<>());
     return quadratic_fitness(factors);
@@ -104,7 +104,7 @@ TEST_P(EverySearchTest, AnotherSeedGivesAnotherTrajectory) {
 
 TEST_P(EverySearchTest, ResultsNeededIsAtMostKAndNeverFalls) {
   const std::unique_ptr<SearchAlgorithm> search =
-      make_search_algorithm(config(), synthetic_space(config()), 1, "stage");
+      make_search_algorithm(config(), synthetic_space(config()), {}, 1, "stage");
   std::size_t previous = 0;
   for (std::size_t k = 0; k < 2 * kPaperBudget; ++k) {
     const std::size_t needed = search->results_needed(k);
@@ -116,15 +116,15 @@ TEST_P(EverySearchTest, ResultsNeededIsAtMostKAndNeverFalls) {
 
 TEST_P(EverySearchTest, MoreOrFewerResultsThanNeededAreRefused) {
   const std::unique_ptr<SearchAlgorithm> search =
-      make_search_algorithm(config(), synthetic_space(config()), 1, "stage");
+      make_search_algorithm(config(), synthetic_space(config()), {}, 1, "stage");
   const Trace trace = run_search(*search, 96);
   const std::size_t needed = search->results_needed(96);
   for (std::size_t k = search->results_needed(95); k < needed; ++k) {
     EXPECT_THROW((void)search->ask(96), std::logic_error);  // too few
-    search->tell(k, trace.results[k]);
+    search->tell(k, {.mean_nll = trace.results[k]});
   }
   const auto ask_after_one_too_many = [&] {
-    search->tell(needed, 2.0);  // refused at once when candidate `needed` is not even proposed
+    search->tell(needed, {.mean_nll = 2.0});  // refused at once when candidate `needed` is not even proposed
     (void)search->ask(96);
   };
   EXPECT_THROW(ask_after_one_too_many(), std::logic_error);
@@ -132,7 +132,7 @@ TEST_P(EverySearchTest, MoreOrFewerResultsThanNeededAreRefused) {
 
 TEST_P(EverySearchTest, CandidatesAreAskedInOrder) {
   const std::unique_ptr<SearchAlgorithm> search =
-      make_search_algorithm(config(), synthetic_space(config()), 1, "stage");
+      make_search_algorithm(config(), synthetic_space(config()), {}, 1, "stage");
   EXPECT_THROW((void)search->ask(1), std::logic_error);
   ASSERT_TRUE(search->ask(0));
   EXPECT_THROW((void)search->ask(0), std::logic_error);
@@ -145,7 +145,7 @@ TEST_P(EverySearchTest, ResultsNotYetToldCannotMatter) {
     return quadratic_fitness(factors) + (calls++ < 64 ? 0.0 : static_cast<double>(calls % 7));
   };
   const std::unique_ptr<SearchAlgorithm> search =
-      make_search_algorithm(config(), synthetic_space(config()), 1, "stage");
+      make_search_algorithm(config(), synthetic_space(config()), {}, 1, "stage");
   std::size_t agree = 0;
   while (agree < 96 && search->results_needed(agree) <= 64) {
     ++agree;
@@ -161,7 +161,7 @@ TEST_P(EverySearchTest, TinySpaceEndsInsteadOfHanging) {
   config.population_size = 4;
   config.num_parents = 4;
   SearchSpace space = synthetic_space(config, 6);  // 3 pairs of λ in {1, 2}: four monotone factor sets
-  const std::unique_ptr<SearchAlgorithm> search = make_search_algorithm(config, space, 1, "stage");
+  const std::unique_ptr<SearchAlgorithm> search = make_search_algorithm(config, space, {}, 1, "stage");
   const Trace trace = run_search(*search, 100);
   EXPECT_LE(trace.candidates.size(), 4U);
   EXPECT_GE(trace.candidates.size(), 3U);
@@ -226,7 +226,7 @@ TEST(SearchAlgorithmTest, ImpossibleParametersAreRefused) {
   const auto refused = [](auto change) {
     SearchConfig config;
     change(config);
-    EXPECT_THROW((void)make_search_algorithm(config, synthetic_space(config), 1, "stage"), InputError);
+    EXPECT_THROW((void)make_search_algorithm(config, synthetic_space(config), {}, 1, "stage"), InputError);
   };
   refused([](SearchConfig& config) { config.population_size = 0; });
   refused([](SearchConfig& config) { config.num_mutations = -1; });
@@ -248,7 +248,7 @@ TEST(SearchAlgorithmTest, AuthorsRefuseWhatTheReleasedCodeCannotDo) {
     SearchConfig config;
     config.method = SearchMethod::kAuthors;
     change(config);
-    EXPECT_THROW((void)make_search_algorithm(config, synthetic_space(config), 1, "stage"), InputError);
+    EXPECT_THROW((void)make_search_algorithm(config, synthetic_space(config), {}, 1, "stage"), InputError);
   };
   refused([](SearchConfig& config) { config.generational = false; });
   refused([](SearchConfig& config) { config.num_parents = config.population_size + 1; });
@@ -262,7 +262,7 @@ TEST(SearchAlgorithmTest, AuthorsRefuseWhatTheReleasedCodeCannotDo) {
   config.method = SearchMethod::kAuthors;
   SearchSpace space = synthetic_space(config, 4);
   space.published_seeds = {exact_factors({1.0, 2.0}, 0, {}), exact_factors({1.0, 3.0}, 0, {})};
-  EXPECT_THROW((void)make_search_algorithm(config, space, 1, "stage"), InputError);
+  EXPECT_THROW((void)make_search_algorithm(config, space, {}, 1, "stage"), InputError);
 }
 
 }  // namespace

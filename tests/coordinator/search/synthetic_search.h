@@ -61,7 +61,7 @@ inline Trace run_search(SearchAlgorithm& algorithm, std::size_t budget, const Fi
   std::size_t told = 0;
   for (std::size_t k = 0; k < budget; ++k) {
     for (; told < algorithm.results_needed(k); ++told) {
-      algorithm.tell(told, trace.results.at(told));
+      algorithm.tell(told, {.mean_nll = trace.results.at(told)});
     }
     std::optional<Candidate> candidate = algorithm.ask(k);
     if (!candidate) {
@@ -75,7 +75,7 @@ inline Trace run_search(SearchAlgorithm& algorithm, std::size_t budget, const Fi
 
 inline Trace run_search(const SearchConfig& config, std::size_t budget, const Fitness& fitness = quadratic_fitness,
                         std::uint64_t seed = 1) {
-  return run_search(*make_search_algorithm(config, synthetic_space(config), seed, "stage"), budget, fitness);
+  return run_search(*make_search_algorithm(config, synthetic_space(config), {}, seed, "stage"), budget, fitness);
 }
 
 inline std::vector<RescaleFactors> factors_of(const Trace& trace) {

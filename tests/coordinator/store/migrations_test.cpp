@@ -32,7 +32,7 @@ class MigrationsTest : public testing::Test {
 
 TEST_F(MigrationsTest, EmptyDatabaseGetsTheLastSchemaWithoutBackup) {
   migrate(*database_, file_, kSteps);
-  EXPECT_EQ(schema_version(*database_), 2);
+  EXPECT_EQ(schema_version(*database_), 3);
   EXPECT_EQ(database_->execAndGet("PRAGMA application_id").getInt(), kApplicationId);
   EXPECT_FALSE(std::filesystem::exists(backup_file(file_, 0)));
 }
@@ -41,7 +41,7 @@ TEST_F(MigrationsTest, OlderSchemaIsBackedUpThenMigrated) {
   migrate(*database_, file_, std::span(kSteps).first(1));
   database_->exec("INSERT INTO shelf VALUES ('atlas')");
   migrate(*database_, file_, kSteps);
-  EXPECT_EQ(schema_version(*database_), 2);
+  EXPECT_EQ(schema_version(*database_), 3);
   EXPECT_EQ(database_->execAndGet("SELECT pages FROM shelf WHERE book = 'atlas'").getInt(), 7);
 
   SQLite::Database backup(backup_file(file_, 1).string(), SQLite::OPEN_READONLY);
@@ -57,7 +57,7 @@ TEST_F(MigrationsTest, FailedMigrationLeavesTheOlderSchema) {
   EXPECT_EQ(schema_version(*database_), 1);
   EXPECT_EQ(database_->execAndGet("SELECT count(*) FROM pragma_table_info('shelf')").getInt(), 1);
   migrate(*database_, file_, kSteps);
-  EXPECT_EQ(schema_version(*database_), 2);
+  EXPECT_EQ(schema_version(*database_), 3);
 }
 
 TEST_F(MigrationsTest, CurrentSchemaIsLeftAlone) {
@@ -69,7 +69,7 @@ TEST_F(MigrationsTest, CurrentSchemaIsLeftAlone) {
 TEST_F(MigrationsTest, NewerSchemaIsRefused) {
   migrate(*database_, file_, kSteps);
   EXPECT_THROW(migrate(*database_, file_, std::span(kSteps).first(1)), InputError);
-  EXPECT_EQ(schema_version(*database_), 2);
+  EXPECT_EQ(schema_version(*database_), 3);
 }
 
 TEST_F(MigrationsTest, SearchFromBeforeThereWereFinalDocumentsKeepsItsRows) {
