@@ -1,6 +1,7 @@
 #include "common/rope/closed_form_factors.h"
 
 #include "common/error.h"
+#include "common/rope/band_factors.h"
 
 #include <fmt/format.h>
 
@@ -227,8 +228,15 @@ RescaleFactors closed_form_factors(std::string_view name, const RotaryGeometry& 
     policy = AttentionPolicy::kYarn;
   } else if (name == "ramp") {
     lambda = arithmetic_ramp_factors(geometry, ratio);
+  } else if (name == "mrrope-pro") {
+    lambda = mrrope_pro_factors(geometry, ratio);
+  } else if (name == "bm") {
+    lambda = bm_factors(geometry, ratio);
+  } else if (name == "tailspline") {
+    lambda = tail_spline_factors(geometry, ratio);
   } else {
-    throw InputError(fmt::format("closed form must be none, pi, ntk, yarn or ramp: {}", name));
+    throw InputError(
+        fmt::format("closed form must be none, pi, ntk, yarn, ramp, mrrope-pro, bm or tailspline: {}", name));
   }
   return exact_factors(std::move(lambda), /*n_hat=*/0, attention_factor(policy, ratio, geometry.original_length));
 }

@@ -73,10 +73,10 @@ struct Llama3Options {
 /// formula.
 [[nodiscard]] AttentionFactor attention_factor(AttentionPolicy policy, double ratio, std::int64_t original_length);
 
-/// A closed form by name: "none" (all ones), "pi", "ntk", "yarn", "ramp", with the attention factor its authors use
-/// (yarn for yarn, 1 otherwise). `reached_length`: tokens from which the extension is measured, for a model that
-/// carries scaling already [original_length]; targets up to it give all ones: nothing is ever compressed. Throws
-/// InputError for another name.
+/// A closed form by name: "none" (all ones), "pi", "ntk", "yarn", "ramp", and those of band_factors.h, "mrrope-pro",
+/// "bm" and "tailspline", with the attention factor its authors use (yarn for yarn, 1 otherwise). `reached_length`:
+/// tokens from which the extension is measured, for a model that carries scaling already [original_length]; targets up
+/// to it give all ones: nothing is ever compressed. Throws InputError for another name.
 [[nodiscard]] RescaleFactors closed_form_factors(std::string_view name, const RotaryGeometry& geometry,
                                                  std::int64_t target_length,
                                                  std::optional<std::int64_t> reached_length = std::nullopt);

@@ -1,5 +1,6 @@
 #include "common/rope/closed_form_factors.h"
 
+#include "common/rope/band_factors.h"
 #include "tests/support/factor_fixtures.h"
 
 #include <gmock/gmock.h>
@@ -45,6 +46,8 @@ constexpr std::array<const char*, 17> kKeys = {
     "secondary_factors_2048k_over_ft_la2_256k",            // rescale_factors_test.cpp
     "secondary_monotone",
 };
+
+constexpr std::array<const char*, 8> kNames = {"none", "pi", "ntk", "yarn", "ramp", "mrrope-pro", "bm", "tailspline"};
 
 const nlohmann::json& golden(const std::string& key) {
   static const nlohmann::json vectors = load_factor_fixture("test_vectors.json");
@@ -255,6 +258,9 @@ TEST(ClosedFormFactorsTest, NamedFormsAreThoseFormulas) {
   EXPECT_EQ(closed_form_factors("pi", kLlama2, 131072).lambda, pi_factors(kLlama2, 32.0));
   EXPECT_EQ(closed_form_factors("ntk", kLlama2, 131072).lambda, ntk_factors(kLlama2, 32.0));
   EXPECT_EQ(closed_form_factors("ramp", kLlama2, 131072).lambda, arithmetic_ramp_factors(kLlama2, 32.0));
+  EXPECT_EQ(closed_form_factors("mrrope-pro", kLlama2, 131072).lambda, mrrope_pro_factors(kLlama2, 32.0));
+  EXPECT_EQ(closed_form_factors("bm", kLlama2, 131072).lambda, bm_factors(kLlama2, 32.0));
+  EXPECT_EQ(closed_form_factors("tailspline", kLlama2, 131072).lambda, tail_spline_factors(kLlama2, 32.0));
   const RescaleFactors yarn = closed_form_factors("yarn", kLlama2, 131072);
   EXPECT_EQ(yarn.lambda, yarn_factors(kLlama2, 32.0));
   EXPECT_EQ(yarn.attention, attention_factor(AttentionPolicy::kYarn, 32.0, 4096));
@@ -267,7 +273,7 @@ TEST(ClosedFormFactorsTest, RatioIsNotTruncatedToAnInteger) {
 }
 
 TEST(ClosedFormFactorsTest, NothingIsCompressedBelowTheOriginalLength) {
-  for (const char* name : {"none", "pi", "ntk", "yarn", "ramp"}) {
+  for (const char* name : kNames) {
     for (const std::int64_t target : {1024, 4096}) {
       const RescaleFactors factors = closed_form_factors(name, kLlama2, target);
       EXPECT_THAT(factors.lambda, Each(1.0)) << name;
@@ -277,7 +283,7 @@ TEST(ClosedFormFactorsTest, NothingIsCompressedBelowTheOriginalLength) {
 }
 
 TEST(ClosedFormFactorsTest, NamedFormsAreMonotoneAndValid) {
-  for (const char* name : {"none", "pi", "ntk", "yarn", "ramp"}) {
+  for (const char* name : kNames) {
     for (const RotaryGeometry& geometry :
          {kLlama2, kLlama3, RotaryGeometry{8, 1e4, 256}, RotaryGeometry{4, 1e4, 128}}) {
       const RescaleFactors factors = closed_form_factors(name, geometry, 8 * geometry.original_length);
