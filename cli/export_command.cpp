@@ -2,7 +2,9 @@
 #include "cli/model_argument.h"
 #include "common/error.h"
 #include "common/files/write_file.h"
+#include "common/formats/engine.h"
 #include "common/formats/engine_config.h"
+#include "common/formats/engine_support.h"
 #include "common/formats/engine_tables.h"
 #include "common/formats/factors_file.h"
 #include "common/formats/hugging_face_export.h"
@@ -34,8 +36,9 @@ struct ExportArguments {
   std::string model;
   std::optional<std::int64_t> reached_length;
   std::string format;
+  std::string engine;
   std::string out;
-  std::string target = "hf5";
+  std::optional<std::string> target;
   std::string layers;
   std::optional<std::string> stage;
   bool force = false;
@@ -91,12 +94,47 @@ std::optional<std::int64_t> csv_rows(const std::string& layers, const ModelDescr
   return rows;
 }
 
+/// The transformers that reads what is written.
+HuggingFaceTarget target_of(const ExportArguments& arguments) {
+  if (arguments.engine != to_string(Engine::kMlx)) return parse_hugging_face_target(arguments.target.value_or("hf5"));
+  // mlx_lm/models: llama, qwen2, qwen3 and phi3 read rope_scaling and rope_theta, and no rope_parameters.
+  const std::string target = arguments.target.value_or("hf4");
+  if (target != "hf4") {
+    throw InputError(fmt::format("--target must be hf4 for --engine mlx, which reads no rope_parameters: {}", target));
+  }
+  return HuggingFaceTarget::k4;
+}
+
+/// Writes the form that --engine takes.
+void export_for_engine(const ExportArguments& arguments, const ModelDescription& model, EngineTables tables,
+                       const std::string& place) {
+  const Engine engine = parse_engine(arguments.engine);
+  const HuggingFaceTarget target = target_of(arguments);
+  const EngineForm form = form_for_engine(engine, model, std::move(tables), place);
+  if (engine == Engine::kVllm) {
+    write_file_atomically(arguments.out, vllm_config(model, form.tables, target));
+  } else {
+    export_hugging_face(model, form.tables, arguments.out, target);
+  }
+  for (const std::string& remark : form.remarks) std::cerr << "longrope: " << printable_text(remark) << "\n";
+  if (engine == Engine::kLlamaCpp) {
+    std::cerr << "longrope: llama.cpp loads GGUF files: tools/export_gguf.py "
+              << printable_text((std::filesystem::path(arguments.out) / "config.json").native())
+              << " --base MODEL.gguf --out MODEL-LONG.gguf\n";
+  }
+  fmt::print("{}\n", arguments.out);
+}
+
 void export_factors(const ExportArguments& arguments) {
+  if (arguments.format.empty() == arguments.engine.empty()) {
+    throw InputError("the form must be given by --engine, which chooses it, or by --format, one of them");
+  }
   if (arguments.database.empty() == arguments.factors.empty()) {
     throw InputError("factors must come from --db or from --factors, one of them");
   }
   if (!arguments.layers.empty() && arguments.format != "csv") {
-    throw InputError(fmt::format("--layers belongs to --format csv: {}", arguments.format));
+    throw InputError(fmt::format("--layers belongs to --format csv: {}",
+                                 arguments.format.empty() ? "--engine " + arguments.engine : arguments.format));
   }
   const std::filesystem::path database =
       arguments.database.empty() ? "" : longest_search_of(arguments.database, arguments.stage);
@@ -113,8 +151,8 @@ void export_factors(const ExportArguments& arguments) {
     return;
   }
   const std::int64_t original_length = model.geometry.original_length;
-  const EngineTables tables =
-      engine_tables(file, original_length, arguments.factors.empty() ? arguments.database : arguments.factors);
+  const std::string& place = arguments.factors.empty() ? arguments.database : arguments.factors;
+  const EngineTables tables = engine_tables(file, original_length, place);
   if (arguments.format == "csv") {
     if (tables.short_table) {
       warn(fmt::format("CSV holds one table; the one for {} tokens is written", tables.target_length));
@@ -124,7 +162,8 @@ void export_factors(const ExportArguments& arguments) {
     return;
   }
   if (const auto sentence = tables_left_out(file, original_length)) warn(*sentence);
-  const HuggingFaceTarget target = parse_hugging_face_target(arguments.target);
+  if (!arguments.engine.empty()) return export_for_engine(arguments, model, tables, place);
+  const HuggingFaceTarget target = target_of(arguments);
   if (arguments.format == "vllm") {
     write_file_atomically(arguments.out, vllm_config(model, tables, target));
   } else if (arguments.format == "axolotl") {
@@ -154,15 +193,25 @@ void add_export_command(CLI::App& app) {
       ->add_option(
           "--format", arguments->format,
           "hf: a Hugging Face model directory; json: canonical factors; csv: factors as the authors' code reads "
-          "them; vllm: a file for vllm serve --config; axolotl: keys for its configuration")
-      ->required()
+          "them; vllm: a file for vllm serve --config; axolotl: keys for its configuration; hf, vllm and axolotl "
+          "always hold one factor for each pair")
       ->check(CLI::IsMember({"hf", "csv", "json", "vllm", "axolotl"}));
-  command->add_option("--out", arguments->out, "File to write; for hf a new directory")->required();
+  command
+      ->add_option(
+          "--engine", arguments->engine,
+          "In place of --format: transformers, vllm, sglang, llama.cpp or mlx. Writes the form that this engine takes "
+          "for the model: a plain block (linear, yarn, llama3, rope_theta) where it gives the factors within 1e-6, "
+          "else "
+          "one factor for each pair, or refuses with the reason")
+      ->check(CLI::IsMember({"transformers", "vllm", "sglang", "llama.cpp", "mlx"}));
+  command
+      ->add_option("--out", arguments->out, "File to write; for hf, and every engine but vllm, a new model directory")
+      ->required();
   command
       ->add_option("--target", arguments->target,
-                   "Version of transformers that will read hf, vllm or axolotl: hf5 or hf4")
-      ->check(CLI::IsMember({"hf4", "hf5"}))
-      ->capture_default_str();
+                   "Version of transformers that will read hf, vllm, axolotl or an engine's form: hf5 or hf4 [hf5; "
+                   "mlx: hf4]")
+      ->check(CLI::IsMember({"hf4", "hf5"}));
   command->add_option(
       "--layers", arguments->layers,
       "For csv: write this many equal rows, one for each layer, or \"model\" for as many as the model has layers "
@@ -173,7 +222,8 @@ void add_export_command(CLI::App& app) {
   command->add_flag("--force", arguments->force, "Write them even if they are worse than the untouched model")
       ->needs(database);
   command->footer(
-      "Example:\n  longrope export --db demo.db --model models/byte-llama --format hf --out byte-llama-4096\n"
+      "Examples:\n  longrope export --db demo.db --model models/byte-llama --format hf --out byte-llama-4096\n"
+      "  longrope export --db demo.db --model models/byte-llama --engine vllm --out vllm.yaml\n"
       "  longrope export --db demo.db --model models/byte-llama --short-factors recovered.json --format json --out "
       "both.json");
   command->callback([=] { export_factors(*arguments); });

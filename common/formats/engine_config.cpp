@@ -17,14 +17,9 @@ std::string head(HuggingFaceTarget target) {
 }  // namespace
 
 std::string vllm_config(const ModelDescription& model, const EngineTables& tables, HuggingFaceTarget target) {
-  nlohmann::ordered_json overrides = config_overrides(model, tables, target);
-  nlohmann::ordered_json& rope = overrides[rope_key(target)];
-  // A Phi-3 of transformers 4 may have three keys only and no attention factor: then the su rule holds.
-  if (rope.contains("attention_factor")) {
-    const double long_mscale = tables.factors.attention.value;
-    rope["short_mscale"] = tables.short_table ? tables.short_table->factors.attention.value : long_mscale;
-    rope["long_mscale"] = long_mscale;
-  }
+  EngineTables for_vllm = tables;
+  for_vllm.engine = Engine::kVllm;  // a Phi-3 of transformers 4 may have no attention factor: then the su rule holds
+  const nlohmann::ordered_json overrides = config_overrides(model, for_vllm, target);
   // JSON of numbers and plain names has no single quote, the only character that must not stand in a text of YAML
   // between single quotes.
   return fmt::format("{}# vllm serve {} --config THIS\nmax-model-len: {}\nhf-overrides: '{}'\n", head(target),

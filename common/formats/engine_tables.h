@@ -1,7 +1,9 @@
 #pragma once
 
+#include "common/formats/engine.h"
 #include "common/formats/factors_file.h"
 #include "common/model/model_description.h"
+#include "common/rope/plain_rope.h"
 #include "common/rope/rescale_factors.h"
 
 #include <cstdint>
@@ -19,6 +21,9 @@ struct EngineTables {
   RescaleFactors factors;                 // [rotary_dim / 2] the long table
   std::int64_t target_length = 0;         // the longest sequence the long table is for, in tokens
   std::optional<ShortTable> short_table;  // nullopt: what the model has already, up to the length that it reaches
+  /// `factors` as one rule of few numbers, written in place of both tables; form_for_engine() sets it.
+  std::optional<PlainRope> plain = std::nullopt;
+  std::optional<Engine> engine = std::nullopt;  // whose names m is written under, beside attention_factor
 };
 
 /// The tables of a factors file: the long one is the schedule's last, the short one is what the schedule has for
@@ -35,8 +40,8 @@ void require_expressible(const RescaleFactors& factors, const ModelDescription& 
 /// model reaches; with one it must be above the short table's and at least what the model reaches, so that no length
 /// that the model was made for is lost.
 void require_expressible(const EngineTables& tables, const ModelDescription& model);
-/// Hugging Face and llama.cpp multiply cos and sin by one number, whichever table they take. Throws InputError, with
-/// advice, if the two tables have attention factors of their own.
+/// transformers, llama.cpp and mlx-lm multiply cos and sin by one number, whichever table they take. Throws InputError,
+/// with advice, if the two tables have attention factors of their own.
 void require_one_attention_factor(const EngineTables& tables);
 
 }  // namespace longrope

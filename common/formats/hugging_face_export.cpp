@@ -6,6 +6,7 @@
 #include "common/files/write_file.h"
 #include "common/files/write_folder.h"
 #include "common/formats/factors_file.h"
+#include "common/formats/plain_block.h"
 #include "common/model/model_description.h"
 
 #include <fmt/format.h>
@@ -29,6 +30,7 @@ using OrderedJson = nlohmann::ordered_json;  // keeps the order of the model's o
 
 constexpr const char* kConfigFile = "config.json";
 constexpr const char* kFactorsFile = "longrope_factors.json";
+constexpr const char* kOriginalLength = "original_max_position_embeddings";
 constexpr std::size_t kMaxConfigBytes = 16U << 20U;
 
 OrderedJson read_config(const fs::path& file) {
@@ -44,6 +46,7 @@ struct RopeTables {
   std::int64_t original_length;
   const RescaleFactors& factors;  // beyond it
   std::int64_t target_length;
+  std::optional<AttentionFactor> short_mscale;  // m up to `original_length`, for engines that read one for each table
 
   [[nodiscard]] double ratio() const {
     return static_cast<double>(target_length) / static_cast<double>(original_length);
@@ -109,6 +112,10 @@ void patch_config(OrderedJson& config, const RopeTables& tables, const ModelDesc
       {"attention_factor", tables.factors.attention.value},
       {"original_max_position_embeddings", tables.original_length},
   };
+  if (tables.short_mscale) {
+    rope["short_mscale"] = tables.short_mscale->value;
+    rope["long_mscale"] = tables.factors.attention.value;
+  }
   const std::optional<double> partial_rotary_factor = take_rope_parameters(config);
   disable_sliding_window(config, model);
   config["max_position_embeddings"] = tables.target_length;
@@ -122,6 +129,26 @@ void patch_config(OrderedJson& config, const RopeTables& tables, const ModelDesc
     config["rope_scaling"] = is_phi3 ? phi3_rope_scaling(tables) : std::move(rope);
   } else {
     rope["rope_theta"] = model.geometry.rope_theta;
+    if (partial_rotary_factor) rope["partial_rotary_factor"] = *partial_rotary_factor;
+    config["rope_parameters"] = std::move(rope);
+  }
+}
+
+/// The same for a plain block in place of tables.
+void patch_config(OrderedJson& config, const PlainBlock& block, std::int64_t target_length,
+                  const ModelDescription& model, HuggingFaceTarget target) {
+  const std::optional<double> partial_rotary_factor = take_rope_parameters(config);
+  disable_sliding_window(config, model);
+  config["max_position_embeddings"] = target_length;
+  // Without scaling it says nothing that max_position_embeddings does not say, but must not stay another one.
+  if (!block.scaling.is_null() || config.contains(kOriginalLength)) config[kOriginalLength] = block.original_length;
+  if (target == HuggingFaceTarget::k4) {
+    config["rope_theta"] = block.rope_theta;
+    if (partial_rotary_factor) config["partial_rotary_factor"] = *partial_rotary_factor;
+    if (!block.scaling.is_null()) config["rope_scaling"] = block.scaling;
+  } else {
+    OrderedJson rope = block.scaling.is_null() ? OrderedJson{{"rope_type", "default"}} : block.scaling;
+    rope["rope_theta"] = block.rope_theta;
     if (partial_rotary_factor) rope["partial_rotary_factor"] = *partial_rotary_factor;
     config["rope_parameters"] = std::move(rope);
   }
@@ -161,16 +188,30 @@ void write_canonical_factors(const fs::path& file, const ModelDescription& model
   write_factors_json(canonical, file);
 }
 
+/// vLLM and SGLang read short_mscale and long_mscale in place of attention_factor.
+bool has_attention_factor_for_each_table(const EngineTables& tables) {
+  return tables.engine == Engine::kVllm || tables.engine == Engine::kSglang;
+}
+
 /// config.json of the model with searched tables in place of its own.
 OrderedJson searched_config(const ModelDescription& model, const EngineTables& tables, HuggingFaceTarget target) {
   require_expressible(tables, model);
   OrderedJson config = config_of(model);
+  if (tables.plain) {
+    patch_config(config, plain_block(*tables.plain, tables.target_length, tables.engine), tables.target_length, model,
+                 target);
+    return config;
+  }
   const bool has_short = tables.short_table.has_value();
   // Without a short table the model is as it was before the search, up to the length that it reached then.
   const std::vector<double>& short_lambda =
       has_short ? tables.short_table->factors.lambda : model.scaling.beyond_original.lambda;
   const std::int64_t short_length = has_short ? tables.short_table->max_length : model.scaling.reached_length;
-  patch_config(config, {short_lambda, short_length, tables.factors, tables.target_length}, model, target);
+  std::optional<AttentionFactor> short_mscale;
+  if (has_attention_factor_for_each_table(tables)) {
+    short_mscale = has_short ? tables.short_table->factors.attention : tables.factors.attention;
+  }
+  patch_config(config, {short_lambda, short_length, tables.factors, tables.target_length, short_mscale}, model, target);
   return config;
 }
 
@@ -186,8 +227,8 @@ OrderedJson fine_tuned_config(const FineTunedModel& fine_tuned, const ModelDescr
   }
   const std::vector<double>& short_lambda =
       fine_tuned.mixed_windows ? model.scaling.up_to_original.lambda : factors.lambda;
-  patch_config(config, {short_lambda, model.geometry.original_length, factors, fine_tuned.target_length}, model,
-               fine_tuned.target);
+  patch_config(config, {short_lambda, model.geometry.original_length, factors, fine_tuned.target_length, std::nullopt},
+               model, fine_tuned.target);
   return config;
 }
 
@@ -202,7 +243,7 @@ HuggingFaceTarget parse_hugging_face_target(std::string_view name) {
 void export_hugging_face(const ModelDescription& model, const EngineTables& tables, const fs::path& out,
                          HuggingFaceTarget target) {
   const OrderedJson config = searched_config(model, tables, target);
-  require_one_attention_factor(tables);
+  if (!has_attention_factor_for_each_table(tables)) require_one_attention_factor(tables);
   write_folder_atomically(out, [&](const fs::path& folder) {
     link_other_files(model.directory, /*with_weights=*/true, folder);
     write_file_atomically(folder / kConfigFile, config.dump(2) + "\n");
@@ -220,7 +261,8 @@ OrderedJson config_overrides(const ModelDescription& model, const EngineTables& 
   const OrderedJson config = searched_config(model, tables, target);
   OrderedJson overrides = OrderedJson::object();
   const auto old = untouched.find("rope_scaling");
-  if (target == HuggingFaceTarget::k5 && old != untouched.end() && !old->is_null()) overrides["rope_scaling"] = nullptr;
+  const bool had_scaling = old != untouched.end() && !old->is_null();
+  if (had_scaling && !config.contains("rope_scaling")) overrides["rope_scaling"] = nullptr;
   for (const auto& [key, value] : config.items()) {
     if (!untouched.contains(key) || untouched.at(key) != value) overrides[key] = value;
   }

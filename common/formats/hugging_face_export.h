@@ -29,6 +29,8 @@ enum class HuggingFaceTarget { k4, k5 };
 ///   attention_factor (one for both tables) are explicit.
 /// - The format has two tables only, so a longrope model loses its own: without a short table its documents up to the
 ///   original length get its long_factor.
+/// - Where tables.plain is set, its block (plain_block.h) takes the place of both tables, at every length.
+/// - For vLLM and SGLang (tables.engine) short_mscale and long_mscale stand beside attention_factor: they read those.
 /// - Sliding windows are switched off, as in scoring.
 /// - `longrope_factors.json` beside config.json is the canonical factors file, with the model's digest, and with a
 ///   schedule if there are two tables.

@@ -197,3 +197,109 @@ def test_axolotl_overrides_train_every_length_with_the_searched_factors(searched
     assert torch.equal(logits(model, ORIGINAL + 1), logits(expected, ORIGINAL + 1))
     # Up to the original length the exported model takes the untouched angles; training must not.
     assert not torch.equal(logits(model, ORIGINAL), logits(expected, ORIGINAL))
+
+
+# Factors that a plain block gives: method of `longrope factors`, or a formula; attention factor; what is written.
+PLAIN = {"yarn": ("yarn", 1.2, {"rope_type": "yarn", "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0}),
+         "linear": ("pi", 1.0, {"rope_type": "linear", "factor": 8.0}),
+         "theta": ("ntk", 1.0, {"rope_type": "default"}),
+         "theta with an attention factor": ("ntk", 1.2, {"rope_type": "yarn", "factor": 1.0}),
+         "llama3": (None, 1.0, {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0})}
+THETA, PAIRS = 10000.0, 32
+
+
+def llama3_lambda(factor=8.0, low=1.0, high=4.0):
+    """The rule of Llama 3.1 in double precision."""
+    turns = ORIGINAL * THETA ** (-np.arange(PAIRS) / PAIRS) / (2 * np.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return 1 / ((1 - kept) / factor + kept)
+
+
+@pytest.fixture(scope="module", params=PLAIN)
+def plain_factors(request, tmp_path_factory):
+    """A canonical file with the factors; λ, attention factor, and some keys of the block."""
+    method, attention_factor, block = PLAIN[request.param]
+    folder = tmp_path_factory.mktemp("plain")
+    values = llama3_lambda() if method is None else np.float64(json.loads(
+        longrope("factors", "--model", MODEL, "--length", TARGET, "--method", method, "--json").stdout)["lambda"])
+    (folder / "factors.csv").write_text("\n".join(map(repr, values.tolist())))
+    longrope("import", folder / "factors.csv", "--model", MODEL, "--length", TARGET, "--attention-factor",
+             attention_factor, "--out", folder / "factors.json")
+    return folder / "factors.json", values, attention_factor, block
+
+
+def rotations_of(python, models):
+    """Inverse frequencies and attention scaling of (model, overrides) each, by the transformers of that Python."""
+    script = pathlib.Path(__file__).with_name("transformers_rotation.py")
+    done = subprocess.run([python, "-B", script, json.dumps([[str(model), overrides] for model, overrides in models])],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("target", ["hf5", "hf4"])
+def test_transformers_reads_plain_blocks_as_the_factors(plain_factors, tmp_path, target):
+    """What is written for other engines must be the same in transformers: vLLM and SGLang take their configuration from it,
+    and a directory for mlx-lm is a Hugging Face directory."""
+    import yaml
+
+    factors, values, attention_factor, block = plain_factors
+    python = python_of(target)
+    engines = ["transformers", "vllm", "sglang"]
+    # mlx-lm reads the form of transformers 4, and no attention factor beside rope_theta.
+    if target == "hf4" and block.get("factor") != 1.0:
+        engines.append("mlx")
+    models = []
+    for engine in engines:
+        out = tmp_path / engine
+        longrope("export", "--factors", factors, "--model", MODEL, "--engine", engine, "--target", target, "--out", out)
+        if engine == "vllm":
+            written = yaml.safe_load(out.read_text())
+            assert written["max-model-len"] == TARGET
+            config = json.loads(written["hf-overrides"])
+            models.append((MODEL, config))
+        else:
+            config = json.loads((out / "config.json").read_text())
+            models.append((out, {}))
+        rope = config.get("rope_parameters" if target == "hf5" else "rope_scaling") or {}
+        if target == "hf5" or block["rope_type"] != "default":  # transformers 4 has no block for rope_theta alone
+            assert block.items() <= rope.items()
+        assert "long_factor" not in rope and config["max_position_embeddings"] == TARGET
+    expected = THETA ** (-np.arange(PAIRS) / PAIRS) / values
+    for engine, found in zip(engines, rotations_of(python, models), strict=True):
+        np.testing.assert_allclose(found["inverse_frequencies"], expected, rtol=1e-6, err_msg=engine)
+        assert found["attention_scaling"] == pytest.approx(attention_factor, rel=1e-6), engine
+
+
+def test_a_plain_export_scores_as_its_factors_do(plain_factors, tmp_path):
+    factors, _, attention_factor, _ = plain_factors
+    out = tmp_path / "out"
+    longrope("export", "--factors", factors, "--model", MODEL, "--engine", "transformers", "--out", out)
+    longrope("documents", "--length", TARGET, "--count", 1, "--out", tmp_path / "documents.safetensors",
+             MODEL / "text" / "heldout.txt")
+    totals = [json.loads(longrope("score", "--model", model, "--documents", tmp_path / "documents.safetensors", "--length",
+                                  TARGET, "--factors", given, "--threads", 2, "--json").stdout)["total"]["nll_sum"]
+              for model, given in ((MODEL, factors), (out, "none"))]
+    assert totals[1] == pytest.approx(totals[0], rel=1e-6)
+    document = next(iter(load_file(tmp_path / "documents.safetensors").values()))[:TARGET].astype(np.int64)
+    theirs = logits_of(python_of("hf5"), out, document, tmp_path)
+    assert np.log(perplexity(theirs, document)) * (TARGET - 1) == pytest.approx(totals[0], rel=1e-4)
+
+
+def test_what_an_engine_does_not_take_is_refused_with_the_reason(tmp_path):
+    """Factors of no rule, for a model class for which llama.cpp applies none."""
+    model = tmp_path / "qwen"
+    model.mkdir()
+    config = json.loads((MODEL / "config.json").read_text()) | {"architectures": ["Qwen3ForCausalLM"]}
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "model.safetensors").write_bytes((MODEL / "model.safetensors").read_bytes())
+    table = np.linspace(1, 9, PAIRS)
+    (tmp_path / "factors.csv").write_text("\n".join(map(repr, table.tolist())))
+    longrope("import", tmp_path / "factors.csv", "--model", model, "--length", TARGET, "--attention-factor", 1.0, "--out",
+             tmp_path / "factors.json")
+    before = sorted(tmp_path.iterdir())
+    refused = longrope("export", "--factors", tmp_path / "factors.json", "--model", model, "--engine", "llama.cpp", "--out",
+                       tmp_path / "out", check=False)
+    assert refused.returncode == 2 and "src/models/qwen3.cpp passes nullptr for factors" in refused.stderr
+    assert "search in the space yarn or theta" in refused.stderr
+    assert sorted(tmp_path.iterdir()) == before
