@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
+#include <optional>
 
 namespace longrope {
 namespace {
@@ -62,11 +64,30 @@ constexpr std::array<EngineKey, 5> kEngineKeys = {{
      "vLLM takes it for m beyond the original length; llama.cpp's converter does not read it"},
 }};
 
+/// m that the engines compute which use the key, where it says so. They multiply attn_factor by what yarn gives for the
+/// factor, whatever attention_factor is.
+std::optional<double> attention_by(const EngineKey& key, const JsonObject& rope, double attention_factor) {
+  if (!rope.is_number(key.name)) return std::nullopt;
+  if (key.type == "longrope") return rope.number(key.name);
+  if (key.name != "attn_factor") return std::nullopt;
+  const double stretched = rope.is_number("factor") ? rope.number("factor") : 0.0;
+  const double usual = stretched >= 1.0 ? 0.1 * std::log(stretched) + 1.0 : attention_factor;
+  return usual * rope.number(key.name);
+}
+
+/// Whether the key gives those engines the m that the model has here: exports write it so that they do.
+bool gives_the_same(const EngineKey& key, const JsonObject& rope, double attention_factor) {
+  constexpr double kTolerance = 1e-6;  // relative
+  const std::optional<double> attention = attention_by(key, rope, attention_factor);
+  return attention && std::abs(*attention - attention_factor) <= kTolerance * attention_factor;
+}
+
 std::string engine_sentence(const EngineKey& key, const JsonObject& rope, double attention_factor) {
   std::string sentence = fmt::format("{} is ignored, as in transformers 4 and 5: m is {:.6g}; {}", rope.where(key.name),
                                      attention_factor, key.engines);
-  if (key.name == "attn_factor" && rope.is_number(key.name)) {
-    sentence += fmt::format(" (vLLM serves m = {:.6g})", attention_factor * rope.number(key.name));
+  if (key.name == "attn_factor") {
+    const std::optional<double> served = attention_by(key, rope, attention_factor);
+    if (served) sentence += fmt::format(" (vLLM serves m = {:.6g})", *served);
   }
   return sentence;
 }
@@ -85,6 +106,7 @@ std::vector<std::string> ignored_rope_keys(const JsonObject& rope, std::string_v
         kEngineKeys, [&](const EngineKey& candidate) { return candidate.name == key && candidate.type == type; });
     const bool used_by_engines = engine != kEngineKeys.end();
     if (used_by_engines && engine->one_is_none && rope.is_number(key) && rope.number(key) == 1.0) continue;
+    if (used_by_engines && gives_the_same(*engine, rope, attention_factor)) continue;
     if (sentences.size() == kMostSentences) {
       ++left_out;
       continue;

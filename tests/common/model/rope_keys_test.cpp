@@ -71,6 +71,17 @@ TEST(RopeKeysTest, FactorsOfOneChangeNothingInAnyEngine) {
   EXPECT_THAT(ignored({{"attn_factor", nullptr}}, "yarn"), IsEmpty()) << "null counts as absent";
 }
 
+TEST(RopeKeysTest, KeysThatGiveEnginesTheSameAttentionFactorAreNotWarnedAbout) {
+  // As exports for vLLM and SGLang write m = 1.25, which transformers reads as attention_factor.
+  const double attn_factor = 1.25 / kYarnOfFour;
+  EXPECT_THAT(ignored({{"factor", 4.0}, {"attention_factor", 1.25}, {"attn_factor", attn_factor}}, "yarn", 1.25),
+              IsEmpty());
+  EXPECT_THAT(ignored({{"factor", 4.0}, {"attention_factor", 1.25}, {"attn_factor", 1.01}}, "yarn", 1.25),
+              ElementsAre(HasSubstr("(vLLM serves m = 1.15002)")))
+      << "yarn's own times attn_factor: attention_factor does not count there";
+  EXPECT_THAT(ignored({{"short_mscale", 1.25}, {"long_mscale", 1.25}}, "longrope", 1.25), IsEmpty());
+}
+
 TEST(RopeKeysTest, MisspeltKeyIsNamedWithTheOneThatWasMeant) {
   EXPECT_THAT(
       ignored({{"atention_factor", 1.0}}, "yarn"),
