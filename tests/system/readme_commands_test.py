@@ -15,6 +15,8 @@ import sqlite3
 import subprocess
 import sys
 
+import gguf
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -62,6 +64,18 @@ def write_checkpoint(directory):
                          num_attention_heads=2, num_key_value_heads=1, head_dim=16, max_position_embeddings=ORIGINAL,
                          bos_token_id=0, eos_token_id=None, pad_token_id=None, initializer_range=0.3)
     LlamaForCausalLM(config).to(torch.float32).save_pretrained(directory)
+
+
+def write_gguf(path):
+    """As much of the checkpoint's GGUF file as tools/export_gguf.py looks at."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_rope_dimension_count(16)
+    for name in ("token_embd.weight", "output.weight"):
+        writer.add_tensor(name, np.zeros((2, 32), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +132,8 @@ def before(text, folder):
         best["factors"] = [{"id": "short", "target_len": ORIGINAL, "lambda": [1.0] * len(long["lambda"]), "n_hat": 0,
                             "mscale": long["mscale"]}]
         (folder / "short.json").write_text(json.dumps(best))
+    if "--base my-llama.gguf" in text:
+        write_gguf(folder / "my-llama.gguf")
     if "train.safetensors" in text:
         shutil.copyfile(folder / "books-search.safetensors", folder / "train.safetensors")
     return text

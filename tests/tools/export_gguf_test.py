@@ -119,7 +119,7 @@ def changed(config, change):
 
 
 @pytest.mark.parametrize("change, rule", [
-    (lambda config: config["rope_parameters"].update(rope_type="yarn"), "rope_type longrope"),
+    (lambda config: config["rope_parameters"].update(rope_type="llama3"), "rope_type longrope"),
     (lambda config: config["rope_parameters"].pop("attention_factor"), "attention_factor must be a positive"),
     (lambda config: config["rope_parameters"].update(attention_factor=True), "attention_factor must be a positive"),
     (lambda config: config["rope_parameters"].update(attention_factor=1e39), "a positive float32: 1e+39"),
@@ -202,7 +202,8 @@ def test_a_part_of_several_files_is_refused(config, tmp_path):
     assert not (tmp_path / "out.gguf").exists()
 
 
-@pytest.mark.parametrize("architecture", ["llama", "phi3", "minicpm", "minicpm3", "deci", "apertus"])
+@pytest.mark.parametrize("architecture", ["llama", "phi3", "phimoe", "minicpm", "minicpm3", "deci", "apertus", "granite",
+                                          "granitemoe", "mistral3"])
 def test_bases_whose_factors_llama_cpp_reads_are_accepted(config, tmp_path, architecture):
     base = write_base(tmp_path / "base.gguf", architecture, HEADS)
     done = export(config, "--base", base, "--out", tmp_path / "out.gguf")
@@ -211,8 +212,8 @@ def test_bases_whose_factors_llama_cpp_reads_are_accepted(config, tmp_path, arch
 
 
 @pytest.mark.parametrize("architecture, keys, rule", [
-    ("qwen2", {"rope.dimension_count": 64}, "llama, phi3, minicpm, minicpm3, deci, apertus: 'qwen2'"),
-    ("phimoe", {"rope.dimension_count": 64}, "an architecture that llama.cpp gives factors to"),
+    ("qwen2", {"rope.dimension_count": 64}, "apertus, granite, granitemoe, mistral3: 'qwen2'"),
+    ("pangu-embed", {"rope.dimension_count": 64}, "an architecture that llama.cpp gives factors to"),
     ("llama", {}, "llama.attention.head_count must be an integer from 1 to 4294967295: None"),
     ("llama", {"attention.head_count": 2}, "llama.embedding_length must be an integer from 1 to 4294967295: None"),
     ("llama", {"attention.head_count": 0, "embedding_length": 128}, "head_count must be an integer from 1"),
