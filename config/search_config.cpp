@@ -7,6 +7,7 @@
 #include "config/toml_keys.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -21,6 +22,7 @@ namespace {
 
 constexpr std::int64_t kMaxStepsPerUnit = 10'000;
 constexpr double kMaxUpperBound = 100'000.0;  // times kMaxStepsPerUnit still fits a 32-bit grid step
+constexpr std::array<std::string_view, 6> kSpaceNames = {kFullSpace, "theta", "yarn", "llama3", "boundary", "critical"};
 constexpr std::array<std::string_view, 4> kSeedNames = {"pi", "ntk", "yarn", "ramp"};
 
 SearchMethod parse_search_method(std::string_view text) {
@@ -52,6 +54,14 @@ void read_seeds(SearchConfig& search, const TomlValue& value) {
       element.refuse("must be among pi, ntk, yarn, ramp");
     }
     search.seeds.push_back(seed);
+  }
+}
+
+void read_space(SearchConfig& search, const TomlValue& value) {
+  search.space = value.text();
+  if (std::ranges::find(kSpaceNames, search.space) == kSpaceNames.end()) {
+    value.refuse(fmt::format("must be among {}{}", fmt::join(kSpaceNames, ", "),
+                             suggestion(search.space, {kSpaceNames.begin(), kSpaceNames.end()})));
   }
 }
 
@@ -127,6 +137,7 @@ TomlKeys<SearchConfig> search_keys() {
       {"n_hat", {read_n_hat, value_of(&S::n_hat_choices)}},
       {"block_move_probability", number(&S::block_move_probability, kTomlProbability)},
       {"block_move_sigma", number(&S::block_move_sigma, {.low = 0.0, .high = 10.0, .low_excluded = true})},
+      {"space", of_gradient({read_space, value_of(&S::space)})},
       {"batch", of_gradient(integer(&S::batch, 1))},
       {"step_size", of_gradient(number(&S::step_size, {.low = 0.0, .high = 10.0, .low_excluded = true}))},
   };
@@ -206,6 +217,9 @@ void check_search_stage(const SearchStage& stage, const TomlValue& table) {
   }
   if (is_gradient && stage.stop.max_candidates) {
     refuse("max_candidates must be max_passes with method \"gradient\": " + std::to_string(*stage.stop.max_candidates));
+  }
+  if (!is_gradient && search.space != kFullSpace) {
+    refuse("space must be full unless the method is \"gradient\": " + search.space);
   }
   if (!is_gradient && stage.stop.max_passes) {
     refuse("max_passes must come with method \"gradient\": " + std::to_string(*stage.stop.max_passes));

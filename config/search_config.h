@@ -17,6 +17,9 @@ namespace longrope {
 enum class SearchMethod { kLongrope = 0, kAuthors = 1, kRandom = 2, kGradient = 3 };
 [[nodiscard]] std::string_view to_string(SearchMethod method);  // "longrope", "authors", "random", "gradient"
 
+/// The space that has every factor set.
+inline constexpr std::string_view kFullSpace = "full";
+
 /// [stage.search] of a configuration: which factors a stage proposes. Names and defaults are those of the paper for
 /// targets up to 256k (spec §4.2). All fields determine the trajectory: a database continues under the same values
 /// only. Methods that a field is not named for ignore it, except that "authors" refuses what the released code cannot
@@ -62,6 +65,8 @@ struct SearchConfig {
   std::optional<double> upper_bound;
 
   /// Closed forms to begin with: "pi", "ntk", "yarn", "ramp". Each costs one candidate for each attention policy.
+  /// "gradient" screens a portfolio of a dozen closed forms (seed_portfolio()) unless others than the default are
+  /// named.
   std::vector<std::string> seeds = {"pi", "ntk", "yarn"};
   /// Files of factors to begin with (canonical JSON, Hugging Face config.json or CSV), each one candidate.
   std::vector<std::filesystem::path> seed_files;
@@ -80,6 +85,10 @@ struct SearchConfig {
   /// Standard deviation of the logarithm of the factor that such a move multiplies with. Larger moves leap further.
   double block_move_sigma = 0.1;
 
+  /// "gradient": what factors are searched in. "full": one λ a pair. What an engine can compute by a formula of its
+  /// own: "theta" (rope_theta alone), "yarn" (its four numbers), "llama3" (its three). "boundary": four numbers and m;
+  /// "critical": pairs below a critical pair follow NTK.
+  std::string space = std::string(kFullSpace);
   /// "gradient": documents whose gradients one step takes together. As many workers can be at work; a step costs so
   /// many gradients.
   std::int64_t batch = 1;

@@ -39,12 +39,17 @@ class SearchDriver final : public StageDriver {
   void add_cost(const Config& config, const ModelDescription& model, StageCost& cost) const override {
     require_search_possible(search_, model, reached_length(config, stage_, model),
                             fmt::format("stage {}, {}", stage_.name, config.file.string()));
-    cost.candidates = search_.stop.max_candidates.value_or(static_cast<std::int64_t>(default_budget(search_.search)));
     // A checkpoint that is trained until then may have an attention factor of its own, and three baselines more.
     const std::int64_t baselines = std::ssize(stage_baselines(model.geometry, model.scaling, search_.target_length));
-    std::int64_t passes = cost.candidates * documents_in(search_.search_documents, search_.search_count, cost) +
-                          (std::min(search_.finalists, cost.candidates) + baselines) *
-                              documents_in(search_.heldout_documents, search_.heldout_count, cost);
+    const std::int64_t heldout = documents_in(search_.heldout_documents, search_.heldout_count, cost);
+    const std::int64_t documents = documents_in(search_.search_documents, search_.search_count, cost);
+    std::int64_t passes = baselines * heldout;
+    if (search_.search.method == SearchMethod::kGradient) {
+      passes += search_.stop.max_passes.value_or(kDefaultPasses);  // how many candidates that are depends on the model
+    } else {
+      cost.candidates = search_.stop.max_candidates.value_or(static_cast<std::int64_t>(default_budget(search_.search)));
+      passes += cost.candidates * documents + std::min(search_.finalists, cost.candidates) * heldout;
+    }
     if (!search_.final_documents.empty()) {
       passes += (1 + baselines) * documents_in(search_.final_documents, search_.final_count, cost);
     }

@@ -79,6 +79,13 @@ void check_gradient(const SearchConfig& config, const SearchSpace& space) {
     throw InputError(
         fmt::format("n_hat must be 0 with method \"gradient\", because it has no gradient: {}", space.n_hat_choices));
   }
+  const bool is_total = config.space == "theta" || config.space == "yarn" || config.space == "llama3";
+  if (is_total && space.scaling.scaled()) {
+    throw InputError(
+        fmt::format("space must be full, boundary or critical on a model that carries rope scaling, which "
+                    "the others would replace: {}",
+                    config.space));
+  }
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #pragma once
 
+#include "common/rope/factor_gradient.h"
 #include "common/rope/rotary_table.h"
-#include "worker/model/factor_gradient.h"
 
 #include <ATen/core/Tensor.h>
 

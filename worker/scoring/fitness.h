@@ -1,8 +1,8 @@
 #pragma once
 
 #include "common/documents/documents.h"
+#include "common/rope/factor_gradient.h"
 #include "common/wire/score_result.h"
-#include "worker/model/factor_gradient.h"
 #include "worker/model/phase_clock.h"
 
 #include <cstdint>

@@ -64,14 +64,14 @@ class BoundarySpace : public FactorSpace {
     for (std::size_t pair = 0; pair < pairs(); ++pair) {
       const auto step = static_cast<std::size_t>(std::clamp(
           static_cast<std::int64_t>(pair) - band(parameters).last_kept, std::int64_t{0}, band(parameters).steps()));
-      result[kAlpha] += gradient.by_ln_lambda[pair] * curve.by_alpha[step];
-      result[kBeta] += gradient.by_ln_lambda[pair] * curve.by_beta[step];
-      result[kTop] += gradient.by_ln_lambda[pair] * curve.value[step];
+      result[kAlpha] += gradient.log_lambda[pair] * curve.by_alpha[step];
+      result[kBeta] += gradient.log_lambda[pair] * curve.by_beta[step];
+      result[kTop] += gradient.log_lambda[pair] * curve.value[step];
     }
     // A weight w = share / (1 − share) grows by (1 + w)² of its share.
     result[kAlpha] *= ln_top(parameters) * (1.0 + at.alpha) * (1.0 + at.alpha);
     result[kBeta] *= ln_top(parameters) * (1.0 + at.beta) * (1.0 + at.beta);
-    result[kAttention] = gradient.by_ln_m;
+    result[kAttention] = gradient.log_attention;
     return result;
   }
 };

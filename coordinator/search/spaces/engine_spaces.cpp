@@ -41,7 +41,7 @@ class ThetaSpace : public FactorSpace {
 
   std::vector<double> chain_at(const SpaceParameters& /*parameters*/, const FactorGradient& gradient) const override {
     double sum = 0.0;
-    for (std::size_t pair = 0; pair < pairs(); ++pair) sum += gradient.by_ln_lambda[pair] * share(pair);
+    for (std::size_t pair = 0; pair < pairs(); ++pair) sum += gradient.log_lambda[pair] * share(pair);
     return {sum};
   }
 };
@@ -88,9 +88,9 @@ class YarnSpace : public FactorSpace {
     double by_ln_factor = 0.0;
     for (std::size_t pair = 0; pair < pairs(); ++pair) {
       const double interpolated = ramp(parameters, pair);
-      by_ln_factor += gradient.by_ln_lambda[pair] * interpolated * inverse / std::lerp(1.0, inverse, interpolated);
+      by_ln_factor += gradient.log_lambda[pair] * interpolated * inverse / std::lerp(1.0, inverse, interpolated);
     }
-    return {by_ln_factor, gradient.by_ln_m};
+    return {by_ln_factor, gradient.log_attention};
   }
 };
 
@@ -136,7 +136,7 @@ class Llama3Space : public FactorSpace {
       const double rotations = length * frequencies[pair] / (2.0 * std::numbers::pi);
       const double kept = std::clamp((rotations - at.low_freq_factor) / width, 0.0, 1.0);
       const double lambda = 1.0 / ((1.0 - kept) / at.factor + kept);
-      const double given = gradient.by_ln_lambda[pair];
+      const double given = gradient.log_lambda[pair];
       result[0] += given * lambda * (1.0 - kept) / at.factor;
       if (kept == 0.0 || kept == 1.0) continue;
       // kept = (rotations/low − 1) / (high/low − 1): both continuous parameters move it by their logarithms.

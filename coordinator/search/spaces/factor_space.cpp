@@ -89,9 +89,9 @@ SpaceFactors FactorSpace::factors(const SpaceParameters& parameters) const {
 
 std::vector<double> FactorSpace::chain(const SpaceParameters& parameters, const FactorGradient& gradient) const {
   require_usable(parameters);
-  if (gradient.by_ln_lambda.size() != pairs()) {
+  if (gradient.log_lambda.size() != pairs()) {
     throw InputError(
-        fmt::format("gradient must have one entry for each of {} pairs: {}", pairs(), gradient.by_ln_lambda.size()));
+        fmt::format("gradient must have one entry for each of {} pairs: {}", pairs(), gradient.log_lambda.size()));
   }
   return chain_at(parameters, gradient);
 }
@@ -105,11 +105,11 @@ std::vector<double> FactorSpace::scales(const SpaceParameters& parameters) const
     for (std::size_t index = 0; index < row.size(); ++index) squares[index] += std::pow(row[index] / scale, 2.0);
   };
   for (std::size_t pair = 0; pair < pairs(); ++pair) {
-    FactorGradient unit{.by_ln_lambda = std::vector<double>(pairs(), 0.0)};
-    unit.by_ln_lambda[pair] = 1.0;
+    FactorGradient unit{.log_lambda = std::vector<double>(pairs(), 0.0)};
+    unit.log_lambda[pair] = 1.0;
     add_row(unit, std::min(kLargestScale, kPhasePerScale / frequencies[pair]));
   }
-  add_row({.by_ln_lambda = std::vector<double>(pairs(), 0.0), .by_ln_m = 1.0}, kAttentionScale);
+  add_row({.log_lambda = std::vector<double>(pairs(), 0.0), .log_attention = 1.0}, kAttentionScale);
   const std::vector<ContinuousRange> bounds = ranges(parameters.discrete);
   std::vector<double> result;
   for (std::size_t index = 0; index < squares.size(); ++index) {

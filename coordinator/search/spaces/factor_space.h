@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/rope/closed_form_factors.h"
+#include "common/rope/factor_gradient.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -35,12 +36,6 @@ struct ContinuousRange {
 struct SpaceFactors {
   std::vector<double> lambda;     // [pairs]
   double attention_factor = 1.0;  // m
-};
-
-/// Derivatives of an objective, usually an NLL in nats, by what a model is given.
-struct FactorGradient {
-  std::vector<double> by_ln_lambda;  // [pairs]
-  double by_ln_m = 0.0;
 };
 
 /// What a space is made for.

@@ -41,8 +41,8 @@ class FullSpace : public FactorSpace {
   }
 
   std::vector<double> chain_at(const SpaceParameters& /*parameters*/, const FactorGradient& gradient) const override {
-    std::vector<double> result = gradient.by_ln_lambda;
-    result.push_back(gradient.by_ln_m);
+    std::vector<double> result = gradient.log_lambda;
+    result.push_back(gradient.log_attention);
     return result;
   }
 };
@@ -92,12 +92,12 @@ class CriticalSpace : public FactorSpace {
 
   std::vector<double> chain_at(const SpaceParameters& parameters, const FactorGradient& gradient) const override {
     const std::size_t first = critical(parameters.discrete);
-    std::vector<double> result(gradient.by_ln_lambda.begin() + static_cast<std::ptrdiff_t>(first),
-                               gradient.by_ln_lambda.end());
+    std::vector<double> result(gradient.log_lambda.begin() + static_cast<std::ptrdiff_t>(first),
+                               gradient.log_lambda.end());
     for (std::size_t pair = 0; pair < first; ++pair) {
-      result.front() += gradient.by_ln_lambda[pair] * static_cast<double>(pair) / static_cast<double>(first);
+      result.front() += gradient.log_lambda[pair] * static_cast<double>(pair) / static_cast<double>(first);
     }
-    result.push_back(gradient.by_ln_m);
+    result.push_back(gradient.log_attention);
     return result;
   }
 };

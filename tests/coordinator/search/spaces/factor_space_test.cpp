@@ -109,7 +109,7 @@ TEST(FactorSpaceTest, ProjectionOfCriticalKeepsItsPair) {
 TEST(FactorSpaceTest, ParametersOfAnotherShapeAreRefused) {
   const auto space = make_factor_space("full", small_settings());
   SpaceParameters parameters = space->start();
-  EXPECT_THAT(refusal([&] { (void)space->chain(parameters, {.by_ln_lambda = {1.0}}); }),
+  EXPECT_THAT(refusal([&] { (void)space->chain(parameters, {.log_lambda = {1.0}}); }),
               HasSubstr("gradient must have one entry for each of 32 pairs: 1"));
   EXPECT_THAT(refusal([&] { (void)space->continuous({3}); }), HasSubstr("no discrete parameters"));
   parameters.continuous[4] = std::numeric_limits<double>::infinity();

@@ -30,14 +30,14 @@ inline void expect_chain_is_the_derivative(const FactorSpace& space, const Space
     FactorGradient gradient;
     const std::size_t pairs = space.factors(parameters).lambda.size();
     for (std::size_t pair = 0; pair < pairs; ++pair) {
-      gradient.by_ln_lambda.push_back(std::sin(phase * static_cast<double>(pair) + 0.5));
+      gradient.log_lambda.push_back(std::sin(phase * static_cast<double>(pair) + 0.5));
     }
-    gradient.by_ln_m = 0.7 + phase;
+    gradient.log_attention = 0.7 + phase;
     const auto objective = [&](const SpaceParameters& at) {
       const SpaceFactors factors = space.factors(at);
-      double sum = gradient.by_ln_m * std::log(factors.attention_factor);
+      double sum = gradient.log_attention * std::log(factors.attention_factor);
       for (std::size_t pair = 0; pair < pairs; ++pair) {
-        sum += gradient.by_ln_lambda[pair] * std::log(factors.lambda[pair]);
+        sum += gradient.log_lambda[pair] * std::log(factors.lambda[pair]);
       }
       return sum;
     };
