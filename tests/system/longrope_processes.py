@@ -96,6 +96,14 @@ def write_search(folder, length=640, population=6, iterations=2, generational="t
     return config
 
 
+def write_gradient_search(folder, passes=50, documents=6, space="full"):
+    """The same for a search by gradients, 8 to 15 of them."""
+    config = write_search(folder, documents=documents)
+    head = config.read_text().split("[stage.search]")[0]
+    config.write_text(head + f'[stage.search]\nmethod = "gradient"\nspace = "{space}"\n[stage.stop]\nmax_passes = {passes}\n')
+    return config
+
+
 def history(database):
     """What must not depend on workers, deaths and restarts, byte for byte."""
     return longrope("history", "--db", database, "--format", "csv", "--no-timing").stdout

@@ -8,22 +8,26 @@ import signal
 
 import pytest
 
-from longrope_processes import Process, best, history, longrope, query, rows, scored, wait_until, write_search
+from longrope_processes import (
+    Process, best, history, longrope, query, rows, scored, wait_until, write_gradient_search, write_search)
 
-SCORED_BEFORE_KILL = 7  # in the middle of the search: 18 candidates on 2 documents
+SCORED_BEFORE_KILL = 7  # in the middle of the search: 18 candidates on 2 documents; among the gradients
 # make soak asks for more rounds of kills, and for others each time.
 SURVIVAL_ROUNDS = int(os.environ.get("LONGROPE_SURVIVAL_ROUNDS", "1"))
 SURVIVAL_SEED = os.environ.get("LONGROPE_SURVIVAL_SEED", "0")
 
 
-@pytest.fixture(scope="module", params=["true", "false"], ids=["generational", "steady_state"])
+@pytest.fixture(scope="module", params=["generational", "steady_state", "gradient"])
 def undisturbed(request, tmp_path_factory):
     """Configuration, and the history of a run with one worker that nothing happened to."""
     folder = tmp_path_factory.mktemp("search")
-    config = write_search(folder, generational=request.param)
+    is_generational = "true" if request.param == "generational" else "false"
+    is_gradient = request.param == "gradient"
+    config = write_gradient_search(folder) if is_gradient else write_search(folder, generational=is_generational)
     longrope("run", config, "--db", folder / "undisturbed.db", "--workers", 1)
     text = history(folder / "undisturbed.db")
-    assert len(rows(text)) == 18
+    kinds = [row["kind"] for row in rows(text)]
+    assert kinds.count("gradient") >= 5 if is_gradient else kinds == ["score"] * 18
     return config, text
 
 
