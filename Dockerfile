@@ -21,8 +21,8 @@ RUN cd .venv/lib/python3*/site-packages \
 FROM debian:12-slim AS runtime
 RUN apt-get update -qq \
   && apt-get install -y -qq --no-install-recommends \
-     ca-certificates libfmt9 libspdlog1.10 libsqlite3-0 libssl3 libtomlplusplus3 libyaml-0-2 libzmq5 python3-venv \
-     sqlite3 \
+     ca-certificates libcurl4 libfmt9 libspdlog1.10 libsqlite3-0 libssl3 libtomlplusplus3 libyaml-0-2 libzmq5 \
+     python3-venv sqlite3 \
   && rm -rf /var/lib/apt/lists/* \
   && useradd --system --uid 10001 --home-dir /data longrope \
   && mkdir -p /data /build/demo \

@@ -29,6 +29,7 @@ void add_worker_command(CLI::App& app);
 void add_score_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);
 void add_finetune_command(CLI::App& app);
+void add_check_engine_command(CLI::App& app);
 void add_devices_command(CLI::App& app);
 
 /// Adds the model, as `--model DIR` or as DIR alone, which sets `directory`; required.

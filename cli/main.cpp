@@ -30,7 +30,8 @@ int become_worker_program(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr std::array<std::string_view, 5> kNeedTorch = {"worker", "score", "evaluate", "finetune", "devices"};
+  constexpr std::array<std::string_view, 6> kNeedTorch = {"worker",   "score",   "evaluate",
+                                                          "finetune", "devices", "check-engine"};
   if (argc > 1 && std::ranges::find(kNeedTorch, std::string_view(argv[1])) != kNeedTorch.end()) {
     return become_worker_program(argv);
   }
@@ -55,6 +56,7 @@ int main(int argc, char** argv) {
   app.add_subcommand("score", "Measure perplexity or accuracy on documents under given factors");
   app.add_subcommand("evaluate", "Compare a model, PI, NTK, YaRN and your factors at several lengths");
   app.add_subcommand("finetune", "Train a model further on long documents, under given factors");
+  app.add_subcommand("check-engine", "Measure whether an inference engine applies the factors");
   app.add_subcommand("devices", "List the devices of this machine that can be computed on");
   longrope::add_documents_command(app);
   longrope::add_inspect_model_command(app);

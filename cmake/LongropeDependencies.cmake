@@ -1,6 +1,7 @@
 # Libraries of everything but the worker. Debian's package names are in tools/debian-packages.txt.
 
 find_package(Threads REQUIRED)
+find_package(CURL 7.85 REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(SQLite3 REQUIRED)
 find_package(SQLiteCpp REQUIRED CONFIG)

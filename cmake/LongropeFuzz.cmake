@@ -25,7 +25,7 @@ set(LONGROPE_FUZZ_LIMITS -max_len=16384 -malloc_limit_mb=4 -rss_limit_mb=256 -ti
 function(longrope_fuzz_target name)
   set(target ${name}_fuzz)
   add_executable(${target} ${target}.cpp fuzz_target.cpp)
-  target_link_libraries(${target} PRIVATE longrope_options longrope_config longrope_evaluation)
+  target_link_libraries(${target} PRIVATE longrope_options longrope_config longrope_engines longrope_evaluation)
   target_link_options(${target} PRIVATE -fsanitize=fuzzer)
 
   set(found "${PROJECT_BINARY_DIR}/found/${name}")

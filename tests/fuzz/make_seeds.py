@@ -276,6 +276,31 @@ def frames():
     seed("messages", "repeated-field", b"\x82" + packed("type") + packed("pong") + packed("type") + packed("pong"))
 
 
+def engine_answers():
+    """About the prompt of engine_answers_fuzz.cpp, 256 84 104 101."""
+    entries = [None, {"84": {"logprob": -1.5, "rank": 2}, "73": {"logprob": -0.5}}, {"104": {"logprob": -0.25}},
+               {"101": {"logprob": -2.0}}]
+    usage = {"prompt_tokens": 4, "completion_tokens": 1}
+
+    def echo(values):
+        return {"choices": [{"text": "The.", "logprobs": {"tokens": [], "token_logprobs": values}}], "usage": usage}
+
+    def next_token(likely):
+        return {"tokens_evaluated": 3, "truncated": False,
+                "completion_probabilities": [{"id": 101, "logprob": -0.5, "top_logprobs": likely}]}
+
+    likely = [{"id": 32, "token": " ", "logprob": -0.5}, {"id": 101, "logprob": -2.5}]
+    seed("engine_answers", "prompt-logprobs", json.dumps({"choices": [{"prompt_logprobs": entries}], "usage": usage}))
+    seed("engine_answers", "echo", json.dumps(echo([None, -1.5, -0.25, -2.0, -0.5])))
+    seed("engine_answers", "echo-behind-bos", json.dumps(echo([None, -0.25, -2.0])))
+    seed("engine_answers", "echo-of-minus-infinity", json.dumps(echo([None, float("-inf"), -1, -1])))
+    seed("engine_answers", "next-token", json.dumps(next_token(likely)))
+    seed("engine_answers", "next-token-of-minus-1e999", json.dumps(next_token(likely)).replace("-2.5", "-1e999"))
+    seed("engine_answers", "models", json.dumps({"object": "list", "data": [{"id": "my-llama", "object": "model"}]}))
+    seed("engine_answers", "tokens", json.dumps({"tokens": [256, 84]}))
+    seed("engine_answers", "deep-nesting", '{"choices":' + "[" * 999)
+
+
 if __name__ == "__main__":
     safetensors_files()
     documents_files()
@@ -285,3 +310,4 @@ if __name__ == "__main__":
     factors_files()
     evaluation_files()
     frames()
+    engine_answers()

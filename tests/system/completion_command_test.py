@@ -22,6 +22,7 @@ def offered(*words, shell="bash"):
 
 def test_commands_are_completed():
     assert offered("in") == ["inspect-model"]
+    assert offered("ch") == ["check-engine"]
     assert {"run", "score", "stage", "completion"} <= set(offered(""))
     assert set(offered("stage", "re")) == {"retry"}
 

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "export PATH=": "the environment of every command here",
     "build/demo/": "tests/system/transformers_export_test.py, on an export of its own",
     "from transformers import": "tests/system/transformers_export_test.py",
+    "longrope check-engine": "tests/system/check_engine_test.py: random weights hardly tell factors from none",
     "make progressive": "bench/results and docs/results hold its last run; the line before it is run below",
 }
 
