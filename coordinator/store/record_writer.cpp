@@ -95,10 +95,10 @@ constexpr const char* kUpsertParent =
     " VALUES (?, ?, (SELECT id FROM candidate WHERE stage = ? AND role = 'search' AND k = ?))"
     " ON CONFLICT (candidate, position) DO UPDATE SET parent = excluded.parent";
 constexpr const char* kDeleteSurplusParents = "DELETE FROM candidate_parent WHERE candidate = ? AND position >= ?";
-// What a candidate asked for is written with it and never changes.
-constexpr const char* kInsertCandidateEvaluation =
+// What a candidate asked for is written with it; the schema refuses another evaluation in its place.
+constexpr const char* kUpsertCandidateEvaluation =
     "INSERT INTO candidate_evaluation (candidate, position, evaluation) VALUES (?, ?, ?)"
-    " ON CONFLICT (candidate, position) DO NOTHING";
+    " ON CONFLICT (candidate, position) DO UPDATE SET evaluation = excluded.evaluation";
 constexpr const char* kUpsertEvaluation =
     "INSERT INTO evaluation (id, hash, kind, factors, document, length, cost_passes, state, epoch, failures, worker,"
     " error, scored_at, nll_sum, scored_tokens, blocks, seconds, peak_memory_bytes, gradient)"
@@ -138,7 +138,7 @@ RecordWriter::RecordWriter(SQLite::Database& database)
       candidate_(database, kUpsertCandidate),
       parent_(database, kUpsertParent),
       surplus_parents_(database, kDeleteSurplusParents),
-      candidate_evaluation_(database, kInsertCandidateEvaluation),
+      candidate_evaluation_(database, kUpsertCandidateEvaluation),
       evaluation_(database, kUpsertEvaluation),
       lease_(database, kUpsertLease),
       late_result_(database, kUpsertLateResult),

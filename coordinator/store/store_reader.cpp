@@ -39,7 +39,7 @@ struct Timing {
 
 /// Search documents of one candidate, added in document order so that the sums have the same bits in every database.
 struct DocumentSums {
-  std::string kind;
+  std::set<std::string> kinds;
   std::int64_t documents = 0;
   double document_passes = 0.0;
   double nll_sum = 0.0;
@@ -84,7 +84,7 @@ std::map<std::int64_t, DocumentSums> search_sums(const SQLite::Database& databas
     sum.scored_tokens += row.integer();
     sum.timing.seconds += row.real();
     sum.timing.workers.insert(row.text());
-    sum.kind = row.text();
+    sum.kinds.insert(row.text());
   }
   return sums;
 }
@@ -248,7 +248,8 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
     RowReader row(database, kHistory);
     bind_stage(row, stage);
     std::vector<HistoryRow> history;
-    std::int64_t last_rung = 0;
+    // By stage and rung: the NLL of candidates of another rung is of other documents.
+    std::map<std::pair<std::string, std::int64_t>, std::optional<double>> best;
     while (row.next()) {
       const std::int64_t candidate = row.integer();
       HistoryRow told;
@@ -270,7 +271,7 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
       told.seconds = sum.timing.seconds;
       told.workers = static_cast<std::int64_t>(sum.timing.workers.size());
       if (told.state == column_text(CandidateState::kTold)) {
-        told.kind = sum.kind;
+        told.kind = fmt::format("{}", fmt::join(sum.kinds, ","));
         told.documents = sum.documents;
         told.document_passes = sum.document_passes;
         told.nll_sum = sum.nll_sum;
@@ -278,13 +279,9 @@ std::vector<HistoryRow> StoreReader::history(std::optional<std::string_view> sta
       } else {
         told.perplexity.reset();
       }
-      // The NLL of candidates of another rung is of other documents.
-      const bool same_stage = !history.empty() && history.back().stage == told.stage && rung == last_rung;
-      last_rung = rung;
-      told.best_so_far = same_stage ? history.back().best_so_far : std::nullopt;
-      if (told.perplexity) {
-        told.best_so_far = std::min(told.best_so_far.value_or(*told.perplexity), *told.perplexity);
-      }
+      std::optional<double>& best_so_far = best[{told.stage, rung}];
+      if (told.perplexity) best_so_far = std::min(best_so_far.value_or(*told.perplexity), *told.perplexity);
+      told.best_so_far = best_so_far;
       history.push_back(std::move(told));
     }
     return history;
@@ -384,11 +381,13 @@ std::vector<LeaseSpan> StoreReader::timeline() const {
                   " CASE lease.end_reason WHEN 'scored' THEN evaluation.seconds END"
                   " FROM lease JOIN evaluation ON evaluation.id = lease.evaluation"
                   " JOIN document ON document.digest = evaluation.document"
-                  " JOIN candidate ON candidate.id = ("
-                  "  SELECT needing.id FROM candidate AS needing JOIN stage ON stage.id = needing.stage"
-                  "  WHERE needing.factors = evaluation.factors"
-                  "   AND (stage.target_length = evaluation.length OR stage.original_length = evaluation.length)"
-                  "  ORDER BY needing.id LIMIT 1)"
+                  " JOIN candidate ON candidate.id = ifnull("
+                  "  (SELECT min(candidate) FROM candidate_evaluation"
+                  "   WHERE candidate_evaluation.evaluation = evaluation.id),"
+                  "  (SELECT needing.id FROM candidate AS needing JOIN stage ON stage.id = needing.stage"
+                  "   WHERE needing.factors = evaluation.factors"
+                  "    AND (stage.target_length = evaluation.length OR stage.original_length = evaluation.length)"
+                  "   ORDER BY needing.id LIMIT 1))"
                   " JOIN stage ON stage.id = candidate.stage"
                   " ORDER BY lease.worker, lease.granted_at, lease.evaluation, lease.epoch");
     std::vector<LeaseSpan> spans;

@@ -88,13 +88,13 @@ struct HistoryRow {
   std::string attention_policy;
   double attention_value = 1.0;
   std::string factors_digest;
-  std::string kind;                       // of its evaluations; empty when quarantined
+  std::string kind;                       // "score", "gradient" or "gradient,score"; empty when quarantined
   std::optional<std::int64_t> documents;  // scored search documents
   std::optional<double> document_passes;  // their cost
   std::optional<double> nll_sum;          // nats, summed in document order
   std::optional<std::int64_t> scored_tokens;
   std::optional<double> perplexity;
-  std::optional<double> best_so_far;         // perplexity, of the stage
+  std::optional<double> best_so_far;         // perplexity, of the stage's candidates of its rung
   std::optional<double> heldout_perplexity;  // finalists
   std::string lambda;                        // JSON array, shortest round-trip decimals
 

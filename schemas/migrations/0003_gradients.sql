@@ -15,6 +15,12 @@ CREATE TABLE candidate_evaluation (
   PRIMARY KEY (candidate, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX candidate_evaluation_by_evaluation ON candidate_evaluation (evaluation);
+-- The search goes on from the results of what it asked for.
+CREATE TRIGGER candidate_evaluation_never_changes BEFORE UPDATE ON candidate_evaluation
+WHEN NEW.candidate <> OLD.candidate OR NEW.position <> OLD.position OR NEW.evaluation <> OLD.evaluation
+BEGIN
+  SELECT RAISE(ABORT, 'what a candidate asked for must not change');
+END;
 INSERT INTO candidate_evaluation (candidate, position, evaluation)
   SELECT candidate.id, stage_document.position, evaluation.id
   FROM candidate
@@ -42,10 +48,15 @@ WHEN OLD.state = 'scored' AND NEW.gradient IS NOT OLD.gradient
 BEGIN
   SELECT RAISE(ABORT, 'a scored evaluation must not change');
 END;
-CREATE TRIGGER evaluation_gradient_comes_with_its_score BEFORE UPDATE ON evaluation
-WHEN NEW.state = 'scored' AND (NEW.kind = 'gradient') <> (NEW.gradient IS NOT NULL)
+CREATE TRIGGER evaluation_has_the_gradient_of_its_kind_on_insert BEFORE INSERT ON evaluation
+WHEN (NEW.state = 'scored' AND NEW.kind = 'gradient') <> (ifnull(NEW.gradient, '[]') GLOB '[[]*[0-9]*]')
 BEGIN
-  SELECT RAISE(ABORT, 'a scored evaluation must have a gradient if it is of that kind');
+  SELECT RAISE(ABORT, 'an evaluation must have a gradient if it is of that kind and scored, and only then');
+END;
+CREATE TRIGGER evaluation_has_the_gradient_of_its_kind_on_update BEFORE UPDATE ON evaluation
+WHEN (NEW.state = 'scored' AND NEW.kind = 'gradient') <> (ifnull(NEW.gradient, '[]') GLOB '[[]*[0-9]*]')
+BEGIN
+  SELECT RAISE(ABORT, 'an evaluation must have a gradient if it is of that kind and scored, and only then');
 END;
 
 CREATE VIEW v_progress AS
@@ -99,13 +110,16 @@ SELECT stage.name AS stage, candidate.k, candidate.origin,
           WHERE candidate_parent.candidate = candidate.id ORDER BY candidate_parent.position)) AS parents,
        candidate.state, factors.n_hat, candidate.attention_policy, factors.attention_factor,
        candidate.factors,
-       CASE candidate.state WHEN 'told' THEN group_concat(DISTINCT evaluation.kind) END AS kind,
+       CASE candidate.state WHEN 'told' THEN
+         iif(min(evaluation.kind) = max(evaluation.kind), min(evaluation.kind),
+             min(evaluation.kind) || ',' || max(evaluation.kind)) END AS kind,
        CASE candidate.state WHEN 'told' THEN count(evaluation.id) END AS documents,
        CASE candidate.state WHEN 'told' THEN sum(evaluation.cost_passes) END AS document_passes,
        CASE candidate.state WHEN 'told' THEN sum(evaluation.nll_sum) END AS nll_sum,
        CASE candidate.state WHEN 'told' THEN sum(evaluation.scored_tokens) END AS scored_tokens,
        exp(candidate.search_mean_nll) AS perplexity,
-       exp(min(candidate.search_mean_nll) OVER (PARTITION BY candidate.stage, candidate.rung ORDER BY candidate.k)) AS best_so_far,
+       exp(min(candidate.search_mean_nll) OVER (
+         PARTITION BY candidate.stage, candidate.rung ORDER BY candidate.k)) AS best_so_far,
        exp(candidate.heldout_mean_nll) AS heldout_perplexity,
        factors.lambda,
        ifnull(sum(evaluation.seconds), 0.0) AS seconds,

@@ -118,4 +118,15 @@ inline EvaluationRecord scored(std::int64_t id, const std::string& factors, cons
   return record;
 }
 
+/// The same with the gradient of its NLL sum: of three pairs, then of m.
+inline EvaluationRecord differentiated(std::int64_t id, const std::string& factors, const std::string& document,
+                                       double nll_sum, std::int64_t tokens) {
+  EvaluationRecord record = scored(id, factors, document, nll_sum, tokens);
+  record.kind = EvaluationKind::kGradient;
+  record.hash += "-gradient";
+  record.cost_passes = 3.5;
+  record.result->gradient = {0.0, -0.0, nll_sum / 3.0, std::nextafter(-1.1, 0.0)};
+  return record;
+}
+
 }  // namespace longrope::sample

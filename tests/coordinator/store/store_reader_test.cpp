@@ -31,7 +31,11 @@ std::vector<Write> sample_results(bool late) {
   CandidateRecord bad = sample::candidate(3, 2, "f3");
   bad.parents = {1, 0};
   bad.state = CandidateState::kQuarantined;
-  const CandidateRecord open = sample::candidate(4, 3, "f4");
+  CandidateRecord open = sample::candidate(4, 3, "f4");
+  seed.evaluations = {1, 2};
+  child.evaluations = {3, 4};
+  bad.evaluations = {6, 8};
+  open.evaluations = {7};
   CandidateRecord baseline = sample::candidate(5, 0, "f5");
   baseline.role = CandidateRole::kBaseline;
   baseline.origin = "yarn";
@@ -41,8 +45,9 @@ std::vector<Write> sample_results(bool late) {
       sample::scored(1, "f1", "d0", 120.0, 100), sample::scored(2, "f1", "d1", 330.0, 300),
       sample::scored(3, "f2", "d0", 100.0, 100), sample::scored(4, "f2", "d1", 300.0, 300),
       sample::scored(5, "f2", "h0", 62.5, 50),   sample::evaluation(6, "f3", "d0"),
-      sample::evaluation(7, "f4", "d0")};
+      sample::evaluation(7, "f4", "d0"),         sample::evaluation(8, "f3", "d1")};
   evaluations[5].state = EvaluationState::kFailed;
+  evaluations[7].state = EvaluationState::kCancelled;
   std::vector<Write> writes = {sample::worker()};
   if (late) {
     seed.told_at = child.told_at = bad.told_at = 1'800'000'000'000;
@@ -54,7 +59,7 @@ std::vector<Write> sample_results(bool late) {
       evaluation.worker = "w" + std::to_string(evaluation.id);
     }
     // A quarantined candidate may have had luck with another document first.
-    evaluations.push_back(sample::scored(8, "f3", "d1", 299.0, 300));
+    evaluations[7] = sample::scored(8, "f3", "d1", 299.0, 300);
   }
   for (const CandidateRecord& candidate : {seed, child, bad, open, baseline}) writes.emplace_back(candidate);
   for (const EvaluationRecord& evaluation : evaluations) writes.emplace_back(evaluation);
@@ -70,6 +75,32 @@ StageRecord finished_stage(std::int64_t winner) {
   stage.winner = winner;
   stage.active_milliseconds = 2500;
   return stage;
+}
+
+/// Candidates that asked for one document, or a gradient, or both, on two rungs by turns; "f1" is asked for twice.
+std::vector<Write> rung_results() {
+  std::vector<Write> writes = {sample::worker()};
+  const auto told = [&](const std::string& factors, std::int64_t rung, double mean_nll,
+                        std::vector<std::int64_t> evaluations) {
+    const auto k = static_cast<std::int64_t>(writes.size()) - 1;
+    CandidateRecord candidate = sample::candidate(k + 1, k, factors);
+    if (factors == "f1") candidate.factors = sample::candidate(1, 0, "f1").factors;
+    candidate.state = CandidateState::kTold;
+    candidate.rung = rung;
+    candidate.search_mean_nll = mean_nll;
+    candidate.evaluations = std::move(evaluations);
+    writes.emplace_back(candidate);
+  };
+  told("f1", 0, 1.2, {1});
+  told("f2", 1, 1.5, {3});
+  told("f3", 0, 1.0, {4});
+  told("f1", 1, 450.0 / 400.0, {1, 2});
+  told("f4", 1, 1.4, {6, 5});
+  writes.insert(writes.end(),
+                {sample::scored(1, "f1", "d0", 120.0, 100), sample::scored(2, "f1", "d1", 330.0, 300),
+                 sample::differentiated(3, "f2", "d1", 450.0, 300), sample::scored(4, "f3", "d0", 100.0, 100),
+                 sample::scored(5, "f4", "d0", 140.0, 100), sample::differentiated(6, "f4", "d1", 420.0, 300)});
+  return writes;
 }
 
 class StoreReaderTest : public testing::Test {
@@ -182,6 +213,71 @@ TEST_F(StoreReaderTest, HistoryHasTokenWeightedPerplexityInOrderOfK) {
   EXPECT_FALSE(history[2].perplexity);
   EXPECT_FALSE(history[2].nll_sum);
   EXPECT_EQ(history[2].best_so_far, history[1].best_so_far);
+}
+
+TEST_F(StoreReaderTest, HistoryOfACandidateIsOfTheDocumentsThatItAskedFor) {
+  Store store(file_, sample::run());
+  store.apply(rung_results());
+  const std::vector<HistoryRow> history = StoreReader(file_).history();
+  ASSERT_EQ(history.size(), 5U);
+  EXPECT_EQ(history[0].documents, 1) << "of both on which its factors were scored";
+  EXPECT_EQ(history[0].nll_sum, 120.0);
+  EXPECT_EQ(history[0].scored_tokens, 100);
+  EXPECT_DOUBLE_EQ(history[0].perplexity.value(), std::exp(1.2));
+  EXPECT_EQ(history[0].document_passes, 1.0);
+  EXPECT_EQ(history[1].kind, "gradient");
+  EXPECT_EQ(history[1].nll_sum, 450.0);
+  EXPECT_EQ(history[1].document_passes, 3.5);
+  EXPECT_EQ(history[3].documents, 2);
+  EXPECT_EQ(history[3].nll_sum, 450.0);
+  EXPECT_EQ(history[3].kind, "score");
+  EXPECT_EQ(history[4].kind, "gradient,score");
+  EXPECT_EQ(history[4].document_passes, 4.5);
+  EXPECT_EQ(history[4].scored_tokens, 400);
+  std::vector<std::string> documents;
+  for (const DocumentResult& result : StoreReader(file_).document_results("128k")) {
+    documents.push_back(std::to_string(result.index) + result.document);
+  }
+  EXPECT_THAT(documents, ElementsAre("0a", "1b", "2a", "3a", "3b", "4b", "4a"));
+}
+
+TEST_F(StoreReaderTest, BestSoFarIsThatOfTheRung) {
+  Store store(file_, sample::run());
+  store.apply(rung_results());
+  std::vector<double> best;
+  for (const HistoryRow& row : StoreReader(file_).history()) best.push_back(std::log(row.best_so_far.value()));
+  EXPECT_THAT(best, testing::Pointwise(testing::DoubleNear(1e-15), {1.2, 1.5, 1.0, 1.125, 1.125}));
+}
+
+TEST_F(StoreReaderTest, BestCandidateIsOfTheHighestRung) {
+  Store store(file_, sample::run());
+  store.apply(rung_results());
+  EXPECT_EQ(StoreReader(file_).best().value().index, 3) << "candidate 2 has a lower NLL on another document";
+  const StageProgress progress = StoreReader(file_).progress().at(0);
+  EXPECT_EQ(progress.best_index, 3);
+  EXPECT_DOUBLE_EQ(progress.best_search_perplexity.value(), std::exp(1.125));
+  EXPECT_EQ(progress.evaluations_scored, 6);
+  EXPECT_EQ(progress.document_passes, 4.0 + 2 * 3.5);
+  EXPECT_EQ(progress.judging_scored, 0);
+}
+
+TEST_F(StoreReaderTest, CostsOfGradientsAreCountedApart) {
+  Store store(file_, sample::run());
+  std::vector<Write> writes = rung_results();
+  EvaluationRecord pending = sample::evaluation(7, "f3", "d1");
+  pending.kind = EvaluationKind::kGradient;
+  pending.cost_passes = 3.5;
+  writes.emplace_back(pending);
+  store.apply(writes);
+  const std::vector<KindCost> costs = StoreReader(file_).costs();
+  ASSERT_EQ(costs.size(), 2U);
+  EXPECT_EQ(costs[0].kind, "gradient");
+  EXPECT_EQ(costs[0].evaluations, 3);
+  EXPECT_EQ(costs[0].scored, 2);
+  EXPECT_EQ(costs[0].document_passes, 7.0) << "the pending one has cost nothing yet";
+  EXPECT_EQ(costs[1].kind, "score");
+  EXPECT_EQ(costs[1].evaluations, 4);
+  EXPECT_EQ(costs[1].document_passes, 4.0);
 }
 
 TEST_F(StoreReaderTest, HistoryDoesNotDependOnWorkersOrTime) {
@@ -393,12 +489,25 @@ TEST_F(StoreReaderTest, TimelineHasEveryLeaseWithWhatItWasFor) {
   EXPECT_EQ(spans[2].ended_at, 0);
 }
 
-TEST_F(StoreReaderTest, ViewsAgreeWithTheReader) {
+TEST_F(StoreReaderTest, LeaseOfFactorsThatWereAskedForTwiceIsOfTheCandidateThatAsked) {
   Store store(file_, sample::run());
-  store.apply(sample_results(false));
-  SQLite::Database database(file_.string(), SQLite::OPEN_READONLY);
-  const std::vector<HistoryRow> history = StoreReader(file_).history();
-  SQLite::Statement row(database, "SELECT k, perplexity, best_so_far, parents, nll_sum FROM v_history");
+  std::vector<Write> writes = rung_results();
+  for (const std::int64_t evaluation : {1, 2, 6}) writes.emplace_back(sample::lease(evaluation, 1));
+  store.apply(writes);
+  std::vector<std::string> leased;
+  for (const LeaseSpan& span : StoreReader(file_).timeline()) {
+    leased.push_back(std::to_string(span.index) + span.document);
+  }
+  EXPECT_THAT(leased, ElementsAre("0a", "3b", "4b"));
+}
+
+/// Compares the rows of v_history with those of the reader.
+void expect_view_agrees(const std::filesystem::path& file) {
+  const SQLite::Database database(file.string(), SQLite::OPEN_READONLY);
+  const std::vector<HistoryRow> history = StoreReader(file).history();
+  SQLite::Statement row(database,
+                        "SELECT k, perplexity, best_so_far, parents, nll_sum, kind, documents, document_passes,"
+                        " scored_tokens, seconds, workers FROM v_history");
   for (const HistoryRow& expected : history) {
     ASSERT_TRUE(row.executeStep());
     EXPECT_EQ(row.getColumn(0).getInt64(), expected.index);
@@ -406,8 +515,30 @@ TEST_F(StoreReaderTest, ViewsAgreeWithTheReader) {
       EXPECT_DOUBLE_EQ(row.getColumn(1).getDouble(), *expected.perplexity);
     }
     EXPECT_DOUBLE_EQ(row.getColumn(2).getDouble(), expected.best_so_far.value());
-    EXPECT_EQ(row.getColumn(4).isNull(), !expected.nll_sum.has_value());
+    ASSERT_EQ(row.getColumn(4).isNull(), !expected.nll_sum.has_value());
+    EXPECT_NEAR(row.getColumn(9).getDouble(), expected.seconds, 1e-12);
+    EXPECT_EQ(row.getColumn(10).getInt64(), expected.workers);
+    if (!expected.nll_sum) continue;
+    EXPECT_EQ(row.getColumn(4).getDouble(), *expected.nll_sum);
+    EXPECT_EQ(row.getColumn(5).getString(), expected.kind);
+    EXPECT_EQ(row.getColumn(6).getInt64(), expected.documents.value());
+    EXPECT_EQ(row.getColumn(7).getDouble(), expected.document_passes.value());
+    EXPECT_EQ(row.getColumn(8).getInt64(), expected.scored_tokens.value());
   }
+  EXPECT_FALSE(row.executeStep());
+}
+
+TEST_F(StoreReaderTest, HistoryViewAgreesWithTheReaderOnEveryRung) {
+  Store store(file_, sample::run());
+  store.apply(rung_results());
+  expect_view_agrees(file_);
+}
+
+TEST_F(StoreReaderTest, ViewsAgreeWithTheReader) {
+  Store store(file_, sample::run());
+  store.apply(sample_results(false));
+  expect_view_agrees(file_);
+  SQLite::Database database(file_.string(), SQLite::OPEN_READONLY);
   EXPECT_EQ(database.execAndGet("SELECT parents FROM v_history WHERE k = 2").getString(), "[1,0]");
   // Candidate 2 descends from 1, which descends from the seed: the longer of its two lines counts.
   EXPECT_EQ(database.execAndGet("SELECT group_concat(parent_k || ':' || depth) FROM v_lineage WHERE k = 2").getString(),

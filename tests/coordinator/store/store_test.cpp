@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bit>
 #include <csignal>
+#include <cstdint>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -23,6 +25,7 @@ namespace longrope {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::string_literals;
 using testing::AnyOf;
 using testing::HasSubstr;
 
@@ -117,6 +120,8 @@ TEST_F(StoreTest, SnapshotReturnsEveryFieldBitExactly) {
                    .n_hat = 0,
                    .attention = {AttentionPolicy::kValue, 0.1 + 0.2}};
   child.parents = {0, 0};
+  child.evaluations = {2, 1};
+  child.rung = 7;
   child.state = CandidateState::kTold;
   child.search_mean_nll = 1.0 / 3.0;
   child.heldout_mean_nll = std::numeric_limits<double>::denorm_min();
@@ -164,10 +169,13 @@ TEST_F(StoreTest, SnapshotReturnsEveryFieldBitExactly) {
   ASSERT_EQ(snapshot.candidates.size(), 2U);
   EXPECT_EQ(snapshot.candidates[0].factors, parent.factors);
   EXPECT_EQ(snapshot.candidates[0].search_mean_nll, std::nullopt);
+  EXPECT_TRUE(snapshot.candidates[0].evaluations.empty());
   const CandidateRecord& read_child = snapshot.candidates[1];
   EXPECT_EQ(read_child.factors, child.factors);
   EXPECT_EQ(read_child.factors_digest, "f2");
   EXPECT_EQ(read_child.parents, child.parents);
+  EXPECT_EQ(read_child.evaluations, child.evaluations);
+  EXPECT_EQ(read_child.rung, 7);
   EXPECT_EQ(read_child.origin, "mutation");
   EXPECT_EQ(read_child.role, CandidateRole::kSearch);
   EXPECT_EQ(read_child.index, 1);
@@ -205,6 +213,58 @@ TEST_F(StoreTest, SnapshotReturnsEveryFieldBitExactly) {
   EXPECT_EQ(snapshot.workers[0].state, WorkerState::kLost);
   EXPECT_EQ(snapshot.workers[0].detail, "silent");
   EXPECT_EQ(count("late_result WHERE same_as_stored = 1"), 1);
+}
+
+TEST_F(StoreTest, GradientIsReadBackBitForBit) {
+  EvaluationRecord gradient = sample::differentiated(1, "f1", "d0", 1.0 / 7.0, 100);
+  gradient.result->gradient = {1.0 / 3.0, -0.0, 0.1 + 0.2, -std::numeric_limits<double>::denorm_min(), 9.9e14, -1.0};
+  LateResultRecord late{.evaluation = 1, .epoch = 1, .worker = "w2", .result = *gradient.result};
+  {
+    Store store(file_, sample::run());
+    store.apply(std::vector<Write>{sample::candidate(1, 0, "f1"), gradient, late});
+    store.apply(std::vector<Write>{gradient});  // the same row again changes nothing
+  }
+  const Snapshot snapshot = Store(file_, sample::run()).load();
+  ASSERT_EQ(snapshot.evaluations.size(), 1U);
+  EXPECT_EQ(snapshot.evaluations[0].kind, EvaluationKind::kGradient);
+  EXPECT_EQ(snapshot.evaluations[0].cost_passes, 3.5);
+  const std::vector<double>& read = snapshot.evaluations[0].result->gradient;
+  ASSERT_EQ(read.size(), gradient.result->gradient.size());
+  for (std::size_t i = 0; i < read.size(); ++i) {
+    EXPECT_EQ(std::bit_cast<std::uint64_t>(read[i]), std::bit_cast<std::uint64_t>(gradient.result->gradient[i])) << i;
+  }
+  EXPECT_EQ(count("late_result JOIN evaluation ON late_result.gradient = evaluation.gradient"), 1);
+}
+
+TEST_F(StoreTest, EvaluationHasAGradientIfItIsOfThatKindAndScored) {
+  Store store(file_, sample::run());
+  store.apply(std::vector<Write>{sample::candidate(1, 0, "f1")});
+  EvaluationRecord pending = sample::evaluation(1, "f1", "d0");
+  pending.kind = EvaluationKind::kGradient;
+  EvaluationRecord without = sample::differentiated(1, "f1", "d0", 10.0, 100);
+  without.hash = pending.hash;
+  without.result->gradient.clear();
+  EvaluationRecord score_with = sample::scored(1, "f1", "d0", 10.0, 100);
+  score_with.result->gradient = {1.0};
+  for (const bool is_known : {false, true}) {
+    for (const EvaluationRecord& wrong : {without, score_with}) {
+      EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{wrong}); }), HasSubstr("must have a gradient if"))
+          << is_known;
+    }
+    store.apply(std::vector<Write>{pending});
+  }
+}
+
+TEST_F(StoreTest, CandidateThatAsksForAnotherEvaluationIsRefused) {
+  Store store(file_, sample::run());
+  CandidateRecord candidate = sample::candidate(1, 0, "f1");
+  candidate.evaluations = {1};
+  const std::vector<Write> writes = {candidate, sample::evaluation(1, "f1", "d0"), sample::evaluation(2, "f1", "d1")};
+  store.apply(writes);
+  store.apply(writes);
+  candidate.evaluations = {2};
+  EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{candidate}); }), HasSubstr("asked for must not change"));
+  EXPECT_EQ(store.load().candidates[0].evaluations, std::vector<std::int64_t>{1});
 }
 
 // Equal numbers reached on and off a grid share a digest, but a search goes on from the grid steps.
@@ -265,14 +325,59 @@ TEST_F(StoreTest, NonFiniteNumbersAreRefusedForGoodBeforeTheyBecomeNull) {
     score.result->blocks[1].nll_sum = bad;
     EXPECT_THAT(mistake_of([&] { store.apply(std::vector<Write>{sample::candidate(1, 0, "f1"), score}); }),
                 HasSubstr("takes finite numbers only"));
+    EvaluationRecord gradient = sample::differentiated(1, "f1", "d0", 1.0, 100);
+    const LateResultRecord late{.evaluation = 1, .epoch = 1, .worker = "w1", .result = *gradient.result};
+    for (const std::size_t number : {0U, 3U}) {
+      EvaluationRecord wrong = gradient;
+      wrong.result->gradient[number] = bad;
+      LateResultRecord wrong_late = late;
+      wrong_late.result.gradient[number] = bad;
+      for (const std::vector<Write>& writes :
+           {std::vector<Write>{sample::candidate(1, 0, "f1"), wrong},
+            std::vector<Write>{sample::candidate(1, 0, "f1"), gradient, wrong_late}}) {
+        EXPECT_THAT(mistake_of([&] { store.apply(writes); }), HasSubstr("takes finite numbers only"));
+      }
+    }
   }
   EXPECT_EQ(count("candidate"), 0);
 }
 
 TEST_F(StoreTest, DatabaseItselfRefusesWhatNoSearchWrites) {
   Store store(file_, sample::run());
-  store.apply(std::vector<Write>{sample::candidate(1, 0, "f1"), sample::scored(1, "f1", "d0", 10.0, 100),
-                                 sample::evaluation(2, "f1", "d1")});
+  CandidateRecord candidate = sample::candidate(1, 0, "f1");
+  candidate.evaluations = {1, 2};
+  EvaluationRecord pending_gradient = sample::evaluation(4, "f1", "d1");
+  pending_gradient.kind = EvaluationKind::kGradient;
+  pending_gradient.hash += "-gradient";
+  store.apply(std::vector<Write>{candidate, sample::scored(1, "f1", "d0", 10.0, 100), sample::evaluation(2, "f1", "d1"),
+                                 sample::differentiated(3, "f1", "d0", 10.0, 100), pending_gradient});
+  const std::string scored =
+      "UPDATE evaluation SET state = 'scored', nll_sum = 1.0, scored_tokens = 1, blocks = '[]',"
+      " seconds = 0.0, peak_memory_bytes = 0";
+  for (const std::string& sql : {
+           "UPDATE evaluation SET gradient = '[1.0,2.0]' WHERE id = 3"s,
+           "UPDATE evaluation SET gradient = NULL WHERE id = 3"s,
+           "UPDATE evaluation SET gradient = '[1.0]' WHERE id = 1"s,
+           "UPDATE evaluation SET gradient = '[1.0]' WHERE id = 4"s,
+           scored + " WHERE id = 4",
+           scored + ", gradient = '[]' WHERE id = 4",
+           scored + ", gradient = '1.0' WHERE id = 4",
+           scored + ", gradient = '[1.0,null]' WHERE id = 4",
+           scored + ", gradient = '[1.0,9e999]' WHERE id = 4",
+           scored + ", gradient = '[1.0,-9e999]' WHERE id = 4",
+           scored + ", gradient = '[1.0,\"2\"]' WHERE id = 4",
+           scored + ", gradient = '[1.0,[2.0]]' WHERE id = 4",
+           scored + ", gradient = '[1.0]' WHERE id = 2",
+           "UPDATE candidate SET rung = -1"s,
+           "UPDATE candidate_evaluation SET evaluation = 3"s,
+           "INSERT INTO candidate_evaluation VALUES (1, -1, 3)"s,
+           "INSERT INTO candidate_evaluation VALUES (1, 2, NULL)"s,
+       }) {
+    EXPECT_THAT(raw(sql), AnyOf(HasSubstr("CHECK constraint failed"), HasSubstr("NOT NULL constraint failed"),
+                                HasSubstr("malformed JSON"), HasSubstr("must")))
+        << sql;
+  }
+  EXPECT_EQ(raw(scored + ", gradient = '[1.0,-2.5e-300]' WHERE id = 4"), "accepted");
   for (const char* const sql : {
            "INSERT INTO factors VALUES ('x', '[1.0,null]', 0, 1.0)",
            "INSERT INTO factors VALUES ('x', '[1.0,NaN]', 0, 1.0)",
