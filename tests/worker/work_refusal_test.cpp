@@ -69,8 +69,19 @@ TEST_F(WorkRefusalTest, FactorsThatDoNotFitTheModelAreBadFactors) {
 }
 
 TEST_F(WorkRefusalTest, UnknownKindIsReportedAsBadFactors) {
+  work_.kind = 2;
+  expect_refused(EvaluationError::kBadFactors, "evaluation kind must be 0 (score) or 1 (gradient): 2 (work message)");
+}
+
+TEST_F(WorkRefusalTest, GradientIsRefusedForWhatAScoreIsRefusedFor) {
   work_.kind = 1;
-  expect_refused(EvaluationError::kBadFactors, "evaluation kind must be 0 (score): 1 (work message)");
+  EXPECT_TRUE(is_gradient(work_));
+  EXPECT_FALSE(why_refused(work_, document_, model_));
+  work_.lambda = {1.0};
+  expect_refused(EvaluationError::kBadFactors, "lambda must number 2: 1 (work message)");
+  work_.lambda = {1.0, 2.0};
+  work_.length = 5;
+  expect_refused(EvaluationError::kBadDocument, "a document must hold at least 5 tokens: 4");
 }
 
 }  // namespace

@@ -32,6 +32,12 @@ Work work(std::int64_t evaluation, const Document& document, std::int64_t epoch 
   return {{evaluation, epoch}, 0, {1.0, 2.0}, 0, 1.0, digest(document), 4};
 }
 
+Work gradient_work(std::int64_t evaluation, const Document& document) {
+  Work gradient = work(evaluation, document);
+  gradient.kind = static_cast<std::int64_t>(EvaluationKind::kGradient);
+  return gradient;
+}
+
 ScoreResult some_result() { return {.nll_sum = 6.0, .scored_tokens = 3, .blocks = {{6.0, 3}}, .seconds = 0.1}; }
 
 template <class M>
@@ -288,6 +294,44 @@ TEST_F(WorkerProtocolTest, NonFiniteResultIsReportedAsTheErrorItIs) {
     EXPECT_TRUE(sent<Result>(actions).empty());
     EXPECT_EQ(sent<Failure>(actions).at(0).error, static_cast<std::int64_t>(EvaluationError::kNonFinite));
     (void)protocol_.receive(Acknowledge{{1, 1}, "stored", ""}, at(10));
+  }
+}
+
+TEST_F(WorkerProtocolTest, GradientTravelsWithItsScoreAndIsSentAgainUntilAcknowledged) {
+  make_ready();
+  (void)protocol_.receive(delivery(document_), at(0));
+  const WorkerActions started = protocol_.receive(gradient_work(1, document_), at(0));
+  ASSERT_TRUE(started.score);
+  EXPECT_EQ(started.score->work.kind, 1);
+  ScoreResult result = some_result();
+  result.gradient = {1.0 / 3.0, -2.0e-300, 0.0};  // of two pairs and m
+  for (const WorkerActions& actions : {protocol_.scored(result), protocol_.tick(0, at(5000))}) {
+    ASSERT_EQ(sent<Result>(actions).size(), 1U);
+    const WorkerMessage received = decode_worker_message(encode(WorkerMessage(sent<Result>(actions).at(0))));
+    EXPECT_EQ(std::get<Result>(received).score.gradient, result.gradient);
+    EXPECT_EQ(std::get<Result>(received).score.nll_sum, 6.0);
+  }
+  (void)protocol_.receive(Acknowledge{{1, 1}, "stored", ""}, at(6000));
+  EXPECT_TRUE(sent<Result>(protocol_.tick(0, at(20000))).empty());
+}
+
+TEST_F(WorkerProtocolTest, NonFiniteGradientIsReportedAsNonFinite) {
+  make_ready();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity}) {
+    for (const std::size_t position : {0U, 2U}) {
+      (void)protocol_.receive(delivery(document_), at(0));
+      ASSERT_TRUE(protocol_.receive(gradient_work(1, document_), at(0)).score);
+      ScoreResult result = some_result();  // its NLL is finite
+      result.gradient = {0.5, 0.25, 0.0};
+      result.gradient[position] = bad;
+      const WorkerActions actions = protocol_.scored(result);
+      EXPECT_TRUE(sent<Result>(actions).empty());
+      ASSERT_EQ(sent<Failure>(actions).size(), 1U);
+      EXPECT_EQ(sent<Failure>(actions).at(0).error, static_cast<std::int64_t>(EvaluationError::kNonFinite));
+      EXPECT_EQ(sent<Failure>(actions).at(0).detail, "the gradient is not finite");
+      (void)protocol_.receive(Acknowledge{{1, 1}, "stored", ""}, at(10));
+    }
   }
 }
 
