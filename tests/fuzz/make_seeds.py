@@ -138,6 +138,8 @@ def configurations():
         'steps_per_unit = 50\nupper_bound = 40.0\nseeds = []\nseed_files = ["a.csv"]\n'
         'attention_policies = ["value"]\nattention_value = 1.2\nn_hat = [0, 4]\n'
         '[stage.stop]\nmax_candidates = 5\ntime_limit_minutes = 1.5\n'))
+    seed("config", "gradient-search", minimal + (
+        '[stage.search]\nmethod = "gradient"\nbatch = 4\nstep_size = 0.05\n[stage.stop]\nmax_passes = 60\n'))
     seed("config", "unknown-key", minimal + "[stage.search]\npopulation = 1\n")
     seed("config", "duplicate-key", minimal + "target_length = 8192\n")
     seed("config", "duplicate-table", minimal + "[run]\n")
