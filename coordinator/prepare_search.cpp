@@ -93,6 +93,16 @@ double search_passes(const SearchStage& stage, std::size_t heldout_documents) {
          static_cast<double>(stage.finalists) * static_cast<double>(heldout_documents);
 }
 
+/// Candidates of a stage whose documents are known. Throws InputError where its passes do not suffice for any.
+std::size_t stage_budget(const PlannedStage& stage, const std::string& place) {
+  if (stage.config.stop.max_candidates) return static_cast<std::size_t>(*stage.config.stop.max_candidates);
+  try {
+    return planned_candidates(stage.config.search, stage.space, resources_of(stage));
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{} ({})", error.what(), place));
+  }
+}
+
 void require_apart(const PlannedStage& stage) {
   const auto refuse_shared = [&](const std::vector<PlannedDocument>& documents,
                                  const std::vector<PlannedDocument>& others, const std::string& rule) {
@@ -112,11 +122,13 @@ void require_apart(const PlannedStage& stage) {
 PreparedSearch prepare_search(const Config& config, const IdentifiedModel& identified) {
   PreparedSearch prepared;
   const ModelDescription& model = identified.description;
+  const auto place_of = [&config](const PipelineStage& stage) {
+    return "stage " + stage.name + ", " + config.file.string();
+  };
   // First what takes no time: weights are hashed and documents read only for a search that can begin.
   std::vector<SearchSpace> spaces;
   for (const PipelineStage& stage : config.stages) {
-    spaces.push_back(
-        search_space(std::get<SearchStage>(stage.work), model, "stage " + stage.name + ", " + config.file.string()));
+    spaces.push_back(search_space(std::get<SearchStage>(stage.work), model, place_of(stage)));
   }
   require_usable_weights(model);
   SearchPlan& plan = prepared.plan;
@@ -158,8 +170,7 @@ PreparedSearch prepare_search(const Config& config, const IdentifiedModel& ident
     planned.final_documents = add(DocumentPurpose::kFinal, stage.final_documents, stage.final_count);
     require_apart(planned);
     planned.passes = search_passes(stage, planned.heldout.size());
-    planned.budget = stage.stop.max_candidates ? static_cast<std::size_t>(*stage.stop.max_candidates)
-                                               : planned_candidates(stage.search, planned.space, resources_of(planned));
+    planned.budget = stage_budget(planned, place_of(configured));
 
     StageRecord record;
     record.id = id;

@@ -12,13 +12,16 @@
 namespace longrope {
 namespace {
 
-Trajectory make_trajectory(const SearchPlan& plan, const PlannedStage& stage) {
+std::unique_ptr<SearchAlgorithm> configured_algorithm(const SearchPlan& plan, const PlannedStage& stage) {
+  return make_search_algorithm(stage.config.search, stage.space, resources_of(stage), plan.seed, stage.config.name);
+}
+
+Trajectory make_trajectory(const PlannedStage& stage, std::unique_ptr<SearchAlgorithm> algorithm) {
   const SearchConfig& search = stage.config.search;
   // As many open candidates as one generation or the lag can use; more would only be thrown away at the end.
   const std::int64_t max_open = std::max({search.population_size, search.num_mutations + search.num_crossovers,
                                           search.generational ? std::int64_t{1} : search.lag});
-  return Trajectory(make_search_algorithm(search, stage.space, resources_of(stage), plan.seed, stage.config.name),
-                    stage.config.stop, stage.budget,
+  return Trajectory(std::move(algorithm), stage.config.stop, stage.budget,
                     search.method == SearchMethod::kGradient ? stage.budget : static_cast<std::size_t>(max_open));
 }
 
@@ -26,11 +29,16 @@ Trajectory make_trajectory(const SearchPlan& plan, const PlannedStage& stage) {
 
 StageRun::StageRun(const SearchPlan& plan, std::size_t stage_index, EvaluationTable& evaluations,
                    std::int64_t& next_candidate_id)
+    : StageRun(plan, stage_index, evaluations, next_candidate_id,
+               configured_algorithm(plan, plan.stages[stage_index])) {}
+
+StageRun::StageRun(const SearchPlan& plan, std::size_t stage_index, EvaluationTable& evaluations,
+                   std::int64_t& next_candidate_id, std::unique_ptr<SearchAlgorithm> algorithm)
     : plan_(plan),
       stage_index_(stage_index),
       evaluations_(evaluations),
       next_candidate_id_(next_candidate_id),
-      trajectory_(make_trajectory(plan, plan.stages[stage_index])) {
+      trajectory_(make_trajectory(plan.stages[stage_index], std::move(algorithm))) {
   record_.id = static_cast<std::int64_t>(stage_index) + 1;
   record_.name = planned().config.name;
   record_.target_length = planned().config.target_length;
@@ -157,8 +165,14 @@ bool StageRun::ask_candidates(Effects& effects) {
       candidate.factors = std::move(proposal->factors);
       candidate.factors_digest = std::move(factors_digest);
     }
+    const std::vector<std::int64_t> stored_evaluations = search_[index].evaluations;
     request_search(index, proposal->requests, effects);
-    if (!is_stored) effects.writes.emplace_back(search_[index]);
+    if (!is_stored) {
+      effects.writes.emplace_back(search_[index]);
+    } else if (search_[index].evaluations != stored_evaluations || search_[index].rung != proposal->rung) {
+      throw Error("the search does not ask for the stored evaluations again: candidate " + std::to_string(index) +
+                  " of stage " + record_.name);
+    }
   }
   return asked;
 }
@@ -225,18 +239,23 @@ void StageRun::request_search(std::size_t index, const std::vector<DocumentReque
 }
 
 void StageRun::settle_all(const Now& now, Effects& effects) {
-  std::erase_if(open_scorings_, [&](const Scoring& scoring) { return settle(scoring, now, effects); });
+  std::set<std::int64_t> unwanted;
+  std::erase_if(open_scorings_, [&](const Scoring& scoring) { return settle(scoring, unwanted, now, effects); });
+  if (unwanted.empty()) return;
+  // Another candidate that waits may have asked for the same.
+  for (const Scoring& scoring : open_scorings_) {
+    for (const std::int64_t id : scoring.evaluations) unwanted.erase(id);
+  }
+  cancel(unwanted, now, effects);
 }
 
-bool StageRun::settle(const Scoring& scoring, const Now& now, Effects& effects) {
+bool StageRun::settle(const Scoring& scoring, std::set<std::int64_t>& unwanted, const Now& now, Effects& effects) {
   const auto in_state = [&](EvaluationState state) {
     return [this, state](std::int64_t id) { return evaluations_.at(id).state == state; };
   };
   CandidateResult result{.mean_nll = std::numeric_limits<double>::infinity()};
   if (std::ranges::any_of(scoring.evaluations, in_state(EvaluationState::kFailed))) {
-    for (const std::int64_t id : scoring.evaluations) {
-      if (auto lease = evaluations_.cancel(id, now, effects)) effects.revoked.push_back(*lease);
-    }
+    unwanted.insert(scoring.evaluations.begin(), scoring.evaluations.end());
   } else if (std::ranges::all_of(scoring.evaluations, in_state(EvaluationState::kScored))) {
     result = result_of(scoring);
   } else {
@@ -244,6 +263,12 @@ bool StageRun::settle(const Scoring& scoring, const Now& now, Effects& effects) 
   }
   record_result(scoring, std::move(result), now, effects);
   return true;
+}
+
+void StageRun::cancel(const std::set<std::int64_t>& evaluations, const Now& now, Effects& effects) {
+  for (const std::int64_t id : evaluations) {
+    if (auto lease = evaluations_.cancel(id, now, effects)) effects.revoked.push_back(*lease);
+  }
 }
 
 CandidateResult StageRun::result_of(const Scoring& scoring) const {
@@ -305,11 +330,11 @@ void StageRun::end_search(const Now& now, Effects& effects) {
     search_[index].state = CandidateState::kCancelled;
     effects.writes.emplace_back(search_[index]);
   }
+  std::set<std::int64_t> unwanted;
   for (const Scoring& scoring : open_scorings_) {
-    for (const std::int64_t id : scoring.evaluations) {
-      if (auto lease = evaluations_.cancel(id, now, effects)) effects.revoked.push_back(*lease);
-    }
+    unwanted.insert(scoring.evaluations.begin(), scoring.evaluations.end());
   }
+  cancel(unwanted, now, effects);
   open_scorings_.clear();
   record_.state = StageState::kChoosing;
   add_baselines(effects);

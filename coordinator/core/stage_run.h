@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -26,9 +27,12 @@ class StageRun {
   /// Candidate ids are drawn from `next_candidate_id`, which all stages share.
   StageRun(const SearchPlan& plan, std::size_t stage_index, EvaluationTable& evaluations,
            std::int64_t& next_candidate_id);
+  /// The same with `algorithm` in place of the one that the stage's configuration names.
+  StageRun(const SearchPlan& plan, std::size_t stage_index, EvaluationTable& evaluations,
+           std::int64_t& next_candidate_id, std::unique_ptr<SearchAlgorithm> algorithm);
 
-  /// Rows of an earlier process. Replays the trajectory from them: throws Error if the algorithm does not propose the
-  /// stored candidates again.
+  /// Rows of an earlier process. advance() replays the trajectory from them: it throws Error if the algorithm does not
+  /// propose the stored candidates again, or asks for other evaluations of them.
   void restore(const StageRecord& stage, std::vector<CandidateRecord> candidates);
 
   /// Does all that can be done now: tells results, asks candidates, ends the search (also when its time limit is
@@ -77,8 +81,10 @@ class StageRun {
   [[nodiscard]] const std::vector<PlannedDocument>& documents_for(Purpose purpose) const;
   void request(Purpose purpose, CandidateRole role, std::size_t index, Effects& effects);
   void record_result(const Scoring& scoring, CandidateResult result, const Now& now, Effects& effects);
-  [[nodiscard]] bool settle(const Scoring& scoring, const Now& now, Effects& effects);
+  /// Adds to `unwanted` the evaluations of a candidate that cannot be scored.
+  [[nodiscard]] bool settle(const Scoring& scoring, std::set<std::int64_t>& unwanted, const Now& now, Effects& effects);
   void settle_all(const Now& now, Effects& effects);
+  void cancel(const std::set<std::int64_t>& evaluations, const Now& now, Effects& effects);
   void mark_told(const Now& now, Effects& effects);
   void end_search(const Now& now, Effects& effects);
   [[nodiscard]] std::vector<std::size_t> finalists() const;

@@ -284,6 +284,10 @@ TEST_F(ConfigTest, ValueOutOfRangeIsRefused) {
                           "num_iterations = -1",
                           "max_crossover_tries = 0",
                           "lag = 0",
+                          "batch = 0",
+                          "step_size = 0",
+                          "step_size = nan",
+                          "step_size = 11",
                           "steps_per_unit = 0",
                           "steps_per_unit = 10001",
                           "upper_bound = 1",
@@ -308,7 +312,7 @@ TEST_F(ConfigTest, ValueOutOfRangeIsRefused) {
     EXPECT_THAT(refusal(replaced(kMinimal, "4096", length)), AllOf(StartsWith("target_length"), EndsWith(at(8))));
   }
   for (const char* table :
-       {"[stage.stop]\npatience = 0", "[stage.stop]\nmax_candidates = 0",
+       {"[stage.stop]\npatience = 0", "[stage.stop]\nmax_candidates = 0", "[stage.stop]\nmax_passes = 0",
         "[stage.stop]\nmin_relative_improvement = -0.1", "[stage.stop]\ntime_limit_minutes = 0",
         "[worker]\nthreads = 0", "[scheduling]\ncredit = 0", "[scheduling]\nmax_failures = 0",
         "[scheduling]\nheartbeat_interval_seconds = 0", "[scheduling]\nlease_timeout_seconds = inf"}) {
@@ -332,6 +336,27 @@ TEST_F(ConfigTest, KeysThatContradictEachOtherAreRefused) {
     EXPECT_THAT(refusal(kMinimal + std::string("[scheduling]\n") + key + " = 1\n"),
                 AllOf(StartsWith(std::string(key) + " must exceed heartbeat_interval_seconds"), EndsWith(at(11))));
   }
+}
+
+TEST_F(ConfigTest, StopRulesAreThoseOfTheMethod) {
+  const auto with = [](const std::string& method, const std::string& stop) {
+    return std::string(kMinimal) + "[stage.search]\nmethod = \"" + method + "\"\n[stage.stop]\n" + stop + "\n";
+  };
+  for (const std::string method : {"longrope", "authors", "random"}) {
+    EXPECT_EQ(refusal(with(method, "max_passes = 60")),
+              "stage 4k: max_passes must come with method \"gradient\": 60 " + at(6));
+    EXPECT_NO_THROW((void)load(with(method, "max_candidates = 60\npatience = 3"))) << method;
+  }
+  EXPECT_EQ(refusal(with("gradient", "max_candidates = 60")),
+            "stage 4k: max_candidates must be max_passes with method \"gradient\": 60 " + at(6));
+  EXPECT_THAT(
+      refusal(with("gradient", "patience = 3")),
+      AllOf(StartsWith("stage 4k: patience must not be given with method \"gradient\""), EndsWith(": 3 " + at(6))));
+  const Config config = load(with("gradient", "max_passes = 60\ntime_limit_minutes = 5"));
+  const SearchStage& stage = std::get<SearchStage>(config.stages.front().work);
+  EXPECT_EQ(stage.search.method, SearchMethod::kGradient);
+  EXPECT_EQ(stage.stop.max_passes, 60);
+  EXPECT_EQ(std::get<SearchStage>(load(with("gradient", "")).stages.front().work).stop.max_passes, std::nullopt);
 }
 
 TEST_F(ConfigTest, StageNamesMustDiffer) {
@@ -403,6 +428,7 @@ TEST_F(ConfigTest, EnumNamesRoundTrip) {
   EXPECT_EQ(to_string(SearchMethod::kLongrope), "longrope");
   EXPECT_EQ(to_string(SearchMethod::kAuthors), "authors");
   EXPECT_EQ(to_string(SearchMethod::kRandom), "random");
+  EXPECT_EQ(to_string(SearchMethod::kGradient), "gradient");
 }
 
 TEST_F(ConfigTest, TrajectorySettingsAreCanonicalJson) {
@@ -437,6 +463,33 @@ TEST_F(ConfigTest, EverySearchKeyChangesTheTrajectorySettings) {
                                          "block_move_sigma = 0.7"};
   for (const std::string& key : keys) settings.insert(trajectory_settings(load_search(key)));
   EXPECT_EQ(settings.size(), keys.size() + 1);
+}
+
+TEST_F(ConfigTest, KeysOfGradientSearchesAreNoPartOfTheIdentityOfOthers) {
+  // As a release without method "gradient" wrote it into databases, which go on.
+  const nlohmann::json stage = nlohmann::json::parse(trajectory_settings(load(kMinimal))).at("stages").at(0);
+  const nlohmann::json earlier = nlohmann::json::parse(R"(
+    {"finalists": 8, "heldout_count": null, "name": "4k", "search_count": null, "target_length": 4096,
+     "search": {"attention_policies": ["su"], "attention_value": 1.0, "block_move_probability": 0.0,
+                "block_move_sigma": 0.1, "crossover_probability": 0.3, "generational": true, "lag": 16,
+                "max_crossover_tries": 20, "method": "longrope", "mutation_probability": 0.3, "n_hat": [0],
+                "num_crossovers": 16, "num_iterations": 40, "num_mutations": 16, "num_parents": 32,
+                "population_size": 64, "seed_files": [], "seeds": ["pi", "ntk", "yarn"], "steps_per_unit": 100,
+                "upper_bound": "1.25s"},
+     "stop": {"max_candidates": null, "min_relative_improvement": 0.001, "patience": null}})");
+  EXPECT_EQ(stage, earlier);
+}
+
+TEST_F(ConfigTest, EveryKeyOfAGradientSearchChangesItsTrajectorySettings) {
+  const auto settings_of = [&](const std::string& keys) {
+    return trajectory_settings(load_search("method = \"gradient\"\n" + keys));
+  };
+  std::set<std::string> settings = {trajectory_settings(load(kMinimal))};
+  const std::vector<std::string> keys = {"", "batch = 7", "step_size = 0.7", "[stage.stop]\nmax_passes = 7",
+                                         "seeds = [\"pi\"]"};
+  for (const std::string& key : keys) settings.insert(settings_of(key));
+  EXPECT_EQ(settings.size(), keys.size() + 1);
+  EXPECT_EQ(settings_of("batch = 1\nstep_size = 0.1"), settings_of("")) << "the defaults";
 }
 
 TEST_F(ConfigTest, ReachedLengthThatIsNotGivenIsNoPartOfTheIdentity) {

@@ -75,6 +75,24 @@ TEST_F(PrepareSearchTest, MaxCandidatesReplacesTheDefaultBudget) {
   EXPECT_EQ(prepare_search(config_).plan.stages.front().budget, 2U);
 }
 
+TEST_F(PrepareSearchTest, PassesOfAGradientSearchAreThoseThatTheHeldOutDocumentsLeave) {
+  stage_.search.method = SearchMethod::kGradient;
+  stage_.stop.max_passes = 60;
+  const PreparedSearch prepared = prepare_search(config_);
+  const PlannedStage& stage = prepared.plan.stages.front();
+  EXPECT_EQ(stage.passes, 60.0 - 2.0) << "two finalists on one document";
+  EXPECT_EQ(stage.budget, planned_candidates(stage.config.search, stage.space, resources_of(stage)));
+  EXPECT_EQ(prepared.run.stages.front().budget, static_cast<std::int64_t>(stage.budget));
+  stage_.stop.max_passes.reset();
+  EXPECT_EQ(prepare_search(config_).plan.stages.front().passes, 134.0 - 2.0);
+}
+
+TEST_F(PrepareSearchTest, PassesThatAllowForNoGradientAreRefusedWithTheirPlace) {
+  stage_.search.method = SearchMethod::kGradient;
+  stage_.stop.max_passes = 5;
+  expect_refused(config_, {"passes", "stage 600", "search.toml"});
+}
+
 TEST_F(PrepareSearchTest, OnlyTheFirstDocumentsOfTheFileAreUsed) {
   stage_.search_count = 1;
   const PreparedSearch prepared = prepare_search(config_);

@@ -18,13 +18,12 @@
 namespace longrope {
 namespace {
 
-SearchPlan judged_plan() { return with_final_documents(within_reach(small_plan(/*generational=*/false, 2))); }
+SearchPlan judged(SearchPlan plan) { return with_final_documents(within_reach(std::move(plan))); }
 
 /// The real database, closed and opened again with every coordinator process.
 class StoredRows final : public DurableRows {
  public:
-  explicit StoredRows(std::filesystem::path file) : file_(std::move(file)) {
-    const SearchPlan plan = judged_plan();
+  StoredRows(std::filesystem::path file, const SearchPlan& plan) : file_(std::move(file)) {
     run_.name = "simulation";
     run_.trajectory_settings = "{}";
     run_.model_name = plan.model_name;
@@ -69,21 +68,30 @@ class StoredRows final : public DurableRows {
   std::unique_ptr<Store> store_;
 };
 
-TEST(SearchOnDatabaseTest, FaultsDoNotChangeTheHistoryThatTheDatabaseKeeps) {
+/// Compares searches among faults, so many, with one without.
+void expect_same_history(const SearchPlan& plan, std::uint64_t searches) {
   RowStore undisturbed;
-  SearchSimulator reference(judged_plan(), undisturbed, /*workers=*/1, {}, /*seed=*/1);
+  SearchSimulator reference(plan, undisturbed, /*workers=*/1, {}, /*seed=*/1);
   reference.unscorable = unscorable_pair;
   ASSERT_TRUE(reference.run());
-  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+  for (std::uint64_t seed = 1; seed <= searches; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
-    StoredRows rows(fresh_directory() / "search.db");
-    SearchSimulator simulator(judged_plan(), rows, /*workers=*/3, every_fault(), seed);
+    StoredRows rows(fresh_directory() / "search.db", plan);
+    SearchSimulator simulator(plan, rows, /*workers=*/3, every_fault(), seed);
     simulator.unscorable = unscorable_pair;
     ASSERT_TRUE(simulator.run()) << "not finished in time";
     EXPECT_EQ(simulator.broken_promises(), std::vector<std::string>{});
     EXPECT_GT(simulator.coordinator_starts(), 1);
     ASSERT_EQ(search_history(rows.load()), search_history(undisturbed.load()));
   }
+}
+
+TEST(SearchOnDatabaseTest, FaultsDoNotChangeTheHistoryThatTheDatabaseKeeps) {
+  expect_same_history(judged(small_plan(/*generational=*/false, /*stages=*/2)), 5);
+}
+
+TEST(SearchOnDatabaseTest, FaultsDoNotChangeTheHistoryOfASearchByGradients) {
+  expect_same_history(judged(gradient_plan(/*stages=*/2)), 3);
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ class DurableRows {
   }
 };
 
-/// Rows in memory, upserted by key as the database does it. A scored evaluation that changes fails the test.
+/// Rows in memory, upserted by key as the database does it. A scored evaluation that changes fails the test, and a
+/// candidate that asks for others.
 class RowStore final : public DurableRows {
  public:
   void apply(std::span<const Write> writes) override {
@@ -57,7 +58,12 @@ class RowStore final : public DurableRows {
 
  private:
   void put(const StageRecord& row) { stages[row.id] = row; }
-  void put(const CandidateRecord& row) { candidates[row.id] = row; }
+  void put(const CandidateRecord& row) {
+    const auto [stored, is_new] = candidates.try_emplace(row.id, row);
+    EXPECT_EQ(row.evaluations, stored->second.evaluations) << "candidate " << row.id;
+    EXPECT_EQ(row.rung, stored->second.rung) << "candidate " << row.id;
+    if (!is_new) stored->second = row;
+  }
   void put(const EvaluationRecord& row) {
     EvaluationRecord& stored = evaluations[row.id];
     if (stored.state == EvaluationState::kScored) {

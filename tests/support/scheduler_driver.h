@@ -87,7 +87,7 @@ class SchedulerDriver {
     const EvaluationRecord& evaluation = rows.evaluations.at(lease.evaluation);
     for (const auto& [id, candidate] : rows.candidates) {
       if (candidate.factors_digest != evaluation.factors_digest) continue;
-      return result_with_mean(synthetic_mean_nll(candidate.factors.lambda, evaluation.document_digest));
+      return synthetic_result(evaluation.kind, candidate.factors.lambda, evaluation.document_digest);
     }
     throw std::logic_error("evaluation of no candidate");
   }

@@ -80,6 +80,17 @@ inline SearchPlan small_plan(bool generational = true, std::size_t stages = 1) {
   return plan;
 }
 
+/// The same search by method "gradient": its candidates ask for scores and gradients of some of the search documents.
+inline SearchPlan gradient_plan(std::size_t stages = 1) {
+  SearchPlan plan = small_plan(/*generational=*/true, stages);
+  for (PlannedStage& stage : plan.stages) {
+    stage.config.search.method = SearchMethod::kGradient;
+    stage.passes = 60.0;
+    stage.budget = planned_candidates(stage.config.search, stage.space, resources_of(stage));
+  }
+  return plan;
+}
+
 /// The same search of a checkpoint that reaches 512 tokens by itself, so that winner and baselines are compared there.
 inline SearchPlan within_reach(SearchPlan plan) {
   for (PlannedStage& stage : plan.stages) {
@@ -128,16 +139,39 @@ inline ScoreResult result_with_mean(double mean_nll) {
       .nll_sum = sum, .scored_tokens = kFixtureScoredTokens, .blocks = {{sum, kFixtureScoredTokens}}, .seconds = 0.5};
 }
 
-/// A smooth function of factors and the document's digest, with its optimum at none of the seeds.
-inline double synthetic_mean_nll(const std::vector<double>& lambda, const std::string& document) {
-  const auto tilt = static_cast<double>(std::stoi(document.substr(0, 4), nullptr, /*base=*/16) % 97) / 970.0;
-  double sum = 0.0;
+/// What makes documents differ, in [0, 0.1).
+inline double synthetic_tilt(const std::string& document) {
+  return static_cast<double>(std::stoi(document.substr(0, 4), nullptr, /*base=*/16) % 97) / 970.0;
+}
+
+/// ln λ of a pair over its optimum for the document; [pairs].
+inline std::vector<double> synthetic_errors(const std::vector<double>& lambda, const std::string& document) {
+  std::vector<double> errors;
   for (std::size_t pair = 0; pair < lambda.size(); ++pair) {
     const double share = static_cast<double>(pair) / static_cast<double>(lambda.size());
-    const double error = std::log(lambda[pair] / (1.0 + (2.4 + tilt) * share * share));
-    sum += error * error;
+    errors.push_back(std::log(lambda[pair] / (1.0 + (2.4 + synthetic_tilt(document)) * share * share)));
   }
-  return 2.0 + tilt + sum / static_cast<double>(lambda.size());
+  return errors;
+}
+
+/// A smooth function of factors and the document's digest, with its optimum at none of the seeds.
+inline double synthetic_mean_nll(const std::vector<double>& lambda, const std::string& document) {
+  double sum = 0.0;
+  for (const double error : synthetic_errors(lambda, document)) sum += error * error;
+  return 2.0 + synthetic_tilt(document) + sum / static_cast<double>(lambda.size());
+}
+
+/// The correct result of an evaluation of `small_plan` or `gradient_plan`. The NLL does not depend on m.
+inline ScoreResult synthetic_result(EvaluationKind kind, const std::vector<double>& lambda,
+                                    const std::string& document) {
+  ScoreResult result = result_with_mean(synthetic_mean_nll(lambda, document));
+  if (kind != EvaluationKind::kGradient) return result;
+  for (const double error : synthetic_errors(lambda, document)) {
+    const double by_mean = 2.0 * error / static_cast<double>(lambda.size());
+    result.gradient.push_back(by_mean * static_cast<double>(kFixtureScoredTokens));
+  }
+  result.gradient.push_back(0.0);
+  return result;
 }
 
 }  // namespace longrope

@@ -262,14 +262,16 @@ void SearchSimulator::finish(std::size_t number, std::int64_t process, std::int6
   if (unscorable(work)) {
     carry_out(number, worker.protocol->failed(EvaluationError::kNonFinite, "simulated"));
   } else {
-    carry_out(number, worker.protocol->scored(result_with_mean(synthetic_mean_nll(work.lambda, work.document_digest))));
+    const auto kind = static_cast<EvaluationKind>(work.kind);
+    carry_out(number, worker.protocol->scored(synthetic_result(kind, work.lambda, work.document_digest)));
   }
 }
 
 void SearchSimulator::corrupt(WorkerMessage& message) {
   auto* result = std::get_if<Result>(&message);
   if (result == nullptr) return;
-  switch (between(0, 3).count()) {
+  std::vector<double>& gradient = result->score.gradient;
+  switch (between(0, gradient.empty() ? 3 : 5).count()) {
     case 0:
       result->score.nll_sum = std::numeric_limits<double>::quiet_NaN();
       break;
@@ -279,8 +281,14 @@ void SearchSimulator::corrupt(WorkerMessage& message) {
     case 2:
       ++result->score.scored_tokens;
       break;
-    default:
+    case 3:
       result->score.blocks.clear();
+      break;
+    case 4:
+      gradient.clear();
+      break;
+    default:
+      gradient.back() = std::numeric_limits<double>::infinity();
   }
 }
 

@@ -25,7 +25,7 @@ struct SimulatedFaults {
   double delay_frame = 0.0;  // by up to 20 s: overtaken by later ones
   double worker_crash = 0.0;
   double worker_hang = 0.0;
-  double worker_lie = 0.0;                                          // NaN, a negative sum, a wrong token count
+  double worker_lie = 0.0;                                          // NaN, a negative sum, a wrong count, no gradient
   double coordinator_crash_before = 0.0;                            // before its commit: the batch is lost
   double coordinator_crash_after = 0.0;                             // between commit and send
   std::int64_t at_most = std::numeric_limits<std::int64_t>::max();  // of the faults above, all together

@@ -15,7 +15,9 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace longrope {
@@ -544,20 +546,23 @@ TEST_F(SchedulerTest, SnapshotThatDoesNotReplayIsRefused) {
 }
 
 TEST_F(SchedulerTest, RestartAfterEveryStepComesToTheSameHistory) {
-  SchedulerDriver undisturbed;
-  (void)undisturbed.join(kFirst);
-  (void)undisturbed.work_off({kFirst});
-  ASSERT_TRUE(undisturbed.scheduler().finished());
-  (void)driver_.join(kFirst);
-  while (!driver_.held_by(kFirst).empty()) {
-    const LeaseId lease = driver_.held_by(kFirst).back();
-    (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
-    driver_.restart();
-    (void)driver_.hello(kFirst, driver_.held_by(kFirst));
-    (void)driver_.ready(kFirst);
+  for (const SearchPlan& plan : {small_plan(), gradient_plan()}) {
+    SchedulerDriver undisturbed(plan);
+    (void)undisturbed.join(kFirst);
+    (void)undisturbed.work_off({kFirst});
+    ASSERT_TRUE(undisturbed.scheduler().finished());
+    SchedulerDriver driver(plan);
+    (void)driver.join(kFirst);
+    while (!driver.held_by(kFirst).empty()) {
+      const LeaseId lease = driver.held_by(kFirst).back();
+      (void)driver.finish(kFirst, lease, driver.fitness(lease));
+      driver.restart();
+      (void)driver.hello(kFirst, driver.held_by(kFirst));
+      (void)driver.ready(kFirst);
+    }
+    EXPECT_TRUE(driver.scheduler().finished());
+    EXPECT_EQ(search_history(driver.rows.load()), search_history(undisturbed.rows.load()));
   }
-  EXPECT_TRUE(driver_.scheduler().finished());
-  EXPECT_EQ(search_history(driver_.rows.load()), search_history(undisturbed.rows.load()));
 }
 
 // Bad results and failures. ---------------------------------------------------------------------------------------
@@ -720,6 +725,140 @@ TEST_F(SchedulerTest, QuarantinedFinalistDoesNotPreventARestartWhileChoosing) {
   (void)driver_.work_off({kFirst});
   EXPECT_TRUE(driver_.scheduler().finished());
   EXPECT_TRUE(driver_.rows.stages.at(1).winner);
+}
+
+// Gradients. ------------------------------------------------------------------------------------------------------
+
+class GradientSchedulerTest : public testing::Test {
+ protected:
+  /// Answers what kFirst holds until that is a gradient.
+  LeaseId work_until_gradient() {
+    while (!driver_.held_by(kFirst).empty()) {
+      const LeaseId lease = driver_.held_by(kFirst).front();
+      if (evaluation(lease).kind == EvaluationKind::kGradient) return lease;
+      (void)driver_.finish(kFirst, lease, driver_.fitness(lease));
+    }
+    throw std::logic_error("the search asked for no gradient");
+  }
+  [[nodiscard]] const EvaluationRecord& evaluation(const LeaseId& lease) const {
+    return driver_.rows.evaluations.at(lease.evaluation);
+  }
+
+  SchedulerDriver driver_{gradient_plan()};
+};
+
+TEST_F(GradientSchedulerTest, WorkSaysWhichKindItIs) {
+  (void)driver_.hello(kFirst);
+  std::vector<Work> given = messages_of<Work>(driver_.ready(kFirst));
+  std::map<std::int64_t, std::int64_t> kinds;
+  while (!driver_.held_by(kFirst).empty()) {
+    for (const Work& work : given) kinds[work.lease.evaluation] = work.kind;
+    const LeaseId lease = driver_.held_by(kFirst).front();
+    given = messages_of<Work>(driver_.finish(kFirst, lease, driver_.fitness(lease)));
+  }
+  ASSERT_TRUE(driver_.scheduler().finished());
+  std::int64_t gradients = 0;
+  for (const auto& [id, row] : driver_.rows.evaluations) {
+    EXPECT_EQ(kinds.at(id), static_cast<std::int64_t>(row.kind)) << id;
+    if (row.kind == EvaluationKind::kGradient) ++gradients;
+  }
+  EXPECT_GE(gradients, 3);
+}
+
+TEST_F(GradientSchedulerTest, ResultWithoutItsGradientIsRejected) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = work_until_gradient();
+  const ScoreResult right = driver_.fitness(lease);
+  ASSERT_EQ(right.gradient.size(), 9U) << "eight pairs and m";
+  ScoreResult without = right;
+  without.gradient.clear();
+  ScoreResult short_of_one = right;
+  short_of_one.gradient.pop_back();
+  for (const auto& [wrong, size] : {std::pair(without, "0"), std::pair(short_of_one, "8")}) {
+    const LeaseId held{lease.evaluation, evaluation(lease).epoch};
+    const Effects effects = driver_.finish(kFirst, held, wrong);
+    EXPECT_EQ(outcome(effects), "rejected");
+    EXPECT_EQ(messages_of<Acknowledge>(effects).front().detail, std::string("gradient must have 9 numbers: ") + size);
+    EXPECT_EQ(driver_.lease_of(held).end, LeaseEnd::kRejected);
+    EXPECT_FALSE(evaluation(held).result);
+  }
+  EXPECT_EQ(outcome(driver_.finish(kFirst, {lease.evaluation, evaluation(lease).epoch}, right)), "stored");
+  EXPECT_EQ(evaluation(lease).result->gradient, right.gradient);
+}
+
+TEST_F(GradientSchedulerTest, ImpossibleGradientIsRejectedWithItsPlace) {
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity(), 1e16}) {
+    driver_ = SchedulerDriver(gradient_plan());
+    (void)driver_.join(kFirst);
+    const LeaseId lease = work_until_gradient();
+    ScoreResult wrong = driver_.fitness(lease);
+    wrong.gradient[8] = bad;
+    const Effects effects = driver_.finish(kFirst, lease, wrong);
+    EXPECT_EQ(outcome(effects), "rejected");
+    EXPECT_THAT(messages_of<Acknowledge>(effects).front().detail, testing::HasSubstr("number 8 is "));
+  }
+}
+
+TEST_F(GradientSchedulerTest, ScoreWithAGradientIsRejected) {
+  (void)driver_.join(kFirst);
+  const LeaseId lease = driver_.held_by(kFirst).front();
+  ASSERT_EQ(evaluation(lease).kind, EvaluationKind::kScore);
+  ScoreResult wrong = driver_.fitness(lease);
+  wrong.gradient.assign(9, 0.5);
+  EXPECT_EQ(outcome(driver_.finish(kFirst, lease, wrong)), "rejected");
+}
+
+TEST_F(GradientSchedulerTest, LateGradientIsComparedWithTheStoredOne) {
+  (void)driver_.join(kFirst);
+  const LeaseId stale = work_until_gradient();
+  const ScoreResult right = driver_.fitness(stale);
+  (void)driver_.step(PeerUnreachable{peer_of(kFirst)});
+  (void)driver_.join(kSecond);
+  (void)driver_.finish(kSecond, {stale.evaluation, stale.epoch + 1}, right);
+  EXPECT_EQ(outcome(driver_.finish(kFirst, stale, right)), "late");
+  EXPECT_EQ(driver_.rows.late_results.begin()->second.same_as_stored, true);
+  ScoreResult other = right;
+  other.gradient.front() = std::nextafter(other.gradient.front(), 1.0);
+  EXPECT_EQ(outcome(driver_.finish(kFirst, stale, other)), "late");
+  EXPECT_EQ(driver_.rows.late_results.begin()->second.same_as_stored, false);
+}
+
+TEST_F(GradientSchedulerTest, DocumentPassesAreThoseOfItsScoresAndGradients) {
+  (void)driver_.join(kFirst);
+  (void)driver_.work_off({kFirst});
+  ASSERT_TRUE(driver_.scheduler().finished());
+  const PlannedStage& stage = driver_.plan().stages.front();
+  double passes = 0.0;
+  for (const auto& [id, row] : driver_.rows.evaluations) {
+    EXPECT_EQ(row.cost_passes, row.kind == EvaluationKind::kGradient ? kGradientPasses : 1.0) << id;
+    const bool is_searched =
+        std::ranges::find(stage.search, row.document_digest, &PlannedDocument::digest) != stage.search.end();
+    if (is_searched) passes += row.cost_passes;
+  }
+  EXPECT_LE(passes, stage.passes);
+  EXPECT_GT(passes, stage.passes / 2.0) << "or the plan of the search wastes them";
+}
+
+TEST_F(GradientSchedulerTest, WorkerOnAGpuIsRefusedWhenAStageAsksForGradients) {
+  SearchPlan second_stage = small_plan(/*generational=*/true, /*stages=*/2);
+  second_stage.stages.back() = gradient_plan(2).stages.back();
+  for (const SearchPlan& plan : {gradient_plan(), second_stage}) {
+    SchedulerDriver driver(plan);
+    (void)driver.hello(kFirst);
+    const Effects effects =
+        driver.say(kFirst, Ready{kFirst, plan.model_digest, "Torch 2.13.0, cuda:0 (own kernels)", 1});
+    ASSERT_EQ(messages_of<Refuse>(effects, peer_of(kFirst)).size(), 1U);
+    EXPECT_THAT(messages_of<Refuse>(effects).front().reason,
+                testing::HasSubstr("gradients must be computed on CPUs: this worker computes on Torch 2.13.0, cuda:0"));
+    EXPECT_EQ(driver.rows.workers.at("worker-1").state, WorkerState::kRefused);
+    EXPECT_TRUE(driver.held_by(kFirst).empty());
+    (void)driver.join(kSecond);
+    EXPECT_FALSE(driver.held_by(kSecond).empty()) << "on a CPU";
+  }
+  SchedulerDriver scores(small_plan());
+  (void)scores.hello(kFirst);
+  (void)scores.say(kFirst, Ready{kFirst, small_plan().model_digest, "Torch 2.13.0, cuda:0 (own kernels)", 1});
+  EXPECT_FALSE(scores.held_by(kFirst).empty()) << "nobody asks it for gradients";
 }
 
 // Stages. ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <map>
@@ -58,24 +59,32 @@ Outcome simulate(const SearchPlan& plan, std::size_t workers, const SimulatedFau
   return {search_history(rows.load()), simulator.coordinator_starts(), simulator.processes_refused(), lost};
 }
 
-Outcome simulate(bool generational, std::size_t stages, std::size_t workers, const SimulatedFaults& faults,
+enum class Scheme { kGenerational, kSteadyState, kGradient };
+
+SearchPlan plan_of(Scheme scheme, std::size_t stages) {
+  return scheme == Scheme::kGradient ? gradient_plan(stages) : small_plan(scheme == Scheme::kGenerational, stages);
+}
+
+Outcome simulate(Scheme scheme, std::size_t stages, std::size_t workers, const SimulatedFaults& faults,
                  std::uint64_t seed) {
-  return simulate(small_plan(generational, stages), workers, faults, seed);
+  return simulate(plan_of(scheme, stages), workers, faults, seed);
 }
 
-/// `count` seeds, from LONGROPE_SIMULATION_FIRST_SEED on (1 by default): make soak runs others each time.
-std::vector<std::uint64_t> seeds(std::size_t count) {
-  const char* const first = std::getenv("LONGROPE_SIMULATION_FIRST_SEED");
-  std::vector<std::uint64_t> all(count);
-  std::iota(all.begin(), all.end(), first == nullptr ? 1 : std::strtoull(first, nullptr, 10));
-  return all;
-}
-
-class SimulationTest : public testing::TestWithParam<bool> {};
+class SimulationTest : public testing::TestWithParam<Scheme> {
+ protected:
+  /// `count` seeds, from LONGROPE_SIMULATION_FIRST_SEED on (1 by default): make soak runs others each time. A quarter
+  /// of them by gradients, whose evaluations go through the same scheduler.
+  static std::vector<std::uint64_t> seeds(std::size_t count) {
+    const char* const first = std::getenv("LONGROPE_SIMULATION_FIRST_SEED");
+    std::vector<std::uint64_t> all(GetParam() == Scheme::kGradient ? (count + 3) / 4 : count);
+    std::iota(all.begin(), all.end(), first == nullptr ? 1 : std::strtoull(first, nullptr, 10));
+    return all;
+  }
+};
 
 TEST_P(SimulationTest, UndisturbedSearchTellsItsWholeBudgetAndNamesAWinner) {
   const History history = simulate(GetParam(), /*stages=*/1, /*workers=*/1, {}, /*seed=*/1).history;
-  ASSERT_EQ(history.size(), 18U + 5U + 1U);
+  ASSERT_EQ(history.size(), plan_of(GetParam(), 1).stages.front().budget + 5U + 1U) << "with the baselines";
   EXPECT_TRUE(history.back().starts_with("stage 1 state 3 end 1 ")) << history.back();
   EXPECT_FALSE(history.back().ends_with("winner -")) << history.back();
   // The pairs that nobody can score must matter, or the other tests show less than they seem to.
@@ -97,6 +106,7 @@ TEST_P(SimulationTest, NumberAndSpeedOfWorkersDoNotChangeTheHistory) {
       EXPECT_EQ(simulate(GetParam(), 2, workers, {}, seed).history, expected);
     }
   }
+  EXPECT_EQ(simulate(GetParam(), 2, 64, {}, 1).history, expected);
 }
 
 TEST_P(SimulationTest, FaultsDoNotChangeTheHistory) {
@@ -148,7 +158,7 @@ TEST_P(SimulationTest, CoordinatorKilledAtEveryTurnComesToTheSameEnd) {
 }
 
 TEST_P(SimulationTest, FaultsDoNotChangeHowTheWinnerIsJudged) {
-  const SearchPlan plan = with_final_documents(within_reach(small_plan(GetParam(), /*stages=*/2)));
+  const SearchPlan plan = with_final_documents(within_reach(plan_of(GetParam(), /*stages=*/2)));
   const History expected = simulate(plan, 1, {}, 1).history;
   const auto judged = [&](const std::string& part) {
     return std::ranges::count_if(expected, [&](const std::string& line) {
@@ -214,8 +224,13 @@ TEST_P(SimulationTest, ProcessesStartedAgainUnderTheirIdAreNeverRefused) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Schemes, SimulationTest, testing::Values(true, false),
-                         [](const auto& scheme) { return scheme.param ? "Generational" : "SteadyState"; });
+std::string name_of(const testing::TestParamInfo<Scheme>& scheme) {
+  const std::array<std::string, 3> names = {"Generational", "SteadyState", "Gradient"};
+  return names.at(static_cast<std::size_t>(scheme.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Schemes, SimulationTest,
+                         testing::Values(Scheme::kGenerational, Scheme::kSteadyState, Scheme::kGradient), name_of);
 
 }  // namespace
 }  // namespace longrope
