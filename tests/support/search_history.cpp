@@ -19,7 +19,7 @@ std::string asked(const CandidateRecord& candidate, const std::vector<Evaluation
       text += fmt::format("={:a}", evaluation.result->nll_sum);
       for (const double component : evaluation.result->gradient) text += fmt::format("/{:a}", component);
     }
-    text += ",";
+    text += ',';
   }
   return text;
 }

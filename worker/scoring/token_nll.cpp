@@ -180,14 +180,16 @@ at::Tensor token_nll_gradient(const MatrixRows& hidden, const OutputProjection& 
                     for (std::int64_t row = from; row < to; ++row) {
                       float* const values = logits.data_ptr<float>() + row * logits.stride(0);
                       const float sum = log_sum[begin + row];
-                      for (std::int64_t column = 0; column < logits.size(1); ++column)
+                      for (std::int64_t column = 0; column < logits.size(1); ++column) {
                         values[column] = std::exp(values[column] - sum);
+                      }
                       const std::int64_t own = target[begin + row] - first;
                       if (own >= 0 && own < logits.size(1)) values[own] -= 1.0F;
                     }
                   });
-                  if (!gradient.defined())
+                  if (!gradient.defined()) {
                     gradient = at::zeros({request.rows(), hidden(0, 1).size(1)}, logits.options());
+                  }
                   back->add(logits, gradient.narrow(0, begin, logits.size(0)));
                 });
   return gradient;
