@@ -152,9 +152,11 @@ def test_finished_search_says_so_and_exits_0(undisturbed):
 
 
 def test_status_has_the_best_and_nothing_left_of_a_finished_search(undisturbed):
-    database = undisturbed[0].parent / "undisturbed.db"
+    config, text = undisturbed
+    database = config.parent / "undisturbed.db"
+    candidates = len(rows(text))
     stage, = json.loads(longrope("status", "--db", database, "--json").stdout)["stages"]
-    assert (stage["state"], stage["told"], stage["budget"]) == ("finished", 18, 18)
+    assert (stage["state"], stage["told"], stage["budget"]) == ("finished", candidates, candidates)
     assert stage["winner"] == best(database)["candidate"] and stage["best_search_perplexity"] > 1
     assert stage["evaluations_pending"] == stage["evaluations_leased"] == 0 and stage["seconds_left"] is None
     shown = longrope("status", "--db", database).stdout
