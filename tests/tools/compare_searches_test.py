@@ -151,11 +151,12 @@ def make_database(path):
     def evaluate(kind, factors, document, length, seconds, candidate=None, position=0, state="scored"):
         number = next(evaluations)
         scored = [1.0, 63, "[[1.0,63]]", seconds, 1] if state == "scored" else [None] * 5
+        gradient = "[0.5]" if kind == "gradient" and state == "scored" else None
         connection.execute(
             "INSERT INTO evaluation (id, hash, kind, factors, document, length, cost_passes, state, epoch, failures,"
-            " nll_sum, scored_tokens, blocks, seconds, peak_memory_bytes, error)"
-            " VALUES (?, ?, ?, ?, ?, ?, 1, ?, 1, 0, ?, ?, ?, ?, ?, '')",
-            [number, f"hash{number}", kind, factors, document, length, state, *scored])
+            " nll_sum, scored_tokens, blocks, seconds, peak_memory_bytes, gradient, error)"
+            " VALUES (?, ?, ?, ?, ?, ?, 1, ?, 1, 0, ?, ?, ?, ?, ?, ?, '')",
+            [number, f"hash{number}", kind, factors, document, length, state, *scored, gradient])
         if candidate is not None:
             connection.execute("INSERT INTO candidate_evaluation VALUES (?, ?, ?)", [candidate, position, number])
 
