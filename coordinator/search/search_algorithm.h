@@ -43,7 +43,8 @@ struct SearchResources {
   double passes = 0.0;        // document passes; for "gradient", which plans with them
 };
 
-/// Document passes that a gradient is counted as: its time over that of a score of the same document (bench/results).
+/// Document passes that a gradient is counted as: its time over that of a score of the same document, in float32
+/// (bench/results/2026-11-30-gradient-against-score.md).
 inline constexpr double kGradientPasses = 3.5;
 
 /// What is searched over; the same for every algorithm. On a model that carries rope scaling a search extends it: λ on
