@@ -8,6 +8,7 @@
 #include <numbers>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace longrope {
 namespace {
@@ -63,6 +64,10 @@ std::int64_t RandomStream::between(std::int64_t low, std::int64_t high) {
 double RandomStream::normal() {
   const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));  // 1 − u is never 0
   return radius * std::cos(2.0 * std::numbers::pi * uniform());
+}
+
+void RandomStream::shuffle(std::span<std::size_t> values) {
+  for (std::size_t left = values.size(); left > 1; --left) std::swap(values[left - 1], values[below(left)]);
 }
 
 }  // namespace longrope

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace longrope {
@@ -19,6 +21,8 @@ class RandomStream {
   std::int64_t between(std::int64_t low, std::int64_t high);  // [low, high], unbiased
   bool chance(double probability) { return uniform() < probability; }
   double normal();  // mean 0, deviation 1 (Box–Muller)
+  /// Brings the values into a random order, each as likely as another (Fisher–Yates).
+  void shuffle(std::span<std::size_t> values);
 
  private:
   std::uint64_t state_;

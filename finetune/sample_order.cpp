@@ -4,7 +4,6 @@
 #include "common/random_stream.h"
 
 #include <numeric>
-#include <utility>
 
 namespace longrope {
 
@@ -19,10 +18,7 @@ std::size_t SampleOrder::document(std::uint64_t sample) {
     epoch_ = epoch;
     order_.resize(documents_);
     std::iota(order_.begin(), order_.end(), std::size_t{0});
-    RandomStream random(seed_, name_, epoch);
-    for (std::size_t last = documents_ - 1; last > 0; --last) {  // Fisher–Yates
-      std::swap(order_[last], order_[random.below(last + 1)]);
-    }
+    RandomStream(seed_, name_, epoch).shuffle(order_);
   }
   return order_[sample % documents_];
 }

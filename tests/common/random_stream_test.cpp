@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <set>
 #include <stdexcept>
+#include <vector>
 
 namespace longrope {
 namespace {
@@ -111,6 +113,22 @@ TEST(RandomStreamTest, EmptyRangeIsAProgrammingError) {
   RandomStream stream(9, "empty", 0);
   EXPECT_THROW(stream.below(0), std::invalid_argument);
   EXPECT_THROW(stream.between(1, 0), std::invalid_argument);
+}
+
+TEST(RandomStreamTest, ShuffleKeepsEveryValueInAnOrderOfItsKey) {
+  const auto shuffled = [](std::uint64_t seed) {
+    std::vector<std::size_t> values = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    RandomStream(seed, "stage", 0).shuffle(values);
+    return values;
+  };
+  EXPECT_EQ(shuffled(1), shuffled(1));
+  EXPECT_NE(shuffled(1), shuffled(2));
+  std::vector<std::size_t> sorted = shuffled(1);
+  std::ranges::sort(sorted);
+  EXPECT_EQ(sorted, (std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+  std::vector<std::size_t> none;
+  RandomStream(1, "stage", 0).shuffle(none);
+  EXPECT_TRUE(none.empty());
 }
 
 }  // namespace
