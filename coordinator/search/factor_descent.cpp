@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
 #include <utility>
 
 namespace longrope {
@@ -16,11 +17,8 @@ FactorDescent::FactorDescent(const FactorSpace& space, SpaceParameters start, co
     : space_(space), options_(options), point_(space.project(std::move(start))), scales_(space.scales(point_)) {
   first_moment_.resize(scales_.size());
   second_moment_.resize(scales_.size());
-  if (options.moves_attention) return;
-  const std::vector<ContinuousRange> ranges = space.continuous(point_.discrete);
-  for (std::size_t i = 0; i < ranges.size(); ++i) {
-    if (ranges[i].name == "ln_m") scales_[i] = 0.0;
-  }
+  const std::optional<std::size_t> attention = space.attention_parameter(point_.discrete);
+  if (attention && !options.moves_attention) scales_[*attention] = 0.0;
 }
 
 void FactorDescent::step(const FactorGradient& gradient) {

@@ -12,7 +12,7 @@ struct DescentOptions {
   double momentum = 0.8;              // share of the earlier gradients in the direction
   double second_moment_decay = 0.95;  // the same of their squares, which scale it
   std::size_t steps = 1;              // after so many the step size has fallen to zero, along a cosine
-  bool moves_attention = true;        // false: a parameter "ln_m" stays as it is
+  bool moves_attention = true;        // false: m stays as it is
 };
 
 /// Adam on the continuous parameters of a space, in coordinates in which they are alike: a pair that turns fast has

@@ -65,6 +65,14 @@ RescaleFactors to_factors(const Genome& genome, const GenomeSpace& space) {
   return compose(exact_factors(space.base_lambda, /*n_hat=*/0, {}), secondary);
 }
 
+RescaleFactors rounded_factors(const std::vector<double>& secondary, std::int64_t n_hat,
+                               const AttentionFactor& attention, const GenomeSpace& space) {
+  return to_factors({.steps = round_to_grid(space.grid, secondary, n_hat, attention).grid_steps,
+                     .n_hat = n_hat,
+                     .attention = attention},
+                    space);
+}
+
 std::vector<double> secondary_lambda(const GenomeSpace& space, std::vector<double> lambda) {
   if (!space.base_lambda.empty()) {
     std::ranges::transform(lambda, space.base_lambda, lambda.begin(), std::divides<>());

@@ -37,6 +37,11 @@ using IsNew = std::function<bool(const Genome&)>;
 /// Total factors of a genome: on the grid when the checkpoint carries no scaling, else exact products with its λ.
 [[nodiscard]] RescaleFactors to_factors(const Genome& genome, const GenomeSpace& space);
 
+/// The same of λ over what the checkpoint carries that lies on no grid: each rounded to the grid's nearest, then made
+/// monotone (round_to_grid()). `attention` is total.
+[[nodiscard]] RescaleFactors rounded_factors(const std::vector<double>& secondary, std::int64_t n_hat,
+                                             const AttentionFactor& attention, const GenomeSpace& space);
+
 /// λ_sec of spec §5.1: the total `lambda` divided by what the checkpoint carries.
 [[nodiscard]] std::vector<double> secondary_lambda(const GenomeSpace& space, std::vector<double> lambda);
 

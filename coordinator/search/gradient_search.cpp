@@ -119,15 +119,12 @@ GradientSearch::GradientSearch(const SearchConfig& config, const SearchSpace& sp
   for (const AttentionFactor& choice : genome_space(space, config.attention_value).attention_choices) {
     if (choice.value != attention_choices_.front().value) attention_choices_.push_back(choice);
   }
-  if (config.space == "theta" || config.space == "llama3") attention_choices_.resize(1);  // they have no m
+  if (!space_->attention_parameter(space_->start().discrete)) attention_choices_.resize(1);
   starts_ = is_full_ ? closed_forms(config, space) : neighbours(static_cast<std::size_t>(kScreeningPasses));
   phases_ = phases_of(starts_.size(), attention_choices_.size() - 1, batch_, resources);
   starts_.resize(phases_.seeds);
   std::iota(documents_.begin(), documents_.end(), std::size_t{0});
-  RandomStream random(seed, stage, 0);
-  for (std::size_t left = documents_.size(); left > 1; --left) {
-    std::swap(documents_[left - 1], documents_[random.below(left)]);
-  }
+  RandomStream(seed, stage, 0).shuffle(documents_);
 }
 
 std::vector<GradientSearch::Start> GradientSearch::closed_forms(const SearchConfig& config,
@@ -142,7 +139,7 @@ std::vector<GradientSearch::Start> GradientSearch::closed_forms(const SearchConf
       parameters.continuous.push_back(std::log(lambda));
     }
     parameters.continuous.push_back(0.0);
-    starts.push_back({seed.origin, std::move(parameters), attention_choices_.front()});
+    starts.push_back({seed.origin, std::move(parameters)});
   }
   // What the user gives comes first: there may be more closed forms than can be screened.
   std::ranges::stable_partition(starts, [](const Start& start) { return start.origin.starts_with("seed:published"); });
@@ -160,7 +157,7 @@ std::vector<GradientSearch::Start> GradientSearch::neighbours(std::size_t count)
     std::copy_backward(first.continuous.end() - static_cast<std::ptrdiff_t>(shared), first.continuous.end(),
                        continuous.end());
     std::string origin = fmt::format("seed:{}", starts.empty() ? "closed-form" : fmt::format("{}", discrete));
-    starts.push_back({std::move(origin), {std::move(discrete), std::move(continuous)}, attention_choices_.front()});
+    starts.push_back({std::move(origin), {std::move(discrete), std::move(continuous)}});
   }
   return starts;
 }
@@ -239,11 +236,7 @@ RescaleFactors GradientSearch::finished(const SpaceParameters& parameters) const
     factors.attention.value = std::round(factors.attention.value / kAttentionStep) * kAttentionStep;
   }
   if (!is_full_) return factors;
-  const std::vector<double> secondary = secondary_lambda(grid_, factors.lambda);
-  return to_factors({.steps = round_to_grid(grid_.grid, secondary, /*n_hat=*/0, factors.attention).grid_steps,
-                     .n_hat = 0,
-                     .attention = factors.attention},
-                    grid_);
+  return rounded_factors(secondary_lambda(grid_, factors.lambda), /*n_hat=*/0, factors.attention, grid_);
 }
 
 Candidate GradientSearch::compared_candidate(std::size_t index) {
@@ -260,11 +253,11 @@ Candidate GradientSearch::attention_candidate(std::size_t index) {
   const std::size_t others = attention_choices_.size() - 1;
   const std::size_t parent =
       best_of(phases_.seeds, phases_.seeds + phases_.compared, phases_.attention / others)[index / others];
-  Start start = starts_[parent];
-  start.attention = attention_choices_[1 + index % others];
-  start.origin = fmt::format("attention:{}", to_string(start.attention.policy));
-  start.parameters.continuous.back() += std::log(start.attention.value / attention_choices_.front().value);
-  starts_.push_back(std::move(start));
+  const AttentionFactor& attention = attention_choices_[1 + index % others];
+  SpaceParameters parameters = starts_[parent].parameters;
+  parameters.continuous[*space_->attention_parameter(parameters.discrete)] +=
+      std::log(attention.value / attention_choices_.front().value);
+  starts_.push_back({fmt::format("attention:{}", to_string(attention.policy)), std::move(parameters)});
   return {factors_of(starts_.back().parameters),
           starts_.back().origin,
           {parent},

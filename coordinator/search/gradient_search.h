@@ -46,7 +46,6 @@ class GradientSearch final : public SearchAlgorithm {
   struct Start {
     std::string origin;
     SpaceParameters parameters;
-    AttentionFactor attention;
   };
 
   [[nodiscard]] std::vector<Start> closed_forms(const SearchConfig& config, const SearchSpace& space) const;

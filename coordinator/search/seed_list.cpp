@@ -15,10 +15,7 @@ bool never_falls(const std::vector<double>& lambda, double tolerance) {
 
 void SeedList::add_rounded(std::string origin, const std::vector<double>& lambda, std::int64_t n_hat,
                            const AttentionFactor& attention) {
-  add(std::move(origin), to_factors({.steps = round_to_grid(space_.grid, lambda, /*n_hat=*/0, {}).grid_steps,
-                                     .n_hat = n_hat,
-                                     .attention = attention},
-                                    space_));
+  add(std::move(origin), rounded_factors(lambda, n_hat, attention, space_));
 }
 
 void SeedList::add_published(std::string origin, const RescaleFactors& published) {

@@ -19,7 +19,8 @@ namespace {
 
 constexpr double kPhasePerScale = 0.03;  // c_i·f_i of the pairs that rotate fast (gradient-search spec §3)
 constexpr double kAttentionScale = 0.1;  // of ln m
-constexpr double kLargestScale = 1.0;    // c_i is at most this, however slowly a pair rotates
+constexpr std::string_view kAttentionName = "ln_m";
+constexpr double kLargestScale = 1.0;  // c_i is at most this, however slowly a pair rotates
 
 }  // namespace
 
@@ -35,7 +36,7 @@ FactorSpace::FactorSpace(SpaceSettings settings, std::vector<DiscreteRange> disc
 }
 
 ContinuousRange FactorSpace::attention_range() {
-  return {.name = "ln_m", .lower = -std::numbers::ln2, .upper = std::numbers::ln2};
+  return {.name = std::string(kAttentionName), .lower = -std::numbers::ln2, .upper = std::numbers::ln2};
 }
 
 ContinuousRange FactorSpace::lambda_range(std::string name) const {
@@ -78,6 +79,13 @@ void FactorSpace::require_usable(const SpaceParameters& parameters) const {
 std::vector<ContinuousRange> FactorSpace::continuous(const std::vector<std::int64_t>& discrete) const {
   require_admitted(discrete);
   return ranges(discrete);
+}
+
+std::optional<std::size_t> FactorSpace::attention_parameter(const std::vector<std::int64_t>& discrete) const {
+  const std::vector<ContinuousRange> parameters = continuous(discrete);
+  const auto found = std::ranges::find(parameters, kAttentionName, &ContinuousRange::name);
+  if (found == parameters.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - parameters.begin());
 }
 
 SpaceParameters FactorSpace::start() const { return project(closed_form()); }

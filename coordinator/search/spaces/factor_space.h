@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,6 +60,9 @@ class FactorSpace {
   [[nodiscard]] bool admits(const std::vector<std::int64_t>& discrete) const;
   /// Bounds of the continuous parameters under these discrete ones, on which their number may depend.
   [[nodiscard]] std::vector<ContinuousRange> continuous(const std::vector<std::int64_t>& discrete) const;
+
+  /// Index of ln m among the continuous parameters; nullopt: the space has m = 1.
+  [[nodiscard]] std::optional<std::size_t> attention_parameter(const std::vector<std::int64_t>& discrete) const;
 
   /// The closed form that the space generalises, within the bounds.
   [[nodiscard]] SpaceParameters start() const;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,19 @@ TEST(FactorSpaceTest, EveryNameGivesItsSpace) {
   EXPECT_EQ(parameters_of("boundary"), 4U);
   EXPECT_EQ(parameters_of("critical"), 64U - 46U + 1U);
   EXPECT_THAT(refusal([] { (void)make_factor_space("linear", llama2_settings()); }), HasSubstr("critical: linear"));
+}
+
+TEST(FactorSpaceTest, OnlySpacesWithAnMHaveAParameterForIt) {
+  const auto parameter_of = [](const char* name) {
+    const auto space = make_factor_space(name, llama2_settings());
+    return space->attention_parameter(space->start().discrete);
+  };
+  EXPECT_EQ(parameter_of("full"), 64U);
+  EXPECT_EQ(parameter_of("yarn"), 1U);
+  EXPECT_EQ(parameter_of("boundary"), 3U);
+  EXPECT_EQ(parameter_of("critical"), 64U - 46U);
+  EXPECT_EQ(parameter_of("theta"), std::nullopt);
+  EXPECT_EQ(parameter_of("llama3"), std::nullopt);
 }
 
 TEST(FactorSpaceTest, ScalesOfEveryPairAreTheConditioningOfTheSpec) {
