@@ -9,15 +9,13 @@ import json
 import math
 import shutil
 import subprocess
-import sys
 
 import gguf
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
-from export_gguf_test import BENCH, HEADS, LONGROPE, MODEL, export, write_base
-from gguf_scaled_base_test import add_to_gguf, llama3_factors, llama_cpp_rotation
+from export_gguf_test import HEADS, LONGROPE, MODEL, export, write_base
+from gguf_scaled_base_test import add_to_gguf, llama3_factors, llama_cpp_rotation, nll_by_llama_cpp
 from llama_cpp_reference import write_gguf
 
 ORIGINAL, TARGET, ROTARY_DIM, ROPE_THETA = 512, 2048, 64, 10000.0
@@ -70,13 +68,7 @@ def test_llama_cpp_scores_the_copy_as_the_worker_does(exported, tmp_path, contex
     run("documents", "--length", TARGET, "--count", 1, "--out", documents, MODEL / "text" / "heldout.txt")
     expected = json.loads(run("score", "--model", folder / "export", "--documents", documents, "--length", context,
                               "--factors", "none", "--json").stdout)["total"]["nll_sum"]
-    (tmp_path / "model").symlink_to(folder / "model")
-    (tmp_path / "model-fp32.gguf").symlink_to(folder / "model-fp32.gguf")
-    save_file({"random": next(iter(load_file(documents).values()))}, documents)
-    script = f"from llama_cpp_reference import run_llama_cpp; import pathlib; " \
-             f"run_llama_cpp(pathlib.Path({str(tmp_path)!r}), {context}, 'fp32', 1)"
-    found = subprocess.run([sys.executable, "-B", "-c", script], cwd=BENCH, check=True, capture_output=True, text=True)
-    assert json.loads(found.stdout.splitlines()[-1])["nll_sum"] == pytest.approx(expected, rel=1e-4)
+    assert nll_by_llama_cpp(folder, documents, context, tmp_path) == pytest.approx(expected, rel=1e-4)
 
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.0625, "beta_fast": 32.0, "beta_slow": 1.0,

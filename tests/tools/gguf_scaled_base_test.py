@@ -174,6 +174,17 @@ def test_scaling_of_the_base_that_is_left_out_is_named(exported):
     assert ("left out" in printed) == bool(named) and "warning" not in printed, printed
 
 
+def nll_by_llama_cpp(folder, documents, context, tmp_path):
+    """NLL of the first tokens of the only document by `folder`/model-fp32.gguf, a process of llama.cpp in `tmp_path`."""
+    (tmp_path / "model").symlink_to(folder / "model")
+    (tmp_path / "model-fp32.gguf").symlink_to(folder / "model-fp32.gguf")
+    save_file({"random": next(iter(load_file(documents).values()))}, documents)
+    script = f"from llama_cpp_reference import run_llama_cpp; import pathlib; " \
+             f"run_llama_cpp(pathlib.Path({str(tmp_path)!r}), {context}, 'fp32', 1)"
+    found = subprocess.run([sys.executable, "-B", "-c", script], cwd=BENCH, check=True, capture_output=True, text=True)
+    return json.loads(found.stdout.splitlines()[-1])["nll_sum"]
+
+
 @pytest.mark.parametrize("context", [512, TARGET])
 def test_llama_cpp_scores_the_copy_as_the_worker_does(exported, tmp_path, context):
     if importlib.util.find_spec("llama_cpp") is None:
@@ -187,13 +198,7 @@ def test_llama_cpp_scores_the_copy_as_the_worker_does(exported, tmp_path, contex
         [LONGROPE, "score", "--model", folder / "model", "--documents", documents, "--length", str(context), "--factors",
          "none" if context <= 512 else folder / "factors.csv", "--attention-factor", str(factors["mscale"]["value"]),
          "--json"], check=True, capture_output=True, text=True).stdout)["total"]["nll_sum"]
-    (tmp_path / "model").symlink_to(folder / "model")
-    (tmp_path / "model-fp32.gguf").symlink_to(folder / "model-fp32.gguf")
-    save_file({"random": next(iter(load_file(documents).values()))}, documents)
-    script = f"from llama_cpp_reference import run_llama_cpp; import pathlib; " \
-             f"run_llama_cpp(pathlib.Path({str(tmp_path)!r}), {context}, 'fp32', 1)"
-    found = subprocess.run([sys.executable, "-B", "-c", script], cwd=BENCH, check=True, capture_output=True, text=True)
-    assert json.loads(found.stdout.splitlines()[-1])["nll_sum"] == pytest.approx(expected, rel=1e-4)
+    assert nll_by_llama_cpp(folder, documents, context, tmp_path) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("exported", ["none"], indirect=True)

@@ -1,6 +1,7 @@
 // PerplexityScorer::differentiate() against central differences of the reference in double precision.
 
 #include "tests/worker/reference_transformer.h"
+#include "tests/worker/scoring_case.h"
 #include "worker/kernels/cpu_kernels.h"
 #include "worker/scoring/perplexity_scorer.h"
 
@@ -17,40 +18,6 @@
 namespace longrope {
 namespace {
 
-struct Case {
-  const char* name;
-  ReferenceShape shape;
-  std::int64_t length = 70;
-  std::int64_t n_hat = 0;
-  double attention = 1.0;
-  bool masked = false;
-  bool sliding_window = false;
-};
-std::ostream& operator<<(std::ostream& out, const Case& test) { return out << test.name; }
-
-Document document_of(const Case& test) {
-  Document document = random_document(test.length, test.shape.vocabulary, 7);
-  if (test.masked) {
-    document.scored.resize(document.tokens.size());
-    for (std::size_t position = 0; position < document.scored.size(); position += 3) document.scored[position] = 1;
-  }
-  return document;
-}
-
-std::size_t pairs_of(const Case& test) {
-  return static_cast<std::size_t>(static_cast<double>(test.shape.head_dim) * test.shape.partial_rotary_factor) / 2;
-}
-
-double nll_sum(const ReferenceTransformer& reference, const RescaleFactors& factors, const Document& document) {
-  const std::vector<double> nll =
-      reference.token_nll(factors, document.tokens, static_cast<std::int64_t>(document.tokens.size()));
-  double sum = 0.0;
-  for (std::size_t position = 1; position < nll.size(); ++position) {
-    if (document.scored.empty() || document.scored[position] != 0) sum += nll[position];
-  }
-  return sum;
-}
-
 /// The derivative of the NLL sum when `change` multiplies something by e^step.
 double central_difference(const ReferenceTransformer& reference, const RescaleFactors& factors,
                           const Document& document, const std::function<void(RescaleFactors&, double)>& change) {
@@ -58,12 +25,12 @@ double central_difference(const ReferenceTransformer& reference, const RescaleFa
   const auto at = [&](double step) {
     RescaleFactors changed = factors;
     change(changed, std::exp(step));
-    return nll_sum(reference, changed, document);
+    return expected_score(reference, changed, document, std::ssize(document.tokens)).nll_sum;
   };
   return (at(kStep) - at(-kStep)) / (2.0 * kStep);
 }
 
-class FactorGradientTest : public ::testing::TestWithParam<Case> {
+class FactorGradientTest : public ::testing::TestWithParam<ScoringCase> {
  protected:
   void SetUp() override {
     if (cpu_kernels(OperandType::kFloat32) == nullptr) {
@@ -73,18 +40,18 @@ class FactorGradientTest : public ::testing::TestWithParam<Case> {
 };
 
 TEST_P(FactorGradientTest, AgreesWithCentralDifferencesInDoublePrecision) {
-  const Case& test = GetParam();
+  const ScoringCase& test = GetParam();
   const ReferenceTransformer reference(test.shape);
   const std::filesystem::path directory = fresh_directory();
   reference.write(directory);
-  const RescaleFactors factors = rising_factors(pairs_of(test), 8.0, test.n_hat, test.attention);
-  const Document document = document_of(test);
+  const RescaleFactors factors = factors_for(test);
+  const Document document = document_of(test, test.length);
   PerplexityScorer scorer(directory, {.sliding_window = test.sliding_window});
   std::atomic<std::int64_t> progress{0};
   const FitnessResult result = scorer.differentiate(factors, document, test.length, progress);
   EXPECT_EQ(result.score.nll_sum, scorer.score(factors, document, test.length, progress).nll_sum);
 
-  const std::size_t pairs = pairs_of(test);
+  const std::size_t pairs = factors.lambda.size();
   ASSERT_EQ(result.gradient->log_lambda.size(), pairs);
   // A pair that turns fast has a large gradient and little freedom: what counts is the change within that freedom.
   std::vector<double> freedom(pairs);
@@ -112,20 +79,22 @@ TEST_P(FactorGradientTest, AgreesWithCentralDifferencesInDoublePrecision) {
 INSTANTIATE_TEST_SUITE_P(
     Families, FactorGradientTest,
     ::testing::Values(
-        Case{.name = "Llama", .shape = {}}, Case{.name = "Grouped4To1", .shape = {.key_value_heads = 1}},
-        Case{.name = "TiedEmbeddings", .shape = {.tied_embeddings = true}},
-        Case{.name = "Biases",
-             .shape = {.query_key_value_bias = true, .attention_output_bias = true, .feed_forward_bias = true}},
-        Case{.name = "MistralInItsWindow",
-             .shape = {.architecture = "MistralForCausalLM", .sliding_window = 20},
-             .sliding_window = true},
-        Case{.name = "Qwen3", .shape = {.architecture = "Qwen3ForCausalLM", .query_key_norm = true}},
-        Case{.name = "PartialRotary",
-             .shape = {.architecture = "Phi3ForCausalLM", .fused_projections = true, .partial_rotary_factor = 0.75},
-             .attention = 1.19},
-        Case{.name = "NHatAndAttentionFactor", .shape = {}, .n_hat = 16, .attention = 1.32},
-        Case{.name = "NHatBeyondLength", .shape = {}, .n_hat = 1000},
-        Case{.name = "Masked", .shape = {}, .masked = true}, Case{.name = "TwoTokens", .shape = {}, .length = 2}),
+        ScoringCase{.name = "Llama", .shape = {}}, ScoringCase{.name = "Grouped4To1", .shape = {.key_value_heads = 1}},
+        ScoringCase{.name = "TiedEmbeddings", .shape = {.tied_embeddings = true}},
+        ScoringCase{.name = "Biases",
+                    .shape = {.query_key_value_bias = true, .attention_output_bias = true, .feed_forward_bias = true}},
+        ScoringCase{.name = "MistralInItsWindow",
+                    .shape = {.architecture = "MistralForCausalLM", .sliding_window = 20},
+                    .sliding_window = true},
+        ScoringCase{.name = "Qwen3", .shape = {.architecture = "Qwen3ForCausalLM", .query_key_norm = true}},
+        ScoringCase{
+            .name = "PartialRotary",
+            .shape = {.architecture = "Phi3ForCausalLM", .fused_projections = true, .partial_rotary_factor = 0.75},
+            .attention = 1.19},
+        ScoringCase{.name = "NHatAndAttentionFactor", .shape = {}, .n_hat = 16, .attention = 1.32},
+        ScoringCase{.name = "NHatBeyondLength", .shape = {}, .n_hat = 1000},
+        ScoringCase{.name = "Masked", .shape = {}, .masked = true},
+        ScoringCase{.name = "TwoTokens", .shape = {}, .length = 2}),
     [](const auto& test) { return std::string(test.param.name); });
 
 class FactorGradientBitsTest : public ::testing::TestWithParam<ComputeDtype> {};

@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/files/safetensors_file.h"
 #include "tests/worker/reference_transformer.h"
+#include "tests/worker/scoring_case.h"
 #include "worker/kernels/cpu_kernels.h"
 #include "worker/model/memory_estimate.h"
 
@@ -28,45 +29,6 @@ constexpr double kFloat32Tolerance = 2e-6;
 // bfloat16 products, where the CPU has them: the bound on agreement with other bfloat16 engines.
 constexpr double kBfloat16Tolerance = 2e-3;
 
-struct Case {
-  const char* name;
-  ReferenceShape shape;
-  std::int64_t length = 70;
-  std::int64_t n_hat = 0;
-  double attention = 1.0;
-  bool masked = false;
-  bool sliding_window = false;  // the scorer's option
-};
-std::ostream& operator<<(std::ostream& out, const Case& test) { return out << test.name; }
-
-std::vector<std::uint8_t> every_third(std::int64_t length) {
-  std::vector<std::uint8_t> mask(static_cast<std::size_t>(length));
-  for (std::size_t position = 0; position < mask.size(); position += 3) mask[position] = 1;
-  return mask;
-}
-
-RescaleFactors factors_for(const Case& test) {
-  const double rotary_dim = static_cast<double>(test.shape.head_dim) * test.shape.partial_rotary_factor;
-  return rising_factors(static_cast<std::size_t>(rotary_dim) / 2, 8.0, test.n_hat, test.attention);
-}
-
-/// Sums of the reference, with the contract's rule of what counts.
-ScoreResult expected_score(const ReferenceTransformer& reference, const RescaleFactors& factors,
-                           const Document& document, std::int64_t length) {
-  const std::vector<double> nll = reference.token_nll(factors, document.tokens, length);
-  ScoreResult result;
-  result.blocks.resize(static_cast<std::size_t>((length + kBlockTokens - 1) / kBlockTokens));
-  for (std::size_t position = 1; position < nll.size(); ++position) {
-    if (!document.scored.empty() && document.scored[position] == 0) continue;
-    ScoredBlock& block = result.blocks[position / static_cast<std::size_t>(kBlockTokens)];
-    block.nll_sum += nll[position];
-    ++block.scored_tokens;
-    result.nll_sum += nll[position];
-    ++result.scored_tokens;
-  }
-  return result;
-}
-
 void expect_equal(const ScoreResult& actual, const ScoreResult& expected, double tolerance) {
   EXPECT_EQ(actual.scored_tokens, expected.scored_tokens);
   EXPECT_NEAR(actual.nll_sum, expected.nll_sum, tolerance * expected.nll_sum);
@@ -78,16 +40,15 @@ void expect_equal(const ScoreResult& actual, const ScoreResult& expected, double
   }
 }
 
-class PerplexityScorerGridTest : public ::testing::TestWithParam<Case> {};
+class PerplexityScorerGridTest : public ::testing::TestWithParam<ScoringCase> {};
 
 TEST_P(PerplexityScorerGridTest, AgreesWithDoublePrecisionReference) {
-  const Case& test = GetParam();
+  const ScoringCase& test = GetParam();
   const ReferenceTransformer reference(test.shape);
   const std::filesystem::path directory = fresh_directory();
   reference.write(directory);
   // Two tokens longer than what is scored: nothing beyond `length` may count.
-  Document document = random_document(test.length + 2, test.shape.vocabulary, 7);
-  if (test.masked) document.scored = every_third(test.length + 2);
+  const Document document = document_of(test, test.length + 2);
   PerplexityScorer scorer(directory, {.sliding_window = test.sliding_window});
   std::atomic<std::int64_t> progress{0};
   const ScoreResult result = scorer.score(factors_for(test), document, test.length, progress);
@@ -121,29 +82,34 @@ constexpr ReferenceShape kTiny = {
 INSTANTIATE_TEST_SUITE_P(
     Grid, PerplexityScorerGridTest,
     ::testing::Values(
-        Case{.name = "Grouped1To1", .shape = {.query_heads = 2, .key_value_heads = 2}},
-        Case{.name = "Grouped2To1", .shape = {}}, Case{.name = "Grouped4To1", .shape = {.key_value_heads = 1}},
-        Case{.name = "HeadDim96", .shape = {.query_heads = 2, .head_dim = 96}},
-        Case{.name = "TiedEmbeddings", .shape = {.tied_embeddings = true}},
-        Case{.name = "LmHeadBesideATie", .shape = {.says_tied = true}},
-        Case{.name = "Bfloat16File", .shape = {.dtype = "BF16"}},
-        Case{.name = "Float32BeyondBfloat16", .shape = {.representable_in_bf16 = false}},
-        Case{.name = "ThreeShards", .shape = {.shards = 3}}, Case{.name = "LlamaWithBiases", .shape = kLlamaWithBiases},
-        Case{.name = "MistralInItsWindow", .shape = kMistral, .sliding_window = true},
-        Case{.name = "Qwen2InItsWindow", .shape = kQwen2, .n_hat = 30, .sliding_window = true},
-        Case{.name = "Qwen3", .shape = kQwen3}, Case{.name = "Phi3InItsWindow", .shape = kPhi3, .sliding_window = true},
-        Case{.name = "Phi4Mini", .shape = kPhi4Mini, .n_hat = 16, .attention = 1.19},
-        Case{.name = "OtherBaseAndEpsilon", .shape = {.rms_norm_epsilon = 1e-3, .rope_theta = 500000.0}},
-        Case{.name = "NHat", .shape = {}, .n_hat = 16}, Case{.name = "AttentionFactor", .shape = {}, .attention = 1.19},
-        Case{.name = "NHatAndAttentionFactor", .shape = {}, .n_hat = 5, .attention = 1.32},
-        Case{.name = "NHatBeyondLength", .shape = {}, .n_hat = 1000, .attention = 1.32},
-        Case{.name = "Masked", .shape = {}, .masked = true}, Case{.name = "TwoTokens", .shape = {}, .length = 2},
-        Case{.name = "LargeVocabulary", .shape = {.vocabulary = 9000}, .length = 20},
-        Case{.name = "BelowTokenTile", .shape = kTiny, .length = 1023},
-        Case{.name = "AtTokenTile", .shape = kTiny, .length = 1024, .n_hat = 100},
-        Case{.name = "AboveTokenTile", .shape = kTiny, .length = 1025, .masked = true},
-        Case{.name = "AtBlock", .shape = kTiny, .length = 4096},
-        Case{.name = "AboveBlock", .shape = kTiny, .length = 4099, .attention = 1.1, .masked = true}),
+        ScoringCase{.name = "Grouped1To1", .shape = {.query_heads = 2, .key_value_heads = 2}},
+        ScoringCase{.name = "Grouped2To1", .shape = {}},
+        ScoringCase{.name = "Grouped4To1", .shape = {.key_value_heads = 1}},
+        ScoringCase{.name = "HeadDim96", .shape = {.query_heads = 2, .head_dim = 96}},
+        ScoringCase{.name = "TiedEmbeddings", .shape = {.tied_embeddings = true}},
+        ScoringCase{.name = "LmHeadBesideATie", .shape = {.says_tied = true}},
+        ScoringCase{.name = "Bfloat16File", .shape = {.dtype = "BF16"}},
+        ScoringCase{.name = "Float32BeyondBfloat16", .shape = {.representable_in_bf16 = false}},
+        ScoringCase{.name = "ThreeShards", .shape = {.shards = 3}},
+        ScoringCase{.name = "LlamaWithBiases", .shape = kLlamaWithBiases},
+        ScoringCase{.name = "MistralInItsWindow", .shape = kMistral, .sliding_window = true},
+        ScoringCase{.name = "Qwen2InItsWindow", .shape = kQwen2, .n_hat = 30, .sliding_window = true},
+        ScoringCase{.name = "Qwen3", .shape = kQwen3},
+        ScoringCase{.name = "Phi3InItsWindow", .shape = kPhi3, .sliding_window = true},
+        ScoringCase{.name = "Phi4Mini", .shape = kPhi4Mini, .n_hat = 16, .attention = 1.19},
+        ScoringCase{.name = "OtherBaseAndEpsilon", .shape = {.rms_norm_epsilon = 1e-3, .rope_theta = 500000.0}},
+        ScoringCase{.name = "NHat", .shape = {}, .n_hat = 16},
+        ScoringCase{.name = "AttentionFactor", .shape = {}, .attention = 1.19},
+        ScoringCase{.name = "NHatAndAttentionFactor", .shape = {}, .n_hat = 5, .attention = 1.32},
+        ScoringCase{.name = "NHatBeyondLength", .shape = {}, .n_hat = 1000, .attention = 1.32},
+        ScoringCase{.name = "Masked", .shape = {}, .masked = true},
+        ScoringCase{.name = "TwoTokens", .shape = {}, .length = 2},
+        ScoringCase{.name = "LargeVocabulary", .shape = {.vocabulary = 9000}, .length = 20},
+        ScoringCase{.name = "BelowTokenTile", .shape = kTiny, .length = 1023},
+        ScoringCase{.name = "AtTokenTile", .shape = kTiny, .length = 1024, .n_hat = 100},
+        ScoringCase{.name = "AboveTokenTile", .shape = kTiny, .length = 1025, .masked = true},
+        ScoringCase{.name = "AtBlock", .shape = kTiny, .length = 4096},
+        ScoringCase{.name = "AboveBlock", .shape = kTiny, .length = 4099, .attention = 1.1, .masked = true}),
     [](const auto& test) { return std::string(test.param.name); });
 
 class PerplexityScorerTest : public ::testing::Test {
